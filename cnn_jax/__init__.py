@@ -1,0 +1,1 @@
+"""Convolutional neural networks on JAX: models, data, training, evaluation and explanation."""

@@ -1,0 +1,86 @@
+"""Name the classes of images (or .npy signals) with a trained run, and draw them annotated.
+
+python launch.py predict RUN INPUT... [--checkpoint=last|best|STEP] [--convert]
+
+An image must have the size and channels that the run was trained on; --convert brings others to them.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from cnn_jax.launch import cli
+
+
+def run(arguments: list[str]) -> int:
+    """Prints the most probable classes of each input and draws RUN/predictions/NAME.png."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("checkpoint", "last", "last, best (by validation) or a step", flag_values=values)
+    flags.DEFINE_bool("convert", False, "resize, crop and recolour images unlike the run's", flag_values=values)
+    if cli.wants_help(arguments):
+        print(cli.help_text(sys.modules[__name__], values))
+        return 0
+    words = cli.parse("predict", values, arguments)
+    if len(words) < 2:
+        raise cli.UsageError("say a run folder and at least one image: launch.py predict RUN INPUT...")
+    _predict(Path(words[0]), [Path(word) for word in words[1:]], values.checkpoint, values.convert)
+    return 0
+
+
+def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> None:
+    from cnn_jax.data.source import ArraySource  # JAX starts here, not for --help
+    from cnn_jax.launch import run_folder
+    from cnn_jax.report.classify import annotate, predicted
+    from cnn_jax.train.evaluate import predictions
+
+    trained = run_folder.load(folder, which)
+    spec = trained.run.spec
+    examples = np.stack([_read(path, spec, convert) for path in inputs])
+    source = ArraySource(examples, np.zeros(len(examples), np.int32), spec)
+    batch_size = trained.run.config.data.eval_batch_size
+    found = predictions(trained.run.engine, trained.variables, source, batch_size)
+    for position, (path, ranking) in enumerate(zip(inputs, predicted(found, spec.classes), strict=True)):
+        number = 0
+        while (picture := folder / "predictions" / f"{path.stem}{f'-{number}' if number else ''}.png").exists():
+            number += 1
+        annotate(examples[position], found, position, spec.classes, picture)
+        print(f"{path}  (drawn in {picture})")
+        for name, probability in ranking:
+            print(f"  {probability:7.2%}  {name}")
+
+
+def _read(path: Path, spec: Any, convert: bool) -> np.ndarray:
+    """One example in the shape and type that `spec` says."""
+    from cnn_jax.data.images import Decode, decode_image, fit_images, native_channels
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file '{path}'")
+    shape = tuple(spec.shape)
+    if len(shape) == 2:
+        return _read_signal(path, shape)
+    data = path.read_bytes()
+    try:
+        image = decode_image(data, shape[-1] if convert else native_channels(data))
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from None
+    if convert and shape[0] == shape[1]:
+        image = fit_images(image[None], Decode(shape[0], shape[-1]))[0]
+    if image.shape != shape:
+        raise ValueError(
+            f"'{path}' is {image.shape}, the run was trained on {shape} (height, width, channels): "
+            "give such an image, or say --convert"
+        )
+    return image
+
+
+def _read_signal(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        signal = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"'{path}' is no .npy array: {error}") from None
+    if signal.shape not in (shape, shape[:1]):
+        raise ValueError(f"'{path}' is {signal.shape}, the run was trained on signals {shape} (length, channels)")
+    return signal.reshape(shape).astype(np.float32)

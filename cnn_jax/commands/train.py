@@ -1,0 +1,105 @@
+"""Train an experiment, or go on with a run that was stopped.
+
+python launch.py train EXPERIMENT [--workdir=FOLDER] [--config.FIELD=VALUE ...]
+
+EXPERIMENT is a file such as experiments/digits.py. The run's folder (default: runs/NAME) is resumed where it exists;
+--fresh moves it aside and starts anew. Each field of the configuration is a flag.
+"""
+
+import statistics
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from cnn_jax import config as configuration
+from cnn_jax.config import Experiment
+from cnn_jax.launch import cli, experiment_file, run_folder
+from cnn_jax.lookup import Function, describe, did_you_mean, lookup
+
+
+class _FunctionParser(flags.ArgumentParser):
+    """A flag whose value is the name of a function."""
+
+    def parse(self, argument: object) -> Function:
+        return lookup(argument) if isinstance(argument, str) else argument  # type: ignore[return-value]
+
+
+config_flags.register_flag_parser_for_type(Function, _FunctionParser())  # type: ignore[type-abstract]
+
+
+def run(arguments: list[str]) -> int:
+    """Parses the flags and trains one run, or one for each of --seeds."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the run's folder (default: runs/NAME)", flag_values=values)
+    flags.DEFINE_bool("fresh", False, "move an existing run folder aside and start anew", flag_values=values)
+    flags.DEFINE_list("seeds", None, "train once for each seed, as 0,1,2, in folders seedN", flag_values=values)
+    word = _experiment_word(arguments)
+    if word is None or cli.wants_help(arguments):
+        print(cli.help_text(__import__(__name__, fromlist=["run"]), values))
+        if word:
+            print(_config_help(experiment_file.load(word)[1]))
+        return 0 if cli.wants_help(arguments) else cli.BAD_INPUT
+    path, config = experiment_file.load(word)
+    _check_field_names(config, arguments)
+    config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
+    cli.parse("train", values, arguments, words=1)
+    configuration.check(config)
+    folder = Path(values.workdir or f"runs/{config.name}")
+    if values.seeds is None:
+        _train(config, folder, path, values.fresh)
+        return 0
+    return _train_seeds(config, folder, path, values.fresh, _seeds(values.seeds))
+
+
+def _experiment_word(arguments: list[str]) -> str | None:
+    words = [word for word in arguments if not word.startswith("-")]
+    return next((word for word in words if word.endswith(".py")), words[0] if words else None)
+
+
+def _check_field_names(config: Experiment, arguments: list[str]) -> None:
+    known = {name for name, _, _ in configuration.walk(config)}
+    for argument in arguments:
+        name, _, _ = argument.lstrip("-").partition("=")
+        for prefix in ("config.", "noconfig."):
+            if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:
+                unknown = name.removeprefix(prefix)
+                raise cli.UsageError(f"unknown field 'config.{unknown}': {did_you_mean(unknown, known)}")
+
+
+def _config_help(config: Experiment) -> str:
+    lines = [f"\nFields of {config.name} (--config.FIELD=VALUE):"]
+    for name, field, value in configuration.walk(config):
+        shown = describe(value) if callable(value) else value
+        lines.append(f"  --config.{name}={shown}\n        {field.metadata['help']}")
+    return "\n".join(lines)
+
+
+def _seeds(words: list[str]) -> list[int]:
+    if not words or not all(word.strip().isdigit() for word in words):
+        raise cli.UsageError(f"--seeds={','.join(words)}: write numbers, as --seeds=0,1,2")
+    return [int(word) for word in words]
+
+
+def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[str, float]:
+    from cnn_jax.launch.training import train  # JAX starts here, not for --help
+
+    if fresh:
+        run_folder.set_aside(folder)
+    return train(config, folder, path)
+
+
+def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seeds: list[int]) -> int:
+    rows = []
+    for seed in seeds:
+        print(f"--- seed {seed} ---", flush=True)
+        config.seed = seed
+        rows.append(_train(config, folder / f"seed{seed}", path, fresh))
+    summary = {}
+    for name in rows[0]:
+        column = [row[name] for row in rows]
+        spread = statistics.stdev(column) if len(column) > 1 else 0.0
+        summary[name] = {"mean": statistics.fmean(column), "stdev": spread, "n": len(column), "values": column}
+        print(f"{name:14} {summary[name]['mean']:.4f} ± {spread:.4f} (n={len(column)})")
+    run_folder.write_json(folder / "summary.json", summary)
+    return 0

@@ -1,0 +1,196 @@
+"""The typed description of a run: every number that makes one run differ from another is a field here.
+
+An experiment file returns an `Experiment`; flags override its fields (`--config.optim.lr=0.2`); `check` refuses what
+makes no sense; `to_json` and `from_json` carry it in and out of the run folder without loss.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+from cnn_jax.lookup import Function, describe, did_you_mean, lookup
+
+DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?|%)\s*$")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+    duration: bool = False,
+) -> Any:
+    """A field with its explanation and the values it may take: low <= v <= high, above < v < below, or a choice."""
+    bounds = dict(low=low, above=above, high=high, below=below)
+    return dataclasses.field(default=default, metadata=dict(help=help, choices=choices, duration=duration, **bounds))
+
+
+def required(help: str) -> Any:
+    """A field which every experiment has to give."""
+    return dataclasses.field(metadata=dict(help=help))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Data:
+    """What is read."""
+
+    source: str = required("digits, fashion_mnist, mnist1d, tfds:NAME, folder:PATH or npz:PATH")
+    validation: float = setting(0.1, "share of the training split kept for validation; 0 = none", low=0, below=1)
+    batch_size: int = setting(128, "examples per step, over all devices", low=1)
+    eval_batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
+    image_size: int = setting(0, "side in pixels to which a folder's images are brought; 0 = the source's own", low=0)
+    channels: int = setting(0, "channels of a folder's images, 1 or 3; 0 = the source's own", low=0, high=4)
+    corrupt: str = setting("skip", "an image that cannot be decoded: skip (and count) or error", choices=("skip", "error"))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Model:
+    """What is trained."""
+
+    build: Function = required("a model, as resnet.resnet20 or wide_resnet.wrn_16_4(dropout=0.3)")
+    task: Function = required("what it learns, as classify.classify(label_smoothing=0.1)")
+    initial: str = setting("", "run folder whose weights to start from; empty = from scratch")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Optim:
+    """How the weights move."""
+
+    build: Function = required("sgd, adamw, adam, lion, muon or lamb, as sgd(momentum=0.9)")
+    lr: float = required("the highest learning rate of the schedule")
+    weight_decay: float = setting(0.0, "decay of the weights; never of norms and biases", low=0)
+    schedule: Function = required("constant, cosine, step, one_cycle or wsd, as cosine(final=0.01)")
+    warmup: str = setting("0 steps", "linear rise of the learning rate from 0", duration=True)
+    clip: float = setting(0.0, "largest global norm of a gradient; 0 = no clipping", low=0)
+    accumulate: int = setting(1, "parts into which a batch is cut to save memory", low=1)
+    ema: float = setting(0.0, "decay of the average of the weights that is evaluated; 0 = none", low=0, below=1)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Compute:
+    """Where and how precisely it runs."""
+
+    devices: int = setting(0, "devices to use; 0 = the most that divide the batch", low=0)
+    parallel: str = setting("jit", "how the step is compiled for them", choices=("jit", "fsdp", "pmap"))
+    precision: str = setting("float32", "type of activations", choices=("float32", "bfloat16", "float16"))
+    matmul: str = setting("default", "precision of float32 products", choices=("default", "high", "highest"))
+    remat: bool = setting(False, "recompute what lies between convolutions, to save memory")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Experiment:
+    """One run."""
+
+    name: str = required("name of the run's default folder")
+    data: Data = required("what is read")
+    model: Model = required("what is trained")
+    optim: Optim = required("how the weights move")
+    augment: Function = required("augmentation on the device, as compose(flip, shift(pixels=4)); identity = none")
+    duration: str = setting("10 epochs", "length of the training", duration=True)
+    evaluate_every: str = setting("1 epochs", "how often the validation split is scored", duration=True)
+    save_every: str = setting("1 epochs", "how often a checkpoint is written", duration=True)
+    log_every: str = setting("50 steps", "how often the training metrics are logged", duration=True)
+    keep: int = setting(2, "latest checkpoints that are kept, beside the best by validation", low=1)
+    max_skipped: int = setting(10, "updates in a row that may be skipped for being nan or inf", low=1)
+    seed: int = setting(0, "of weights, data order, augmentation and dropout", low=0)
+    compute: Compute = dataclasses.field(default_factory=Compute, metadata=dict(help="where and how precisely it runs"))
+
+
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """(dotted name, field, value) of every leaf of a tree of dataclasses, in order."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not callable(value):
+            yield from walk(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", field, value
+
+
+def check(config: Experiment) -> None:
+    """Raises ValueError, in one line, for the first value that has the wrong type or makes no sense."""
+    for name, field, value in walk(config):
+        _check_type(name, field.type, value)
+        bounds, shown = field.metadata, f"{name} = {value!r}"
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{shown} must be a finite number")
+        if bounds.get("low") is not None and value < bounds["low"]:
+            raise ValueError(f"{shown} must be at least {bounds['low']}")
+        if bounds.get("above") is not None and value <= bounds["above"]:
+            raise ValueError(f"{shown} must be above {bounds['above']}")
+        if bounds.get("high") is not None and value > bounds["high"]:
+            raise ValueError(f"{shown} must be at most {bounds['high']}")
+        if bounds.get("below") is not None and value >= bounds["below"]:
+            raise ValueError(f"{shown} must be below {bounds['below']}")
+        if bounds.get("choices") and value not in bounds["choices"]:
+            raise ValueError(f"{shown}: {did_you_mean(value, bounds['choices'])}")
+        if bounds.get("duration") and not DURATION.match(value):
+            raise ValueError(f"{shown} must be a duration, as '20 epochs', '500 steps', '60000 examples' or '5%'")
+    if config.optim.lr <= 0:
+        raise ValueError(f"optim.lr = {config.optim.lr!r} must be above 0")
+    if config.data.batch_size % config.optim.accumulate:
+        raise ValueError(
+            f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "
+            f"{config.optim.accumulate} equal parts"
+        )
+
+
+def _check_type(name: str, expected: Any, value: Any) -> None:
+    if expected is Function:
+        if not callable(value):
+            raise ValueError(f"{name} = {value!r} must be a function")
+    elif expected is float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} = {value!r} must be a number")
+    elif not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        raise ValueError(f"{name} = {value!r} must be of type {expected.__name__}")
+
+
+def to_json(config: Experiment) -> dict[str, Any]:
+    """The experiment as nested dictionaries of numbers and strings; functions by their names."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not callable(value):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return describe(value) if callable(value) else value
+
+    return plain(config)
+
+
+def from_json(values: dict[str, Any]) -> Experiment:
+    """The inverse of `to_json`. Raises ValueError for a missing or unknown field."""
+
+    def build(kind: Any, values: dict[str, Any], prefix: str) -> Any:
+        hints = get_type_hints(kind)
+        for name in values:
+            if name not in hints:
+                raise ValueError(f"unknown field '{prefix}{name}': {did_you_mean(name, hints)}")
+        made = {}
+        for name, value in values.items():
+            if dataclasses.is_dataclass(hints[name]):
+                made[name] = build(hints[name], value, f"{prefix}{name}.")
+            else:
+                made[name] = lookup(value) if hints[name] is Function else value
+        try:
+            return kind(**made)
+        except TypeError as error:
+            raise ValueError(f"the configuration is incomplete: {error}") from None
+
+    return build(Experiment, values, "")
+
+
+def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line per field in which two configurations, as JSON, differ."""
+    lines = []
+    for name in sorted(a.keys() | b.keys()):
+        left, right = a.get(name), b.get(name)
+        if isinstance(left, dict) and isinstance(right, dict):
+            lines += differences(left, right, f"{prefix}{name}.")
+        elif left != right:
+            lines.append(f"{prefix}{name}: {left} -> {right}")
+    return lines

@@ -1,0 +1,1 @@
+"""Data: sources of examples (NumPy only) and the batches drawn from them."""

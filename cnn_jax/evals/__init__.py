@@ -1,0 +1,1 @@
+"""Scores over a whole set of predictions. NumPy only."""

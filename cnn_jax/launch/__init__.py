@@ -1,0 +1,1 @@
+"""What the commands share: the frame with its exit codes, experiment files and run folders."""

@@ -1,0 +1,120 @@
+"""The command line's frame: finds the verb, and turns every expected error into one line and an exit code.
+
+Exit codes: 0 done, 2 wrong input, 3 training diverged, 74 a file could not be written, 75 stopped by a signal after
+saving (run the same command again to go on), 130 interrupted before there was anything to save.
+"""
+
+import importlib
+import os
+import pkgutil
+import sys
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+from absl import flags
+
+from cnn_jax import commands
+from cnn_jax.lookup import did_you_mean
+
+DEBUG = "CNN_JAX_DEBUG"  # environment variable: show the traceback of an error too
+BAD_INPUT, DIVERGED, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 3, 74, 75, 130
+
+
+class UsageError(ValueError):
+    """The words of a command are wrong."""
+
+
+def verbs() -> list[str]:
+    """Names of the commands: every module of cnn_jax.commands is one."""
+    return [info.name for info in pkgutil.iter_modules(commands.__path__)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; every error ends as one line on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(_usage())
+        return 0 if words else BAD_INPUT
+    try:
+        if words[0] not in verbs():
+            raise UsageError(f"unknown command '{words[0]}': {did_you_mean(words[0], verbs())}")
+        verb = _module(words[0])
+        return verb.run(words[1:])
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None or os.environ.get(DEBUG):
+            raise
+        return _fail(error, code)
+
+
+def exit_code(error: Exception) -> int | None:
+    """The documented exit code of an expected error, None for a bug."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "Preempted" in kinds:
+        return STOPPED
+    if "Diverged" in kinds:
+        return DIVERGED
+    if "CheckpointError" in kinds:
+        return NOT_WRITTEN
+    if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+        return BAD_INPUT
+    if isinstance(error, OSError):
+        return NOT_WRITTEN
+    return BAD_INPUT if isinstance(error, ValueError | flags.Error | ImportError) else None
+
+
+def parse(verb: str, values: flags.FlagValues, arguments: list[str], *, words: int | None = None) -> list[str]:
+    """Parses flags and returns the words that are none. Raises UsageError unless there are `words` of them."""
+    left = values([verb, *arguments])[1:]
+    if words is not None and len(left) != words:
+        extra = f"leftover words: {' '.join(left[words:])}" if len(left) > words else "a word is missing"
+        raise UsageError(f"{extra}: see launch.py {verb} --help")
+    return left
+
+
+def wants_help(arguments: list[str]) -> bool:
+    """Whether the user asks for help rather than for work."""
+    return any(word in ("--help", "-h", "--helpfull") for word in arguments)
+
+
+def help_text(module: ModuleType, values: flags.FlagValues) -> str:
+    """A verb's docstring and its flags."""
+    lines = [(module.__doc__ or "").strip(), "", "Flags:"]
+    for name in sorted(values):
+        flag = values[name]
+        default = "" if flag.value in (None, "", False) else f" (default: {flag.value})"
+        lines.append(f"  --{name}: {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"cnn_jax.commands.{verb}")
+
+
+def _usage() -> str:
+    lines = ["Convolutional neural networks on JAX.", "", "python launch.py COMMAND [--help]", ""]
+    for verb in verbs():
+        lines.append(f"  {verb:10} {_first_line(verb)}")
+    return "\n".join(lines)
+
+
+def _first_line(verb: str) -> str:
+    # Read, not imported: the list of commands must not wait for JAX.
+    with open(os.path.join(commands.__path__[0], f"{verb}.py"), encoding="utf-8") as file:
+        return file.readline().strip().strip('"')
+
+
+def _fail(error: object, code: int) -> int:
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: object, category: object, *_: object) -> None:
+    print(f"warning: {' '.join(str(message).splitlines())}", file=sys.stderr)

@@ -1,0 +1,55 @@
+"""Experiment files: found, described from their docstring, and loaded into a typed configuration."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+from cnn_jax.config import Experiment
+from cnn_jax.devices import one_host_device_per_core
+from cnn_jax.launch import cli
+from cnn_jax.lookup import did_you_mean, load_file
+
+FOLDER = Path("experiments")
+FIELDS = ("Reproduces", "Command", "Time", "Expected")
+
+
+def experiment_files() -> list[Path]:
+    """The experiments of the folder `experiments`: files that define a function `experiment`."""
+    files = sorted(FOLDER.glob("*.py"))
+    if not files:
+        raise FileNotFoundError(f"there are no experiments in '{FOLDER}/': run launch.py from the project's folder")
+    return [path for path in files if re.search(r"^def experiment\(", path.read_text(), re.MULTILINE)]
+
+
+def described(path: Path) -> dict[str, str]:
+    """Title and fields of an experiment's docstring, read without running the file."""
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    title, _, rest = text.partition("\n")
+    about = {"title": title.strip()}
+    for name in FIELDS:
+        found = re.search(rf"^{name}: (.*?)(?=^\w+: |\Z)", rest, re.MULTILINE | re.DOTALL)
+        if found:
+            about[name.lower()] = " ".join(found[1].split())
+    return about
+
+
+def load(word: str) -> tuple[Path, Experiment]:
+    """The experiment in the file `word`, or of that name in the folder `experiments`."""
+    path = Path(word) if word.endswith(".py") else FOLDER / f"{word}.py"
+    if not path.is_file():
+        known = [str(file) for file in experiment_files()] if FOLDER.is_dir() else []
+        raise FileNotFoundError(f"there is no experiment '{word}': {did_you_mean(str(path), known)}")
+    module = load_file(str(path))
+    if not hasattr(module, "experiment"):
+        raise ValueError(f"'{path}' defines no function experiment() that returns a cnn_jax.config.Experiment")
+    config = module.experiment()
+    if not isinstance(config, Experiment):
+        raise ValueError(f"experiment() of '{path}' returns {type(config).__name__}, not a cnn_jax.config.Experiment")
+    return path, config
+
+
+def main() -> None:
+    """What an experiment file does when it is run itself: the same as `launch.py train FILE`."""
+    one_host_device_per_core()
+    sys.exit(cli.main(["train", sys.argv[0], *sys.argv[1:]]))

@@ -1,0 +1,164 @@
+"""The run folder: everything that describes a run, so that each command after `train` needs only its path.
+
+    config.json         the resolved configuration
+    experiment.py       the experiment's source
+    versions.json       of Python, the packages and the project's git revision
+    data.json           description and fingerprint of the data
+    metrics.jsonl       the log; tensorboard/ holds the same as events
+    checkpoints/        the states
+    results.json        the final scores
+    predictions.npz     the model's outputs on the test split
+    figures/            pictures of all that
+"""
+
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn_jax import config as configuration
+from cnn_jax.config import Experiment
+from cnn_jax.data.source import Spec
+from cnn_jax.lookup import load_file
+from cnn_jax.train import checkpoint
+from cnn_jax.train.run import Run, assemble
+from cnn_jax.train.state import State, Tree
+
+PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
+CHECKPOINTS, FIGURES = "checkpoints", "figures"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the packages and the project."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return {**found, "git": _git_revision()}
+
+
+def _git_revision() -> str:
+    here = Path(__file__).parent
+    try:
+        options = dict(cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
+        changed = subprocess.run(["git", "status", "--porcelain"], **options).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{revision}{' with changes' if changed else ''}"
+
+
+def refuse_other_run(folder: Path, config: Experiment) -> None:
+    """Raises ValueError if `folder` holds a run of another configuration, or something that is no run."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
+    lines = configuration.differences(read_json(folder / CONFIG), configuration.to_json(config))
+    if lines:
+        raise ValueError(
+            f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
+            "give these values, choose another --workdir, or start anew with --fresh"
+        )
+
+
+def set_aside(folder: Path) -> None:
+    """Renames an existing run folder to FOLDER.old-N, so that a new run can begin under its name."""
+    if folder.exists() and any(folder.iterdir()):
+        number = 1
+        while folder.with_name(f"{folder.name}.old-{number}").exists():
+            number += 1
+        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Makes the folder and holds it for this process alone. Raises ValueError if another process is training in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is training in '{folder}': wait for it or choose another --workdir") from None
+        yield
+
+
+def describe_run(folder: Path, config: Experiment, experiment_file: Path, spec: Spec, examples: int) -> None:
+    """Writes what does not change during the run. Raises ValueError if the run began with other data."""
+    data = {"examples": examples, **dataclasses.asdict(spec)}
+    if (folder / DATA).is_file():
+        before = read_json(folder / DATA)
+        if before["fingerprint"] != spec.fingerprint:
+            raise ValueError(
+                f"the data '{spec.name}' has changed since the run in '{folder}' began: bring the old data back, "
+                "or start anew with --fresh"
+            )
+    write_json(folder / DATA, data)
+    write_json(folder / VERSIONS, versions())
+    shutil.copyfile(experiment_file, folder / SOURCE)
+    write_json(folder / CONFIG, configuration.to_json(config))  # last: with it the folder is a run folder
+
+
+class Trained(NamedTuple):
+    """A run read back from its folder, with the variables of one of its checkpoints."""
+
+    run: Run
+    step: int
+    variables: Tree
+
+
+def load(folder: Path, which: str = "last") -> Trained:
+    """Reads a run folder and the checkpoint 'last', 'best' (by validation) or of a step; the data is not opened.
+
+    Raises FileNotFoundError or ValueError where there is no such run or no good checkpoint.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {CONFIG} in it")
+    if (folder / SOURCE).is_file():
+        load_file(str(folder / SOURCE))
+    config = configuration.from_json(read_json(folder / CONFIG))
+    config.compute.devices = 0  # this machine may have others than the one that trained
+    data = read_json(folder / DATA)
+    examples = data.pop("examples")
+    spec = Spec(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    run = assemble(config, spec, examples)
+    step = _checkpoint_step(folder / CHECKPOINTS, which)
+    state: State = checkpoint.restore(folder / CHECKPOINTS, step, run.engine.target)
+    return Trained(run, step, run.engine.variables(run.engine.place(state)))
+
+
+def _checkpoint_step(folder: Path, which: str) -> int:
+    if which not in ("last", "best") and not which.isdigit():
+        raise ValueError(f"--checkpoint={which}: say last, best or a step")
+    step = {"last": checkpoint.newest_good, "best": checkpoint.best}.get(which, lambda _: int(which))(folder)
+    if step is None:
+        raise FileNotFoundError(f"there is no good checkpoint in '{folder}': train the run first")
+    if not checkpoint.is_good(folder, step):
+        raise FileNotFoundError(f"there is no good checkpoint of step {step} in '{folder}': there is {checkpoint.steps(folder)}")
+    return step
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"'{path}' is damaged: {error}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that a kill at any moment leaves the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,147 @@
+"""One run from its configuration to its results: the parts are put together, the loop turns, the test split is read."""
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.config import Experiment
+from cnn_jax.data.source import Source
+from cnn_jax.launch import run_folder
+from cnn_jax.report import log as metric_log
+from cnn_jax.report.log import MetricLog
+from cnn_jax.report.progress import progress
+from cnn_jax.train import checkpoint, loop
+from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.evaluate import Predictions, predictions
+from cnn_jax.train.preempt import stop_requested
+from cnn_jax.train.run import Run, assemble, open_split
+from cnn_jax.train.state import State, Tree
+
+
+def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:
+    """Trains, or goes on training, the run in `folder`, scores it on the test split once, and returns the scores.
+
+    Raises ValueError for what does not fit, and what `loop.fit` raises.
+    """
+    began = time.monotonic()
+    run_folder.refuse_other_run(folder, config)
+    source = open_split(config, "train")
+    run = assemble(config, source.spec, len(source))
+    with run_folder.opened(folder):
+        run_folder.describe_run(folder, config, experiment_file, source.spec, len(source))
+        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
+        state, start, about = loop.resume(run, checkpoints.folder)
+        results = folder / run_folder.RESULTS
+        if start == run.steps.total and results.is_file():
+            print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
+            return _headlines(run_folder.read_json(results))
+        print(_introduction(run, state, start, folder), flush=True)
+        clock = Clock(about.get("seconds", {}), began)
+        try:
+            state = _fit(run, source, state, start, checkpoints, folder, clock)
+        finally:
+            checkpoints.close()
+        return _finish(run, state, folder, clock)
+
+
+class Clock:
+    """Seconds of a run over all its sessions: in total, in the loop, and compiling."""
+
+    def __init__(self, before: dict[str, float], began: float) -> None:
+        self.before, self.began = before, began
+        self.loop_began = self.compile = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._compiled)
+
+    def _compiled(self, event: str, seconds: float, **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            self.compile += seconds
+
+    def seconds(self) -> dict[str, float]:
+        """What has passed up to now."""
+        now = time.monotonic()
+        spent = {"total": now - self.began, "train": now - self.loop_began, "compile": self.compile}
+        return {name: round(self.before.get(name, 0.0) + value, 2) for name, value in spent.items()}
+
+
+def _fit(
+    run: Run, source: Source, state: State, start: int, checkpoints: Checkpoints, folder: Path, clock: Clock
+) -> State:
+    versions = run_folder.read_json(folder / run_folder.VERSIONS)
+    config = run_folder.read_json(folder / run_folder.CONFIG)
+    validation = open_split(run.config, "validation") if run.config.data.validation else None
+
+    def validate(state: State) -> dict[str, float]:
+        return plain(score(run, run.engine.variables(state), validation)[0]) if validation else {}
+
+    def about() -> dict[str, Any]:
+        return {"config": config, "versions": versions, "data": run.spec.fingerprint, "seconds": clock.seconds()}
+
+    steps = run.steps
+    with (
+        stop_requested() as stop,
+        MetricLog(folder, start) as log,
+        progress(steps.total, start, steps.per_epoch, run.config.data.batch_size) as show,
+    ):
+        clock.loop_began = time.monotonic()
+        return loop.fit(run, source, state, start, checkpoints, loop.Hooks(log.write, show, validate, stop, about))
+
+
+def score(run: Run, variables: Tree, source: Source) -> tuple[dict[str, Any], Predictions]:
+    """The scores of the model on a whole split, and what it predicts there."""
+    found = predictions(run.engine, variables, source, run.config.data.eval_batch_size)
+    return run.task.scores(found.outputs, found.labels), found
+
+
+def _finish(run: Run, state: State, folder: Path, clock: Clock) -> dict[str, float]:
+    """The final evaluation: the only place of a training run that reads the test split."""
+    source = open_split(run.config, "test")
+    test, found = score(run, run.engine.variables(state), source)
+    rows = metric_log.read(folder)
+    validation = [row for row in rows if row["split"] == "validation"]
+    results = {
+        "test": test,
+        "validation": validation[-1] if validation else None,
+        "seed": run.config.seed,
+        "steps": run.steps.total,
+        "seconds": clock.seconds(),
+        "parameters": parameters(run.engine.whole(state).params),
+        "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
+        "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
+    }
+    np.savez_compressed(folder / "predictions.npz", labels=found.labels, index=found.index, **found.outputs)
+    report = importlib.import_module(f"cnn_jax.report.{run.task.kind}")
+    report.figures(folder / run_folder.FIGURES, rows, found, source)
+    run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
+    print(f"test: {', '.join(f'{name} {value:.4f}' for name, value in plain(test).items())}")
+    print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
+    return _headlines(results)
+
+
+def parameters(params: Tree) -> int:
+    """The number of trained numbers."""
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+
+
+def plain(scores: dict[str, Any]) -> dict[str, float]:
+    """The scores that are single numbers."""
+    return {name: value for name, value in scores.items() if isinstance(value, int | float)}
+
+
+def _headlines(results: dict[str, Any]) -> dict[str, float]:
+    return {**plain(results["test"]), "seconds": results["seconds"]["total"], "train_seconds": results["seconds"]["train"]}
+
+
+def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
+    engine, steps, config = run.engine, run.steps, run.config
+    device = jax.devices()[0].device_kind
+    where = f"{engine.devices} {device} device{'s' if engine.devices > 1 else ''}, {config.compute.parallel}"
+    begins = f"going on from step {start}" if start else "from the beginning"
+    return (
+        f"{config.name}: {run.examples} examples of {run.spec.name} {run.spec.shape}, {len(run.spec.classes)} classes\n"
+        f"{parameters(engine.whole(state).params):,} parameters, {where}, {config.compute.precision}\n"
+        f"{steps.total} steps of {config.data.batch_size} ({steps.total / steps.per_epoch:.1f} epochs), {begins}, in {folder}"
+    )

@@ -1,0 +1,161 @@
+"""A function from its name, and the name of a function.
+
+Experiments name functions directly; a flag, a JSON file and an error message need text. This file is the bridge:
+`resnet.resnet20(width=32)` on the command line is `functools.partial(cnn_jax.models.resnet.resnet20, width=32)`.
+There is no registry: a name is found by importing the module that the dots lead to.
+"""
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, Protocol
+
+# Where a short name such as `flip` or `resnet.resnet20` is looked for.
+SEARCHED = ("cnn_jax.models", "cnn_jax.augment", "cnn_jax.tasks", "cnn_jax.train.optim", "cnn_jax.train.schedules")
+
+
+class Function(Protocol):
+    """Anything that can be called. A class of its own, so that flags can be parsed by the type of a field."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest known word, or all of them where none is near."""
+    known = sorted(set(known))
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(known)}" if len(known) <= 40 else f"{len(known)} names are known"
+
+
+def load_file(path: str, name: str = "experiment") -> ModuleType:
+    """Imports a Python file as the module `name`, so that its functions can be named `name.function`."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"'{path}' is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def public_functions(module: ModuleType) -> dict[str, Function]:
+    """The callables that `module` itself defines, by name."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and callable(value)
+        and not isinstance(value, type)
+        and getattr(value, "__module__", module.__name__) in (module.__name__, type(value).__module__, "functools")
+    }
+
+
+@functools.cache
+def _modules() -> tuple[str, ...]:
+    """Full names of all modules in which short names are looked for."""
+    names: list[str] = []
+    for root in SEARCHED:
+        module = importlib.import_module(root)
+        names.append(root)
+        names += [f"{root}.{info.name}" for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
+    return tuple(names)
+
+
+def _find(name: str) -> Function:
+    """The function called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last parts (lenet.lenet5, lenet5)."""
+    *path, function = name.split(".")
+    if path and (path[0] == "cnn_jax" or path[0] in sys.modules.keys() & {"experiment"}):
+        try:
+            module = importlib.import_module(".".join(path))
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise
+            raise ValueError(f"there is no module '{'.'.join(path)}' to find '{name}' in") from None
+        if not callable(getattr(module, function, None)):
+            hint = did_you_mean(function, public_functions(module))
+            raise ValueError(f"'{module.__name__}' has no function '{function}': {hint}")
+        return getattr(module, function)
+    ending = "".join(f".{part}" for part in path)
+    modules = [importlib.import_module(module) for module in _modules() if module.endswith(ending)]
+    if not modules:
+        raise ValueError(f"unknown name '{name}': no module ends in '{ending[1:]}'")
+    found = {f"{m.__name__}.{function}": public_functions(m)[function] for m in modules if function in public_functions(m)}
+    if not found:
+        known = [k for m in modules for k in public_functions(m)]
+        raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
+    if len(found) > 1:
+        raise ValueError(f"'{name}' may mean any of {', '.join(found)}: write more of it")
+    return next(iter(found.values()))
+
+
+def lookup(text: str) -> Function:
+    """The function that `text` describes: `name`, or `name(key=value)` for a `functools.partial` of it.
+
+    Values are Python literals or again such descriptions. A call with arguments that are not named is made at once:
+    `compose(flip, cutout)` is the composition. Raises ValueError with a suggestion.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        raise ValueError(f"'{text}' is not a function's name, nor a call like name(key=value)") from None
+    function = _evaluate(tree, text)
+    if not callable(function):
+        raise ValueError(f"'{text}' is a value where a function's name is wanted")
+    return function
+
+
+def _evaluate(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Call):
+        function = _evaluate(node.func, text)
+        if any(key.arg is None for key in node.keywords):
+            raise ValueError(f"'{text}': write arguments as key=value")
+        args = [_evaluate(arg, text) for arg in node.args]
+        settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
+        return function(*args, **settings) if args else functools.partial(function, **settings)
+    if isinstance(node, ast.Name | ast.Attribute):
+        return _find(ast.unparse(node))
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_evaluate(item, text) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"'{text}': arguments must be literals or names of functions") from None
+
+
+def describe(value: Any) -> str:
+    """The text from which `lookup` gets `value` back: a function by its full name, a partial as a call, a literal.
+
+    Raises ValueError for what has no name that can be imported (a lambda, a local function).
+    """
+    if isinstance(value, functools.partial):
+        if value.args:
+            raise ValueError(f"{value!r} cannot be recorded: name the arguments of functools.partial")
+        settings = [f"{name}={describe(setting)}" for name, setting in sorted(value.keywords.items())]
+        return f"{describe(value.func)}({', '.join(settings)})"
+    if isinstance(value, tuple | list):
+        return f"({''.join(describe(item) + ', ' for item in value)})"
+    if callable(value):
+        return _name(value)
+    return repr(value)
+
+
+def _name(function: Any) -> str:
+    """Full dotted name of a module-level function, or of a module-level value that can be called."""
+    name = getattr(function, "__qualname__", None)
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    if name and module and getattr(module, name, None) is function:
+        return f"{module.__name__}.{name}"
+    for module_name, module in sorted(sys.modules.items()):
+        if module_name == "experiment" or module_name.split(".")[0] == "cnn_jax":
+            for name, value in vars(module).items():
+                if value is function:
+                    return f"{module_name}.{name}"
+    raise ValueError(f"{function!r} has no name to record: define it at the top level of a module")

@@ -1,0 +1,1 @@
+"""Networks: Linen modules, one file per family, and the layers they share."""

@@ -1,0 +1,153 @@
+"""The layers that the families share; the one place where the convolution's implementation is chosen.
+
+Models never name an implementation: they call the injected `conv`, `norm` and `act`, whose defaults stand here.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.ops.batch_axis import first_example, mean_over_devices
+
+Layer = Callable[..., Any]  # builds a Linen module from keyword arguments
+Activation = Callable[[jax.Array], jax.Array]
+
+conv_general_dilated = jax.lax.conv_general_dilated
+
+# He et al. 2015, arXiv:1502.01852, section 2.2, backward case: keeps the variance of the gradients
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def Conv(
+    features: int,
+    kernel_size: Sequence[int],
+    strides: int | Sequence[int] = 1,
+    *,
+    padding: int | Sequence[tuple[int, int]] | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    kernel_init: nn.initializers.Initializer = he_fan_out,
+    dtype: Any = None,
+    conv_general_dilated: Callable[..., jax.Array] = conv_general_dilated,
+    name: str | None = None,
+) -> nn.Conv:
+    """Convolution [B, *spatial, C] -> [B, *spatial, features]; the rank is that of `kernel_size`.
+
+    Without `padding`, each side gets (k - 1) // 2 * dilation zeros, whatever the stride. That is what published
+    weights were trained with; XLA's SAME puts the odd zero at the end only and shifts every strided convolution.
+    """
+    if padding is None:
+        padding = [((k - 1) // 2 * dilation,) * 2 for k in kernel_size]
+    return nn.Conv(
+        features,
+        tuple(kernel_size),
+        strides,
+        padding=padding,
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias=use_bias,
+        kernel_init=kernel_init,
+        dtype=dtype,
+        conv_general_dilated=conv_general_dilated,
+        name=name,
+    )
+
+
+def _moments(x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance of [..., C] per channel over the global batch, in one pass and one collective.
+
+    var = E[(x - s)^2] - E[x - s]^2 for any constant s. Without a shift the two terms cancel when |mean| >> std; the
+    running mean is a shift that is free, equal on all devices, and approaches the mean as training goes on. Until
+    then rounding may leave a small negative value, hence the clip.
+    """
+    x = x.astype(jnp.float32) - shift
+    axes = tuple(range(x.ndim - 1))
+    mean, square = mean_over_devices(jnp.stack([x.mean(axes), jnp.square(x).mean(axes)]))
+    return mean + shift, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+class BatchNorm(nn.Module):
+    """Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1, over the global batch whatever the number of devices.
+
+    Parameters and statistics are float32 and named as in flax.linen.BatchNorm; the output has type `dtype`.
+    `momentum` is the weight of the old running value (0.9 here is 0.1 in torch). The running variance is the biased
+    one, as in Flax (torch keeps the unbiased one).
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            mean, var = _moments(x, shift=running_mean.value)
+            if not self.is_initializing():
+                running_mean.value += (1.0 - self.momentum) * (mean - running_mean.value)
+                running_var.value += (1.0 - self.momentum) * (var - running_var.value)
+        y = (x.astype(jnp.float32) - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+        return y.astype(self.dtype or x.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Wu & He 2018, arXiv:1803.08494, with BatchNorm's interface, so `norm=GroupNorm` is the whole change to a model.
+
+    Where `groups` does not divide the channels, their greatest common divisor is the number of groups.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        del train  # the statistics are each example's own
+        groups = math.gcd(self.groups, x.shape[-1])
+        return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="group")(x)
+
+
+class Dropout(nn.Module):
+    """Srivastava et al. 2014; values kept are scaled by 1 / (1 - rate). Needs the rng stream "dropout" in training.
+
+    The mask of an example depends on the key and on its position in the global batch only, so any number of devices,
+    and both `jit` and `pmap`, draw the same masks bit by bit. Raises ValueError for a rate outside [0, 1).
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if not 0.0 <= self.rate < 1.0:
+            raise ValueError(f"dropout rate {self.rate} is not in [0, 1): pass the fraction of values to drop")
+        if not train or self.rate == 0.0:
+            return x
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            self.make_rng("dropout"), first_example(len(x)) + jnp.arange(len(x))
+        )
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(keep, x / (1.0 - self.rate), 0).astype(x.dtype)
+
+
+def global_average_pool(x: jax.Array) -> jax.Array:
+    """Mean over all positions, [B, *spatial, C] -> [B, C] float32 whatever the type of `x`."""
+    return x.mean(tuple(range(1, x.ndim - 1)), dtype=jnp.float32)
+
+
+def require_size(x: jax.Array, *, rank: int, smallest: int, model: str) -> None:
+    """Raises ValueError unless x is [B, *spatial, C] with `rank` spatial sizes of at least `smallest`."""
+    spatial = x.shape[1:-1]
+    if len(spatial) != rank or min(spatial) < smallest:
+        raise ValueError(
+            f"{model} reads [B, {'H, W' if rank == 2 else 'L'}, C] of size {smallest} or more, not {x.shape}"
+        )

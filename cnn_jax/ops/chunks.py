@@ -1,0 +1,65 @@
+"""Padding, shifted windows, and loops over chunks of the batch sized to stay in a processor's cache."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def pad_spatial(x: jax.Array, padding: Sequence[tuple[int, int]], value: float = 0.0) -> jax.Array:
+    """x [B, *spatial, C] padded by (low, high) per spatial dimension; negative numbers crop."""
+    if not any(low or high for low, high in padding):
+        return x
+    config = ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0))
+    return lax.pad(x, jnp.asarray(value, x.dtype), config)
+
+
+def shifted_windows(
+    x: jax.Array, window: Sequence[int], strides: Sequence[int], dilation: Sequence[int], out: Sequence[int]
+) -> list[jax.Array]:
+    """For every position of the window, in row-major order, the [B, *out, C] slice of (padded) x which it sees."""
+    slices = []
+    for position in np.ndindex(*window):
+        start = [i * d for i, d in zip(position, dilation, strict=True)]
+        stop = [a + (size - 1) * s + 1 for a, size, s in zip(start, out, strides, strict=True)]
+        slices.append(lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *strides, 1)))
+    return slices
+
+
+def chunk_size(batch: int, bytes_each: int, bytes_allowed: int) -> int:
+    """The largest divisor of the batch whose examples fit in the bytes allowed (at least 1)."""
+    size = max(1, min(batch, bytes_allowed // max(bytes_each, 1)))
+    while batch % size:
+        size -= 1
+    return size
+
+
+def map_chunks(f: Callable[[jax.Array], jax.Array], x: jax.Array, bytes_each: int, bytes_allowed: int) -> jax.Array:
+    """f(x) for f that treats the examples of x [B, ...] separately, a chunk at a time."""
+    size = chunk_size(x.shape[0], bytes_each, bytes_allowed)
+    if size == x.shape[0]:
+        return f(x)
+    y = lax.map(f, _split(x, size))
+    return y.reshape(x.shape[0], *y.shape[2:])
+
+
+def sum_chunks(
+    f: Callable[..., jax.Array], arrays: tuple[jax.Array, ...], bytes_each: int, bytes_allowed: int
+) -> jax.Array:
+    """f(*arrays) for f that sums over the examples of its arrays [B, ...], a chunk at a time."""
+    size = chunk_size(arrays[0].shape[0], bytes_each, bytes_allowed)
+    if size == arrays[0].shape[0]:
+        return f(*arrays)
+    chunks = tuple(_split(array, size) for array in arrays)
+    total = jax.eval_shape(f, *(jax.ShapeDtypeStruct(chunk.shape[1:], chunk.dtype) for chunk in chunks))
+    # Inside shard_map the carry must vary over the same mesh axes as what is added to it.
+    start = lax.pcast(
+        jnp.zeros(total.shape, total.dtype), tuple(jax.typeof(arrays[0]).manual_axis_type.varying), to="varying"
+    )
+    return lax.scan(lambda carry, chunk: (carry + f(*chunk), None), start, chunks)[0]
+
+
+def _split(x: jax.Array, size: int) -> jax.Array:
+    return x.reshape(x.shape[0] // size, size, *x.shape[1:])

@@ -1,0 +1,157 @@
+"""The three directions of a convolution as JAX primitives, each the transpose of the others.
+
+A convolution is bilinear, and so are its gradients. Told that, JAX derives jvp, vjp, gradients of gradients, remat and
+linearize by itself, which a `custom_vjp` would not give. On a CPU the primitives lower by the rules of
+`conv_lowerings`, elsewhere to XLA's convolution.
+
+Sharding: the lowerings loop over chunks of the batch, which XLA's partitioner would answer by gathering the whole
+batch on every device. So under jit over several devices each primitive states its partitioning rule: split like the
+batch, everything else whole; the weight gradient ends with a psum. Inside shard_map and pmap all is local anyway.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax._src.dispatch import prim_requires_devices_during_lowering
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
+
+from cnn_jax.ops.conv_geometry import Geometry, stock_forward, stock_input_gradient, stock_weight_gradient
+from cnn_jax.ops.conv_lowerings import (
+    Lowering,
+    forward_lowering,
+    input_gradient_lowering,
+    weight_gradient_lowering,
+)
+
+Rule = Callable[[Geometry], Lowering]
+Shape = tuple[int, ...]
+
+
+def forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """y [B, *out, D]"""
+    return _bind(forward_p, x, kernel, geometry)
+
+
+def input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """dx [B, *spatial, C]"""
+    return _bind(input_gradient_p, dy, kernel, geometry)
+
+
+def weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -> jax.Array:
+    """dkernel [*window, C / groups, D]"""
+    return _bind(weight_gradient_p, x, dy, geometry)
+
+
+def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+    """Inside shard_map both operands must vary over the same mesh axes; the transpose of the cast is the psum."""
+    axes_a, axes_b = jax.typeof(a).manual_axis_type.varying, jax.typeof(b).manual_axis_type.varying
+    a = lax.pcast(a, tuple(axes_b - axes_a), to="varying")
+    b = lax.pcast(b, tuple(axes_a - axes_b), to="varying")
+    return primitive.bind(a, b, geometry=geometry)
+
+
+def _make_primitive(name: str, rule: Rule, stock: Lowering, shape: Callable[[Geometry], Shape]) -> Primitive:
+    primitive = Primitive(name)
+    primitive.def_abstract_eval(lambda a, b, *, geometry: a.update(shape=shape(geometry), weak_type=False))
+    primitive.def_impl(jax.jit(partial(_bind, primitive), static_argnums=2))
+    batching.primitive_batchers[primitive] = partial(_batch, primitive, stock)
+
+    def local(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
+        return rule(geometry)(a, b, geometry)
+
+    def elsewhere(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
+        return stock(a, b, geometry)
+
+    def split(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
+        return _partitioned(local, geometry, reduces=rule is weight_gradient_lowering)(a, b)
+
+    def lower_on_cpu(ctx: mlir.LoweringRuleContext, *args: Any, geometry: Geometry) -> Any:
+        context = ctx.module_context.axis_context
+        manual = getattr(context, "manual_axes", frozenset())
+        half_manual = manual and manual != frozenset(context.mesh.axis_names)
+        f = elsewhere if half_manual else split
+        return mlir.lower_fun(f, multiple_results=False)(ctx, *args, geometry=geometry)
+
+    mlir.register_lowering(primitive, mlir.lower_fun(elsewhere, multiple_results=False))
+    mlir.register_lowering(primitive, lower_on_cpu, platform="cpu")
+    prim_requires_devices_during_lowering.add(primitive)  # the mesh, for the partitioning rule
+    return primitive
+
+
+def _partitioned(local: Callable[..., jax.Array], geometry: Geometry, reduces: bool) -> Callable[..., jax.Array]:
+    """`local` with its partitioning rule. `reduces`: both operands carry the batch, and the result sums over it."""
+
+    def partition(mesh: Any, args: Any, result: Any) -> tuple[Any, Callable[..., jax.Array], Any, Any]:
+        spec = args[0].sharding.spec
+        axes = spec[0] if len(spec) else None
+        names = () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
+        shards = 1
+        for name in names:
+            shards *= mesh.shape[name]
+        if geometry.batch % shards:  # a padded last shard would add garbage to sums
+            axes, names, shards = None, (), 1
+        batch, whole = NamedSharding(mesh, PartitionSpec(axes)), NamedSharding(mesh, PartitionSpec())
+
+        def shard(a: jax.Array, b: jax.Array) -> jax.Array:
+            y = local(a, b, geometry=geometry.with_batch(geometry.batch // shards))
+            return lax.psum(y, names) if reduces and names else y
+
+        return mesh, shard, whole if reduces else batch, (batch, batch if reduces else whole)
+
+    # Dimension names: n is the batch; every other dimension has its own name and stays whole.
+    a, b, y = ([f"{array}{i}" for i in range(len(geometry.x_shape))] for array in "aby")
+    for dims in (a, b) if reduces else (a, y):
+        dims[0] = "n"
+    f = custom_partitioning(lambda a, b: local(a, b, geometry=geometry))
+    f.def_partition(
+        partition,
+        sharding_rule=f"{' '.join(a)}, {' '.join(b)} -> {' '.join(y)}",
+        need_replication_factors=tuple(name for name in a + b + y if name != "n"),
+        reduction_factors=("n",) if reduces else (),
+    )
+    return f
+
+
+def _batch(
+    primitive: Primitive, stock: Lowering, args: tuple[Any, Any], dims: tuple[Any, Any], *, geometry: Geometry
+) -> tuple[jax.Array, int]:
+    """vmap over the data alone merges into the batch; anything else is XLA's grouped convolution."""
+    (a, b), (dim_a, dim_b) = args, dims
+    if primitive is not weight_gradient_p and dim_b is None:
+        a = jnp.moveaxis(a, dim_a, 0)
+        count = a.shape[0]
+        y = _bind(primitive, a.reshape(-1, *a.shape[2:]), b, geometry.with_batch(count * geometry.batch))
+        return y.reshape(count, -1, *y.shape[1:]), 0
+    return jax.vmap(lambda a, b: stock(a, b, geometry), (dim_a, dim_b))(a, b), 0
+
+
+forward_p = _make_primitive("convolution", forward_lowering, stock_forward, lambda g: g.out_shape)
+input_gradient_p = _make_primitive(
+    "convolution_input_gradient", input_gradient_lowering, stock_input_gradient, lambda g: g.x_shape
+)
+weight_gradient_p = _make_primitive(
+    "convolution_weight_gradient", weight_gradient_lowering, stock_weight_gradient, lambda g: g.kernel_shape
+)
+
+ad.defbilinear(
+    forward_p,
+    lambda ct, x, kernel, *, geometry: input_gradient(ct, kernel, geometry),
+    lambda ct, x, kernel, *, geometry: weight_gradient(x, ct, geometry),
+)
+ad.defbilinear(
+    input_gradient_p,
+    lambda ct, dy, kernel, *, geometry: forward(ct, kernel, geometry),
+    lambda ct, dy, kernel, *, geometry: weight_gradient(ct, dy, geometry),
+)
+ad.defbilinear(
+    weight_gradient_p,
+    lambda ct, x, dy, *, geometry: input_gradient(dy, ct, geometry),
+    lambda ct, x, dy, *, geometry: forward(x, ct, geometry),
+)

@@ -1,0 +1,111 @@
+"""Max and average pooling without window reductions, whose gradients are slow on CPUs (select-and-scatter).
+
+Pooling is written as maxima or sums of shifted slices, or as a reshape when windows tile the input, so its gradient is
+a few elementwise operations. Any number of spatial dimensions, channels last.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.ops.chunks import pad_spatial, shifted_windows
+from cnn_jax.ops.conv_geometry import Pads
+from cnn_jax.ops.convolution import Padding, explicit_padding, per_dimension
+
+
+def max_pool(
+    x: jax.Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: Padding = "VALID",
+) -> jax.Array:
+    """The largest value in every window.
+
+    Where the largest value occurs more than once in a window its gradient is shared among the occurrences (the
+    gradient of `jnp.maximum` at equal arguments); Flax and PyTorch give all of it to the first.
+
+    Args:
+        x: [B, *spatial, C], real.
+        window: size per spatial dimension, or one number for all.
+        strides: step between windows; by default the window, so that windows tile x.
+        padding: "SAME", "VALID", one number for every side, or (low, high) per dimension; padded with -inf.
+
+    Returns:
+        [B, *out, C] with out = (spatial + low + high - window) // strides + 1.
+
+    Raises:
+        ValueError: sizes that do not fit the spatial dimensions of x.
+    """
+    window, strides, pads, out = _resolve(x, window, strides, padding)
+    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    padded = pad_spatial(x, pads, lowest)
+    return reduce(jnp.maximum, shifted_windows(padded, window, strides, (1,) * len(window), out))
+
+
+def avg_pool(
+    x: jax.Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: Padding = "VALID",
+    *,
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """The mean of every window, summed in float32 or better.
+
+    Args:
+        x: [B, *spatial, C], floating.
+        window: size per spatial dimension, or one number for all.
+        strides: step between windows; by default the window, so that windows tile x.
+        padding: "SAME", "VALID", one number for every side, or (low, high) per dimension; padded with 0.
+        count_include_pad: divide by the size of the window; else by the number of its positions inside x.
+
+    Returns:
+        [B, *out, C] with out = (spatial + low + high - window) // strides + 1.
+
+    Raises:
+        ValueError: sizes that do not fit the spatial dimensions of x.
+    """
+    window, strides, pads, out = _resolve(x, window, strides, padding)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    padded = pad_spatial(x, pads).astype(wide)
+    if window == strides:
+        inside = tuple(slice(n * k) for n, k in zip(out, window, strict=True))
+        tiles = [size for pair in zip(out, window, strict=True) for size in pair]
+        total = padded[:, *inside].reshape(x.shape[0], *tiles, x.shape[-1]).sum(tuple(range(2, 2 + len(tiles), 2)))
+    else:
+        total = sum(shifted_windows(padded, window, strides, (1,) * len(window), out))
+    count = prod(window) if count_include_pad else _inside(x.shape[1:-1], window, strides, pads, out)
+    return (total / count).astype(x.dtype)
+
+
+def _resolve(
+    x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None, padding: Padding
+) -> tuple[tuple[int, ...], tuple[int, ...], Pads, tuple[int, ...]]:
+    """Window, strides, (low, high) pairs and output size, per spatial dimension."""
+    dims, spatial = x.ndim - 2, x.shape[1:-1]
+    window = per_dimension("window", window, dims)
+    strides = window if strides is None else per_dimension("strides", strides, dims)
+    padding = ((padding, padding),) * dims if isinstance(padding, int) else padding
+    pads = explicit_padding(padding, spatial, window, strides)
+    if len(pads) != dims:
+        raise ValueError(f"padding must have {dims} (low, high) pairs for x of shape {x.shape}, got {padding}")
+    out = tuple((size + sum(pad) - k) // s + 1 for size, pad, k, s in zip(spatial, pads, window, strides, strict=True))
+    if min(out) < 1:
+        raise ValueError(f"a window of {window} does not fit into x of shape {x.shape} padded by {pads}")
+    return window, strides, pads, out
+
+
+def _inside(
+    spatial: Sequence[int], window: Sequence[int], strides: Sequence[int], pads: Pads, out: Sequence[int]
+) -> np.ndarray:
+    """How many positions of each window lie inside x: [*out, 1] float32."""
+    count = np.ones((1,), np.float32)
+    for size, k, s, (low, _), n in zip(spatial, window, strides, pads, out, strict=True):
+        start = np.arange(n) * s - low
+        inside = np.minimum(start + k, size) - np.maximum(start, 0)
+        count = count[..., None, :] * inside[:, None].astype(np.float32)
+    return count

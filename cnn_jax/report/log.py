@@ -1,0 +1,157 @@
+"""The metric log of a run: metrics.jsonl is the source of truth, the TensorBoard events are made from it.
+
+A row is one JSON object per line: {"step": 100, "split": "train", "loss": 0.7, "time": 1.7e9}, where time is in seconds
+since 1970. JSON has no NaN or infinity: they are written as the strings "NaN", "Infinity" and "-Infinity", which
+`read` (and float() in Python, Number() in JavaScript) turns back into numbers.
+"""
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+FILE = "metrics.jsonl"
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class MetricLog:
+    """Appends rows to `folder`/metrics.jsonl and the same scalars to TensorBoard events in `folder`/tensorboard.
+
+    `start_step` is the step that training starts or resumes from: rows of later steps are dropped, so the log of a
+    resumed run equals that of an uninterrupted one (apart from time). Log the rows of step k before saving checkpoint
+    k, or a resume may miss them. With None all rows are kept. Opening repairs a last line cut off by a kill, and
+    writes the events anew from the rows that stay.
+
+    Rows are flushed as they are written. Only one process may write (process 0 of a multi-host run). Raises ValueError
+    if metrics.jsonl is damaged before its last line.
+    """
+
+    def __init__(self, folder: str | Path, start_step: int | None = None) -> None:
+        # Here and not at the top: who only reads a log needs no TensorBoard.
+        from tensorboardX.record_writer import RecordWriter
+
+        folder = Path(folder)
+        events = folder / "tensorboard"
+        events.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE
+        lines = _lines(path) if path.exists() else []
+        kept = [(text, row) for text, row in lines if start_step is None or row["step"] <= start_step]
+        text = "".join(text + "\n" for text, _ in kept)
+        if not path.exists() or path.read_bytes() != text.encode():
+            _replace(path, text)
+        self._rows = path.open("a", encoding="utf-8")
+
+        old = list(events.glob("events.out.tfevents.*"))
+        # tensorboardX's SummaryWriter names its file by the second and would overwrite one of the same second.
+        self._events = RecordWriter(str(events / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"))
+        _write_header(self._events)
+        for _, row in kept:
+            _write_event(self._events, row)
+        self._events.flush()
+        for file in old:
+            file.unlink()
+
+    def write(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        """Log scalar `metrics` (Python, NumPy or JAX numbers) of `split` ("train", "validation", ...) after `step`.
+
+        In TensorBoard they appear as NAME/SPLIT, so train and validation stand side by side.
+        """
+        row = {"step": int(step), "split": split}
+        row |= {name: _number(value) for name, value in metrics.items()}
+        row["time"] = round(time.time(), 3)
+        safe = {name: _text(value) if isinstance(value, float) else value for name, value in row.items()}
+        self._rows.write(json.dumps(safe, allow_nan=False) + "\n")
+        self._rows.flush()
+        _write_event(self._events, row)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close both files; every row is already on disk."""
+        self._rows.close()
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of `folder`/metrics.jsonl in the order they were written, NaN and infinity as floats again.
+
+    A last line that is cut off is left out. Raises FileNotFoundError without a log, ValueError if it is damaged.
+    """
+    path = Path(folder) / FILE
+    if not path.exists():
+        raise FileNotFoundError(f"no {FILE} in {folder}: name the folder of a run that has trained")
+    return [row for _, row in _lines(path)]
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Each whole line as (text, row)."""
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    rows = []
+    for number, text in enumerate(lines, start=1):
+        try:
+            row = json.loads(text)
+            row = {
+                name: NOT_FINITE.get(value, value) if isinstance(value, str) else value for name, value in row.items()
+            }
+            int(row["step"])
+        except (ValueError, AttributeError, KeyError, TypeError):
+            if number == len(lines):
+                break
+            raise ValueError(f"line {number} of {path} is no metric row: delete that line to go on") from None
+        rows.append((text, row))
+    return rows
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file so that a kill at any moment leaves either the old or the new one."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _number(value: Any) -> int | float:
+    array = np.asarray(value)
+    return int(array) if array.dtype.kind in "iub" else float(array)
+
+
+def _text(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _write_header(writer: Any) -> None:
+    """Start an event file; the session start makes a viewer that has it open forget the events of older files."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    start = SessionLog(status=SessionLog.START)
+    writer.write(Event(wall_time=time.time(), step=0, session_log=start).SerializeToString())
+
+
+def _write_event(writer: Any, row: Mapping[str, Any]) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    scalars = {name: value for name, value in row.items() if isinstance(value, int | float)}
+    step, wall_time = scalars.pop("step"), scalars.pop("time", 0.0)
+    values = [Summary.Value(tag=f"{name}/{row['split']}", simple_value=value) for name, value in scalars.items()]
+    writer.write(Event(wall_time=wall_time, step=step, summary=Summary(value=values)).SerializeToString())

@@ -1,0 +1,94 @@
+"""Shows how training gets on: a bar on a terminal, a plain line now and then in a log file."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+Show = Callable[[int, Mapping[str, Any]], None]
+
+BAR_SECONDS = 0.2
+LINE_SECONDS = 10.0
+WINDOW = 30  # draws: the rate is that of the last 6 seconds of a bar, or of 5 minutes of lines
+
+
+@contextmanager
+def progress(
+    total_steps: int, start_step: int, steps_per_epoch: float, batch_size: int, console: Console | None = None
+) -> Iterator[Show]:
+    """Yields `show(step, metrics)`, to be called after each step; metrics ({"loss": 0.7}) may be empty between logs.
+
+    On a terminal it draws a bar, otherwise it prints a line every 10 s: step, epoch, the latest metrics, images/s and
+    the time left. images/s is by the clock on the wall, over recent steps, from the first call on: the compilation
+    before that does not count, pauses to evaluate do. A call with nothing to draw takes about a microsecond and does
+    not look into the metrics (a JAX array in them is waited for only when it is drawn).
+    """
+    console = console or Console()
+    terminal = console.is_interactive and console.file.isatty()
+
+    def bar(step: int, line: str) -> Group:
+        return Group(Text(line), ProgressBar(total=total_steps, completed=step))
+
+    def draw(step: int, line: str) -> None:
+        if live:
+            live.update(bar(step, line), refresh=True)
+        else:  # not through the console, which would break the line at the width of a terminal that is not there
+            print(line, file=console.file, flush=True)
+
+    # Drawn by the caller, not by a thread of rich: nothing here competes with the input pipeline.
+    first = bar(start_step, f"step {start_step}/{total_steps}  compiling the first step ...")
+    with Live(first, console=console, auto_refresh=False) if terminal else nullcontext() as live:
+        seconds = BAR_SECONDS if terminal else LINE_SECONDS
+        yield from _watch(draw, seconds, total_steps, steps_per_epoch, batch_size)
+
+
+def _watch(
+    draw: Callable[[int, str], None], seconds: float, total_steps: int, steps_per_epoch: float, batch_size: int
+) -> Iterator[Show]:
+    """Yields the `show` that calls `draw(step, line)` at once, then every `seconds`, and at the end for the rest."""
+    drawn: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+    metrics: dict[str, Any] = {}
+    waiting: tuple[float, int] | None = None  # when and which step was shown but not drawn yet
+    due = 0.0
+
+    def draw_now(shown: tuple[float, int]) -> None:
+        nonlocal due, waiting
+        drawn.append(shown)
+        now, step = shown
+        due, waiting = now + seconds, None
+        draw(step, _line(step, total_steps, step / steps_per_epoch, metrics, _rate(drawn), batch_size))
+
+    def show(step: int, new: Mapping[str, Any]) -> None:
+        nonlocal waiting
+        metrics.update(new)
+        waiting = time.monotonic(), step
+        if waiting[0] >= due:
+            draw_now(waiting)
+
+    try:
+        yield show
+    finally:
+        if waiting:
+            draw_now(waiting)
+
+
+def _rate(drawn: deque[tuple[float, int]]) -> float:
+    """Steps per second between the oldest and the newest draw, 0 if that cannot be said yet."""
+    (then, first), (now, last) = drawn[0], drawn[-1]
+    return (last - first) / (now - then) if now > then else 0.0
+
+
+def _line(step: int, total_steps: int, epoch: float, metrics: Mapping[str, Any], rate: float, batch_size: int) -> str:
+    words = [f"step {step}/{total_steps}", f"epoch {epoch:.2f}"]
+    words += [f"{name} {float(value):.4g}" for name, value in metrics.items()]
+    if rate > 0:
+        images, left = rate * batch_size, timedelta(seconds=round((total_steps - step) / rate))
+        words += [f"{images:,.0f} images/s" if images >= 10 else f"{images:.2f} images/s", f"{left} left"]
+    return "  ".join(words)

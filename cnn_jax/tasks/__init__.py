@@ -1,0 +1,1 @@
+"""What a model learns: tuples of pure functions."""

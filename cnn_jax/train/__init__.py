@@ -1,0 +1,1 @@
+"""Training: the state, the one step, the one loop, and what keeps a run alive."""

@@ -1,0 +1,77 @@
+"""Optimizers from Optax under one signature: (learning-rate schedule, weight decay) -> gradient transformation.
+
+Weight decay touches arrays of two dimensions or more: kernels and embeddings, never biases and norms.
+"""
+
+from typing import Any
+
+import jax
+import optax
+from optax import contrib
+
+
+def decayed(params: Any) -> Any:
+    """True for the arrays which weight decay applies to."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def sgd(
+    lr: optax.Schedule, weight_decay: float, *, momentum: float = 0.9, nesterov: bool = True
+) -> optax.GradientTransformation:
+    """Momentum SGD; decay is L2, added to the gradient (Sutskever et al. 2013)."""
+    descent = optax.sgd(lr, momentum=momentum or None, nesterov=nesterov)
+    return optax.chain(optax.add_decayed_weights(weight_decay, decayed), descent) if weight_decay else descent
+
+
+def adam(
+    lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam; decay is L2, added to the gradient (Kingma & Ba 2015)."""
+    descent = optax.adam(lr, b1, b2, eps)
+    return optax.chain(optax.add_decayed_weights(weight_decay, decayed), descent) if weight_decay else descent
+
+
+def adamw(
+    lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam with decoupled decay (Loshchilov & Hutter 2019)."""
+    return optax.adamw(lr, b1, b2, eps, weight_decay=weight_decay, mask=decayed)
+
+
+def lion(
+    lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.99
+) -> optax.GradientTransformation:
+    """The sign of a momentum (Chen et al. 2023); takes a learning rate 3 to 10 times smaller than Adam's."""
+    return optax.lion(lr, b1, b2, weight_decay=weight_decay, mask=decayed)
+
+
+def lamb(
+    lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6
+) -> optax.GradientTransformation:
+    """Adam with a trust ratio per array, for very large batches (You et al. 2020)."""
+    return optax.lamb(lr, b1, b2, eps, weight_decay=weight_decay, mask=decayed)
+
+
+def muon(
+    lr: optax.Schedule, weight_decay: float, *, momentum: float = 0.95, adam_lr: float = 0.1, iterations: int = 5
+) -> optax.GradientTransformation:
+    """Orthogonalised momentum for convolution kernels, Adam for everything else (Jordan et al. 2024).
+
+    A kernel [..., in, out] counts as the matrix [... x in, out]. Adam learns at `adam_lr` times the rate.
+    """
+
+    def matrices(params: Any) -> Any:
+        return jax.tree.map(
+            lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim > 2 else None, params
+        )
+
+    return contrib.muon(
+        lr,
+        beta=momentum,
+        ns_steps=iterations,
+        weight_decay=weight_decay,
+        weight_decay_mask=decayed,
+        adam_weight_decay=weight_decay,
+        adam_learning_rate=lambda step: adam_lr * lr(step),
+        muon_weight_dimension_numbers=matrices,
+    )

@@ -1,0 +1,126 @@
+"""The one training step: a pure function of (state, batch, key), compiled by `mesh` for any number of devices."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn_jax.ops.batch_axis import first_example, mean_over_devices, sum_over_devices
+from cnn_jax.ops.unit_range import unit_range
+from cnn_jax.tasks.task import Task
+from cnn_jax.train.state import LossScale, State, Tree
+
+Batch = Mapping[str, jax.Array]
+AUGMENT, DROPOUT = 0, 1  # the streams of random numbers of a step
+
+
+class Settings(NamedTuple):
+    """What the step does beside loss and update."""
+
+    accumulate: int = 1
+    clip: float = 0.0
+    ema: float = 0.0
+    remat: bool = False
+
+
+def train_step(
+    state: State,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    augment: Callable[[jax.Array, Batch], Batch],
+    settings: Settings = Settings(),
+) -> tuple[State, dict[str, jax.Array]]:
+    """One update of the state.
+
+    Args:
+      state: before the step.
+      batch: arrays [B, ...]; under pmap or shard_map this device's part of them.
+      key: the seed's key; the state's step is folded in here.
+      task: the loss.
+      optimizer: from gradients to updates.
+      augment: a function of (keys [B], batch).
+      settings: accumulation, clipping, averaging, rematerialisation.
+
+    Returns:
+      The state after the step, and the metrics summed over the batch: the task's sums, 'count' of examples, and
+      'skipped' (updates skipped in a row, counting this one), 'grad_norm'. An update with a nan or inf in the loss or
+      a gradient is skipped as a whole: params, optimizer, model state and average stay as they were.
+    """
+    key = jax.random.fold_in(key, state.step)
+    batch = unit_range(batch)
+    positions = first_example(batch["label"].shape[0]) + jnp.arange(batch["label"].shape[0])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, AUGMENT), positions)
+    batch = augment(keys, batch)
+
+    scale = state.loss_scale.scale if state.loss_scale else jnp.float32(1)
+    grads, model_state, sums = _gradients(state, batch, jax.random.fold_in(key, DROPOUT), scale, task, settings)
+    grads, sums = mean_over_devices(grads), sum_over_devices(sums)
+    norm = optax.global_norm(grads)
+    finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
+    if settings.clip:
+        factor = jnp.minimum(1, settings.clip / jnp.maximum(norm, 1e-12))
+        grads = jax.tree.map(lambda g: g * factor, grads)
+
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new = state.replace(params=params, model_state=model_state, opt_state=opt_state)
+    if state.ema is not None:
+        new = new.replace(ema=_average(state.ema, {"params": params, **model_state}, state.step, settings.ema))
+    kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+    skipped = jnp.where(finite, 0, state.skipped + 1)
+    kept = kept.replace(step=state.step + 1, skipped=skipped, loss_scale=_rescale(state.loss_scale, finite))
+    return kept, {**sums, "grad_norm": norm, "skipped": skipped}
+
+
+def _gradients(
+    state: State, batch: Batch, key: jax.Array, scale: jax.Array, task: Task, settings: Settings
+) -> tuple[Tree, Tree, dict[str, jax.Array]]:
+    """(mean gradients, new model state, summed metrics), over `settings.accumulate` parts of the batch in turn."""
+
+    def loss_fn(params: Tree, model_state: Tree, part: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        loss, new_state, sums = task.loss({"params": params, **model_state}, part, key, True)
+        return loss * scale, (new_state, sums)
+
+    if settings.remat:
+        loss_fn = jax.checkpoint(loss_fn, policy=_keep_products)
+
+    def one_part(carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]) -> tuple[tuple[Tree, Tree], dict[str, jax.Array]]:
+        model_state, total = carry
+        grads, (model_state, sums) = jax.grad(loss_fn, has_aux=True)(state.params, model_state, *part)
+        return (model_state, jax.tree.map(jnp.add, total, grads)), sums
+
+    parts = settings.accumulate
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    if parts == 1:
+        (model_state, grads), sums = one_part((state.model_state, zeros), (batch, key))
+    else:
+        # Every parts-th example, not neighbours: so a batch that is split over devices stays where it is.
+        cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), dict(batch))
+        (model_state, grads), sums = jax.lax.scan(one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts)))
+        sums = jax.tree.map(lambda x: x.sum(0), sums)
+    return jax.tree.map(lambda g: g / (scale * parts), grads), model_state, sums
+
+
+def _keep_products(primitive: Any, *_: Any, **__: Any) -> bool:
+    """Rematerialisation policy: convolutions and products are kept, norms and activations computed again."""
+    return primitive.name.startswith(("conv", "dot_general"))
+
+
+def _average(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tree:
+    """Exponential moving average whose decay warms up as (1 + t) / (10 + t), so that early weights do not linger."""
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda e, v: decay * e + (1 - decay) * v, ema, variables)
+
+
+def _rescale(loss_scale: LossScale | None, finite: jax.Array) -> LossScale | None:
+    if loss_scale is None:
+        return None
+    scale, good = loss_scale.scale, loss_scale.good_steps + 1
+    grow = finite & (good >= 2000)
+    new_scale = jnp.where(finite, jnp.where(grow, scale * 2, scale), jnp.maximum(scale / 2, 1))
+    return LossScale(new_scale, jnp.where(finite & ~grow, good, 0))

@@ -1,0 +1,10 @@
+"""The command line: python launch.py list | train EXPERIMENT | eval RUN | predict RUN INPUT... | doctor."""
+
+import sys
+
+from cnn_jax.devices import one_host_device_per_core
+from cnn_jax.launch.cli import main
+
+if __name__ == "__main__":
+    one_host_device_per_core()
+    sys.exit(main())

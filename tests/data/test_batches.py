@@ -1,0 +1,182 @@
+import gc
+import itertools
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnn_jax.data.batches import evaluation_batches, prefetch, training_batch, training_indices
+from cnn_jax.data.images import Decode
+from cnn_jax.data.splits import array_splits
+
+
+def toy(size: int):
+    images = np.arange(size, dtype=np.uint8).reshape(size, 1, 1, 1)
+    arrays = {"train": (images, np.arange(size) % 2)}
+    return array_splits("toy", arrays, Decode(), classes=["a", "b"], licence="", citation="")["train"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**40))
+def test_every_example_once_per_epoch(size, batch_size, seed):
+    steps = 3 * size // batch_size + 2
+    stream = np.concatenate([training_indices(seed, s, batch_size=batch_size, size=size) for s in range(steps)])
+    assert len(stream) == steps * batch_size
+    for epoch in range(3):
+        assert sorted(stream[epoch * size : (epoch + 1) * size]) == list(range(size))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 1000), st.integers(0, 10**7))
+def test_indices_are_a_pure_function_of_seed_and_step(size, batch_size, seed, step):
+    first = training_indices(seed, step, batch_size=batch_size, size=size).copy()
+    training_indices(seed + 1, 0, batch_size=7, size=size + 3)
+    np.testing.assert_array_equal(first, training_indices(seed, step, batch_size=batch_size, size=size))
+
+
+def test_the_stream_does_not_depend_on_the_batch_size():
+    stream = [np.concatenate([training_indices(5, s, batch_size=b, size=11) for s in range(60 // b)]) for b in (2, 5, 60)]
+    np.testing.assert_array_equal(stream[0], stream[1])
+    np.testing.assert_array_equal(stream[0], stream[2])
+
+
+def test_epochs_and_seeds_differ():
+    order = [tuple(training_indices(seed, step, batch_size=50, size=50)) for seed in range(3) for step in range(3)]
+    assert len(set(order)) == 9
+
+
+@pytest.mark.parametrize("bad", [(-1, 0, 4, 4), (0, -1, 4, 4), (0, 0, 0, 4), (0, 0, 4, 0)])
+def test_bad_steps_are_refused(bad):
+    seed, step, batch_size, size = bad
+    with pytest.raises(ValueError, match="need seed, step >= 0"):
+        training_indices(seed, step, batch_size=batch_size, size=size)
+
+
+def test_training_batch_holds_what_its_indices_say():
+    source = toy(10)
+    batch = training_batch(source, 1, 4, 8)
+    np.testing.assert_array_equal(batch["image"].ravel(), batch["index"])
+    np.testing.assert_array_equal(batch["label"], batch["index"] % 2)
+    np.testing.assert_array_equal(batch["mask"], np.ones(8))
+    assert [batch[key].dtype for key in ("image", "label", "index", "mask")] == ["uint8", "int32", "int32", "float32"]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_share_the_same_global_batches(processes):
+    source = toy(10)
+    parts = [training_batch(source, 1, 2, 8, process=p, processes=processes)["index"] for p in range(processes)]
+    np.testing.assert_array_equal(np.concatenate(parts), training_batch(source, 1, 2, 8)["index"])
+    shared = [list(evaluation_batches(source, 8, process=p, processes=processes)) for p in range(processes)]
+    whole = list(evaluation_batches(source, 8))
+    for step, batch in enumerate(whole):
+        for key, value in batch.items():
+            np.testing.assert_array_equal(np.concatenate([part[step][key] for part in shared]), value)
+
+
+def test_batch_must_divide_among_processes():
+    with pytest.raises(ValueError, match="multiple of the 3 processes"):
+        training_batch(toy(10), 0, 0, 8, processes=3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 23])
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 30])
+def test_evaluation_visits_every_example_once(size, batch_size):
+    batches = list(evaluation_batches(toy(size), batch_size))
+    assert {len(value) for batch in batches for value in batch.values()} == {batch_size}
+    index, mask, image = (np.concatenate([batch[key] for batch in batches]) for key in ("index", "mask", "image"))
+    np.testing.assert_array_equal(index[mask == 1], np.arange(size))
+    np.testing.assert_array_equal(index[mask == 0], -1)
+    np.testing.assert_array_equal(image.ravel(), np.where(mask == 1, index, 0))
+    assert len(index) - size < batch_size
+
+
+def test_prefetch_keeps_order_and_ends():
+    assert list(prefetch(range(100))) == list(range(100))
+    assert list(prefetch([])) == []
+    with pytest.raises(ValueError, match="depth must be at least 1"):
+        prefetch([1], depth=0)
+
+
+def test_prefetch_raises_in_its_place():
+    def broken():
+        yield 1
+        yield 2
+        raise KeyError("lost")
+
+    got = []
+    with pytest.raises(KeyError, match="lost"):
+        for item in prefetch(broken()):
+            got.append(item)
+    assert got == [1, 2]
+    assert not prefetching()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_prefetch_is_bounded_and_stops_with_its_consumer(depth):
+    made = []
+    items = prefetch((made.append(i) or i for i in itertools.count()), depth)
+    for _ in range(4):
+        next(items)
+    wait(lambda: len(made) >= 4 + depth)
+    time.sleep(0.05)
+    assert len(made) == 4 + depth
+    items.close()
+    assert not prefetching()
+    assert len(made) == 4 + depth
+
+
+def test_a_dropped_prefetch_ends_its_thread():
+    items = prefetch(itertools.count())
+    next(items)
+    assert prefetching()
+    del items
+    gc.collect()
+    assert not prefetching()
+
+
+def test_prefetch_works_ahead():
+    started = threading.Event()
+
+    def items():
+        yield 0
+        started.set()
+        yield 1
+
+    ahead = prefetch(items())
+    assert next(ahead) == 0
+    assert started.wait(5)  # although item 1 was not asked for
+    assert list(ahead) == [1]
+
+
+def test_prefetch_holds_no_item_longer_than_the_buffer():
+    class Item:
+        pass
+
+    alive = weakref.WeakSet()
+
+    def items():
+        for _ in range(50):
+            item = Item()
+            alive.add(item)
+            yield item
+            del item
+
+    most = 0
+    for _ in prefetch(items(), depth=2):
+        most = max(most, len(alive))
+    assert most <= 5  # two waiting, one at each end, one in the hand of the producer
+
+
+def prefetching() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch" and thread.is_alive()]
+
+
+def wait(condition, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert condition()

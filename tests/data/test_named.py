@@ -1,0 +1,156 @@
+import gzip
+import hashlib
+import importlib.resources
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn_jax.data import digits, fashion_mnist, mnist1d
+from cnn_jax.data.images import Decode
+from cnn_jax.data.source import open_source
+
+needs_fashion = pytest.mark.skipif(fashion_mnist._folder() is None, reason=fashion_mnist.INSTALL)
+needs_mnist1d = pytest.mark.skipif(mnist1d.available() is not None, reason="pip install mnist1d")
+
+
+def everything(name: str):
+    splits = [open_source(name, split, validation=0) for split in ("train", "test")]
+    return [(source, source.batch(np.arange(len(source)))) for source in splits]
+
+
+def test_digits_are_the_halves_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    (train, first), (test, second) = everything("digits")
+    assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (898, 899, (8, 8, 1), "uint8")
+    reference = load_digits()
+    images = np.concatenate([first["image"], second["image"]])[..., 0]
+    np.testing.assert_allclose(images * (16 / 255), reference.images, atol=0.5 * 16 / 255)
+    assert images.max() == 255 and len(np.unique(images)) == 17
+    np.testing.assert_array_equal(np.concatenate([first["label"], second["label"]]), reference.target)
+    assert train.spec.classes == tuple("0123456789") and digits.available() is None
+    assert train.spec == test.spec
+    assert train.spec.fingerprint.startswith("03988d59")
+
+
+@needs_fashion
+def test_fashion_mnist_counts():
+    (train, first), (test, second) = everything("fashion_mnist")
+    assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (60_000, 10_000, (28, 28, 1), "uint8")
+    assert np.bincount(first["label"]).tolist() == [6000] * 10
+    assert np.bincount(second["label"]).tolist() == [1000] * 10
+    np.testing.assert_allclose(train.spec.mean, 0.2860, atol=5e-5)  # the figures everyone normalises by
+    np.testing.assert_allclose(train.spec.std, 0.3530, atol=5e-5)
+    assert train.spec.classes[first["label"][0]] == "ankle boot" and len(train.spec.classes) == 10
+    assert train.spec.fingerprint.startswith("8739e1bf")
+
+
+@needs_fashion
+def test_fashion_mnist_is_the_published_file():
+    # With the gzip header as published (name and time) in place of Debian's, the file has the checksum TFDS registers.
+    folder = fashion_mnist._folder()
+    name = "t10k-labels-idx1-ubyte"
+    body = (folder / f"{name}.gz").read_bytes()
+    assert body[3] == 0  # a header of ten bytes, without a name
+    header = bytes.fromhex("1f8b0808") + (1504176627).to_bytes(4, "little") + b"\x00\x03" + name.encode() + b"\0"
+    registered = importlib.resources.files("tensorflow_datasets").joinpath("url_checksums/fashion_mnist.txt").read_text()
+    assert hashlib.sha256(header + body[10:]).hexdigest() in registered
+
+
+@needs_fashion
+def test_fashion_mnist_from_a_folder(tmp_path, monkeypatch):
+    source = fashion_mnist._folder()
+    monkeypatch.setenv("CNN_JAX_DATA", str(tmp_path))
+    (tmp_path / "fashion_mnist").mkdir()
+    for name in fashion_mnist.SHA256:
+        (tmp_path / "fashion_mnist" / f"{name}.gz").symlink_to(source / f"{name}.gz")
+    assert fashion_mnist._folder() == tmp_path / "fashion_mnist"
+    labels = gzip.decompress((source / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    damaged = tmp_path / "fashion_mnist" / "train-images-idx3-ubyte.gz"
+    damaged.unlink()
+    for content, message in (
+        (gzip.compress(labels), "sha256"),
+        (gzip.compress(labels)[:-9], "damaged"),
+        (b"", "sha256|damaged"),
+    ):
+        damaged.write_bytes(content)
+        with pytest.raises(ValueError, match=message) as caught:
+            open_source("fashion_mnist", "train")
+        assert str(damaged) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_fashion_mnist_missing_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", Path(tmp_path / "nothing"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("CNN_JAX_DATA", raising=False)
+    with pytest.raises(FileNotFoundError) as caught:
+        open_source("fashion_mnist", "train")
+    message = str(caught.value)
+    assert "\n" not in message and fashion_mnist.available() in message
+    for way in ("apt-get install dataset-fashion-mnist", "CNN_JAX_DATA", "TFDS"):
+        assert way in message
+
+
+@needs_mnist1d
+def test_mnist1d_is_the_published_set():
+    (train, first), (test, second) = everything("mnist1d")
+    assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (4000, 1000, (40, 1), "float32")
+    signals = np.concatenate([first["image"], second["image"]])
+    labels = np.concatenate([first["label"], second["label"]])
+    assert np.bincount(labels).tolist() == [500] * 10
+    assert labels[:5].tolist() == [2, 6, 4, 5, 6]
+    np.testing.assert_allclose([signals.mean(), signals.std()], [0, 1], atol=1e-5)  # as the generator leaves them
+    np.testing.assert_allclose(signals[0, :3, 0], [-0.33200567, -0.47191037, -0.77869708], atol=1e-6)
+
+
+@needs_mnist1d
+def test_mnist1d_leaves_the_global_random_state_alone_and_downloads_nothing(monkeypatch):
+    import requests
+
+    monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("downloads"))
+    random.seed(1)
+    np.random.seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    mnist1d._arrays()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+
+
+def test_mnist1d_missing_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(mnist1d.importlib.util, "find_spec", lambda name: None)
+    mnist1d.open_splits.cache_clear()
+    with pytest.raises(FileNotFoundError, match="not installed: pip install mnist1d"):
+        open_source("mnist1d", "train")
+
+
+@needs_mnist1d
+def test_signals_have_no_image_size():
+    with pytest.raises(ValueError, match="need uint8 images"):
+        open_source("mnist1d", "train", image_size=8)
+
+
+@pytest.mark.parametrize("module", [digits, pytest.param(mnist1d, marks=needs_mnist1d)])
+def test_another_content_is_refused(module, monkeypatch):
+    module.open_splits.cache_clear()
+    monkeypatch.setattr(module, "SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="expected 0000000000000000"):
+        module.open_splits("", Decode())
+
+
+def test_a_missing_tfds_set_fails_at_once_without_importing_tfds(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from cnn_jax.data.source import open_source\n"
+        "start = time.monotonic()\n"
+        "try:\n    open_source('tfds:cifar10', 'train')\n"
+        "except FileNotFoundError as error:\n    print(error)\n"
+        "print(time.monotonic() - start < 5, 'tensorflow_datasets' in sys.modules)"
+    )
+    environment = {"TFDS_DATA_DIR": str(tmp_path), "PATH": ""}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    message, last = run.stdout.splitlines()
+    assert "tfds build cifar10" in message and "TFDS_DATA_DIR" in message
+    assert last == "True False"

@@ -1,0 +1,136 @@
+"""What every published variant must hold; variants are found by walking the package, so no list is edited."""
+
+import functools
+import importlib
+import inspect
+import math
+import pkgutil
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import cnn_jax.models
+from cnn_jax.models.variant import Variant, count_macs, count_params, feature_info
+
+MODULES = [importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)]
+VARIANTS = {
+    f"{module.__name__.split('.')[-1]}.{name}": value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if isinstance(value, Variant)
+}
+# Compiling every depth of a family would test the same code again: the smallest of each file runs, all are traced.
+SMALLEST = [
+    min((name for name in VARIANTS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)
+    for family in sorted({name.split(".")[0] for name in VARIANTS})
+]
+
+
+def small_input(variant: Variant, batch: int = 4) -> jax.Array:
+    """Unit noise of the variant's rank and channels, at most 16 positions long where the model allows it."""
+    *spatial, channels = variant.input_shape
+    return jnp.asarray(np.random.default_rng(0).normal(size=(batch, *(min(s, 16) for s in spatial), channels)), "float32")
+
+
+def test_families_are_found() -> None:
+    assert {"lenet.lenet5", "cifar_resnet.resnet20", "wide_resnet.wrn_28_10"} <= set(VARIANTS)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_exact_params_and_macs(name: str) -> None:
+    variant = VARIANTS[name]
+    module = variant()
+    assert count_params(module, variant.input_shape) == variant.params
+    assert count_macs(module, variant.input_shape) == variant.macs
+    assert variant.source
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
+def test_whatever_builds_a_classifier_is_a_variant(module: Any) -> None:
+    def builds_classifier(value: Any) -> bool:
+        if isinstance(value, functools.partial):
+            value = value.func
+        elif inspect.isfunction(value):
+            value = inspect.signature(value).return_annotation
+        else:
+            return False
+        return inspect.isclass(value) and issubclass(value, nn.Module) and "classes" in value.__annotations__
+
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    assert [name for name, value in public.items() if builds_classifier(value)] == []
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_shapes_of_logits_and_features(name: str) -> None:
+    variant = VARIANTS[name]
+    module = variant(classes=7, dtype=jnp.bfloat16)
+    x = jax.ShapeDtypeStruct((2, *variant.input_shape), "float32")
+    (logits, features), variables = jax.eval_shape(
+        functools.partial(module.init_with_output, train=False), jax.random.key(0), x
+    )
+    assert logits.shape == (2, 7) and logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert features["pooled"].ndim == 2
+
+    maps = {key: value for key, value in features.items() if value.ndim > 2}
+    assert {value.dtype for value in maps.values()} == {jnp.dtype("bfloat16")}
+    info = feature_info(module, variant.input_shape)
+    assert list(info)[-1] == max(info, key=lambda key: info[key][1]) and set(info) == set(maps)
+    for key, (channels, stride) in info.items():
+        assert maps[key].shape[-1] == channels
+        for length, size in zip(maps[key].shape[1:-1], variant.input_shape[:-1], strict=True):
+            # unpadded convolutions lose a few positions, never more than their kernels are wide
+            assert 0 <= math.ceil(size / stride) - length <= 3
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_train_is_required(name: str) -> None:
+    with pytest.raises(TypeError, match="train"):
+        jax.eval_shape(VARIANTS[name]().init, jax.random.key(0), small_input(VARIANTS[name]))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_learns_with_every_parameter(name: str) -> None:
+    """One training step: finite, every parameter with a gradient, statistics updated in training only."""
+    module, x = VARIANTS[name](), small_input(VARIANTS[name])
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(0), x)
+    labels = jnp.arange(len(x))
+
+    @jax.jit
+    def run(variables: Any) -> tuple[Any, Any, Any, Any]:
+        def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+            (logits, _), new = module.apply(
+                {**variables, "params": params},
+                x,
+                train=True,
+                rngs={"dropout": jax.random.key(1)},
+                mutable=["batch_stats"],
+            )
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (logits, new)
+
+        grads, (logits, new) = jax.grad(loss, has_aux=True)(variables["params"])
+        (eval_logits, _), kept = module.apply(variables, x, train=False, mutable=["batch_stats"])
+        return grads, (logits, eval_logits), new, kept
+
+    grads, logits, new, kept = run(variables)
+    assert all(np.isfinite(value).all() for value in logits)
+    without = [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(grads) if not np.abs(g).max() > 0]
+    assert without == []
+    if "batch_stats" in variables:
+        before = jax.tree.leaves(variables["batch_stats"])
+        assert all((a != b).any() for a, b in zip(before, jax.tree.leaves(new["batch_stats"]), strict=True))
+        assert all((a == b).all() for a, b in zip(before, jax.tree.leaves(kept["batch_stats"]), strict=True))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_any_number_of_input_channels(name: str) -> None:
+    variant = VARIANTS[name]
+    for channels in (1, 5):
+        shape = (*variant.input_shape[:-1], channels)
+        extra = count_params(variant(), shape) - variant.params
+        assert extra % (channels - variant.input_shape[-1] or 1) == 0 and (extra > 0) == (channels > variant.input_shape[-1])

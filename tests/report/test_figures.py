@@ -1,0 +1,131 @@
+"""The figures of numbers: files that exist, are pictures and hold what they should; edge cases do not break them."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from cnn_jax.evals import classification
+from cnn_jax.report import figures
+
+
+@pytest.fixture(autouse=True)
+def strict() -> Iterator[None]:
+    """A warning of matplotlib (a layout that collapses, an axis without extent) fails the test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures as they are saved."""
+    saved: list[Figure] = []
+    keep = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (saved.append(figure), keep(figure, *a, **k))[1])
+    return saved
+
+
+def inked(path: Path) -> float:
+    """Share of the picture that is not white."""
+    assert path.read_bytes().startswith(b"\x89PNG")
+    return float((imread(path)[..., :3].min(axis=-1) < 0.9).mean())
+
+
+def history(steps: int) -> list[dict]:
+    rows: list[dict] = []
+    for step in range(1, steps + 1):
+        rows.append({"step": step, "split": "train", "epoch": step / 4, "loss": 1 / step, "top1": 1 - 1 / step})
+        rows[-1]["learning_rate"] = 0.1
+        if step % 4 == 0:
+            rows.append({"step": step, "split": "validation", "nll": 2 / step, "top1": 0.5})
+    return rows
+
+
+def test_learning_curves_hold_the_numbers(tmp_path: Path, drawn: list[Figure]) -> None:
+    figures.learning_curves(history(12), tmp_path / "new" / "curves.png")
+    assert inked(tmp_path / "new" / "curves.png") > 0.01
+    loss, accuracy, rate = drawn[0].axes
+    assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "top-1 accuracy", "learning rate"]
+    train, validation = loss.lines
+    np.testing.assert_allclose(train.get_ydata(), 1 / np.arange(1, 13))
+    np.testing.assert_allclose(validation.get_xydata(), [[4, 0.5], [8, 0.25], [12, 1 / 6]])
+    assert [line.get_label() for line in accuracy.lines] == ["train", "validation"]
+    assert len(rate.lines) == 1
+    epoch = loss.child_axes[0]
+    assert epoch.get_xlabel() == "epoch"
+    assert epoch.get_xlim()[1] == pytest.approx(loss.get_xlim()[1] / 4)
+
+
+def test_values_that_are_not_finite_are_marked_and_not_averaged(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [{"step": step, "split": "train", "loss": 3.0} for step in range(1, 401)]
+    rows[100]["loss"], rows[200]["loss"] = math.nan, math.inf
+    figures.learning_curves(rows, tmp_path / "curves.png")
+    (ax,) = drawn[0].axes
+    _, mean, marks = ax.lines
+    values = np.asarray(mean.get_ydata())
+    assert np.flatnonzero(np.isnan(values)).tolist() == [100, 200]
+    np.testing.assert_allclose(values[~np.isnan(values)], 3.0)  # the ends and the neighbours of the gap too
+    assert list(marks.get_xdata()) == [101, 201]
+    assert not ax.child_axes  # no epochs were logged
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        history(1),
+        [{"step": 0, "split": "train", "loss": 1.0, "epoch": 0.0}],
+        [{"step": 5, "split": "train", "loss": math.nan}] * 3,
+        [{"step": 5, "split": "test", "top1": 0.5}],
+    ],
+)
+def test_learning_curves_of_almost_nothing(tmp_path: Path, rows: list[dict]) -> None:
+    figures.learning_curves(rows, tmp_path / "curves.png")
+    assert inked(tmp_path / "curves.png") > 0.001
+
+
+@pytest.mark.parametrize("classes", [2, 10, 21, 130])
+def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> None:
+    matrix = np.diag(np.full(classes, 3))
+    matrix[0, 1] = 1
+    names = [f"${k}$ class" for k in range(classes)]
+    figures.confusion_matrix(matrix, names, tmp_path / "confusion.png")
+    assert inked(tmp_path / "confusion.png") > 0.003
+    ax = drawn[0].axes[0]
+    assert ax.get_title().startswith(f"{3 * classes} of {3 * classes + 1} correct")
+    texts = [text.get_text() for axis in drawn[0].axes for text in axis.texts]
+    if classes <= 20:
+        assert texts[:2] == ["75.0%\n3", "25.0%\n1"]  # row percent over count
+        assert len(texts) == classes + 1  # no text in empty cells
+    else:
+        assert texts[0].splitlines()[3:] == [r"\$0\$ class → \$1\$ class: 1 (25%)"]
+    if classes <= figures.LABELLED_CLASSES:
+        assert [label.get_text() for label in ax.get_yticklabels()] == [rf"\${k}\$ class" for k in range(classes)]
+
+
+def test_confusion_matrix_without_examples_or_mistakes(tmp_path: Path) -> None:
+    figures.confusion_matrix(np.zeros((3, 3), int), "abc", tmp_path / "empty.png")
+    figures.confusion_matrix(np.eye(25, dtype=int), [str(k) for k in range(25)], tmp_path / "perfect.png")
+    assert inked(tmp_path / "empty.png") > 0.001
+    with pytest.raises(ValueError, match=r"3 classes must be \[3, 3\], got \(2, 2\)"):
+        figures.confusion_matrix(np.eye(2, dtype=int), "abc", tmp_path / "wrong.png")
+
+
+def test_reliability_diagram_states_the_ece(tmp_path: Path, drawn: list[Figure]) -> None:
+    logits, labels = np.log([[0.9, 0.1]] * 10), [0] * 6 + [1] * 4
+    figures.reliability_diagram(classification.reliability(logits, labels), tmp_path / "reliability.png")
+    assert inked(tmp_path / "reliability.png") > 0.01
+    assert drawn[0].axes[0].get_title() == "expected calibration error 30.00%"
+    figures.reliability_diagram(classification.reliability(logits[:1], labels[:1]), tmp_path / "one.png")
+    assert drawn[1].axes[0].get_title() == "expected calibration error 10.00%"
+
+
+def test_other_formats(tmp_path: Path) -> None:
+    figures.learning_curves(history(3), tmp_path / "curves.svg")
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
