@@ -46,7 +46,9 @@ class Data:
     eval_batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
     image_size: int = setting(0, "side in pixels to which a folder's images are brought; 0 = the source's own", low=0)
     channels: int = setting(0, "channels of a folder's images, 1 or 3; 0 = the source's own", low=0, high=4)
-    corrupt: str = setting("skip", "an image that cannot be decoded: skip (and count) or error", choices=("skip", "error"))
+    corrupt: str = setting(
+        "skip", "an image that cannot be decoded: skip (and count) or error", choices=("skip", "error")
+    )
 
 
 @dataclasses.dataclass(kw_only=True)

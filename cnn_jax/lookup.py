@@ -1,7 +1,7 @@
 """A function from its name, and the name of a function.
 
 Experiments name functions directly; a flag, a JSON file and an error message need text. This file is the bridge:
-`resnet.resnet20(width=32)` on the command line is `functools.partial(cnn_jax.models.resnet.resnet20, width=32)`.
+`resnet.resnet18(act=gelu)` on the command line is `functools.partial(cnn_jax.models.resnet.resnet18, act=gelu)`.
 There is no registry: a name is found by importing the module that the dots lead to.
 """
 
@@ -10,14 +10,19 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterable
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any, Protocol
 
 # Where a short name such as `flip` or `resnet.resnet20` is looked for.
 SEARCHED = ("cnn_jax.models", "cnn_jax.augment", "cnn_jax.tasks", "cnn_jax.train.optim", "cnn_jax.train.schedules")
+# Of other packages, for activations and types: named in full, as jax.nn.gelu.
+OTHERS = ("jax.nn", "jax.numpy", "flax.linen", "optax")
+EXPERIMENT = "experiment"  # the module that an experiment file is loaded as
 
 
 class Function(Protocol):
@@ -35,25 +40,40 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known)}" if len(known) <= 40 else f"{len(known)} names are known"
 
 
-def load_file(path: str, name: str = "experiment") -> ModuleType:
-    """Imports a Python file as the module `name`, so that its functions can be named `name.function`."""
-    spec = importlib.util.spec_from_file_location(name, path)
+def load_file(path: str) -> ModuleType:
+    """Imports an experiment's Python file as the module `experiment`: its functions are then `experiment.NAME`.
+
+    Raises ValueError, with the line, for whatever goes wrong in the file.
+    """
+    spec = importlib.util.spec_from_file_location(EXPERIMENT, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"'{path}' is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+    sys.modules[EXPERIMENT] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"'{error.filename}', line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise in_file(path, error) from error
     return module
 
 
+def in_file(path: str, error: Exception) -> ValueError:
+    """An error raised by the code in the file `path`, as one line that says where."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    where = f"'{path}', line {lines[-1]}" if lines else f"'{path}'"
+    return ValueError(f"{where}: {type(error).__name__}: {error}")
+
+
 def public_functions(module: ModuleType) -> dict[str, Function]:
-    """The callables that `module` itself defines, by name."""
+    """The callables that `module` itself defines, by name; no classes and no types such as Callable[..., int]."""
     return {
         name: value
         for name, value in vars(module).items()
         if not name.startswith("_")
         and callable(value)
-        and not isinstance(value, type)
+        and not isinstance(value, type | GenericAlias)
         and getattr(value, "__module__", module.__name__) in (module.__name__, type(value).__module__, "functools")
     }
 
@@ -72,17 +92,8 @@ def _modules() -> tuple[str, ...]:
 def _find(name: str) -> Function:
     """The function called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last parts (lenet.lenet5, lenet5)."""
     *path, function = name.split(".")
-    if path and (path[0] == "cnn_jax" or path[0] in sys.modules.keys() & {"experiment"}):
-        try:
-            module = importlib.import_module(".".join(path))
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise
-            raise ValueError(f"there is no module '{'.'.join(path)}' to find '{name}' in") from None
-        if not callable(getattr(module, function, None)):
-            hint = did_you_mean(function, public_functions(module))
-            raise ValueError(f"'{module.__name__}' has no function '{function}': {hint}")
-        return getattr(module, function)
+    if path and (path[0] in ("cnn_jax", EXPERIMENT) or ".".join(path) in OTHERS):
+        return _find_in(".".join(path), function)
     ending = "".join(f".{part}" for part in path)
     modules = [importlib.import_module(module) for module in _modules() if module.endswith(ending)]
     if not modules:
@@ -91,9 +102,24 @@ def _find(name: str) -> Function:
     if not found:
         known = [k for m in modules for k in public_functions(m)]
         raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
-    if len(found) > 1:
+    if any(value is not next(iter(found.values())) for value in found.values()):
         raise ValueError(f"'{name}' may mean any of {', '.join(found)}: write more of it")
     return next(iter(found.values()))
+
+
+def _find_in(module: str, function: str) -> Function:
+    if module == EXPERIMENT and EXPERIMENT not in sys.modules:
+        raise ValueError(f"'{module}.{function}' is a function of an experiment file, but none is loaded")
+    try:
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(f"there is no module '{module}' to find '{module}.{function}' in") from None
+    if not callable(getattr(imported, function, None)):
+        hint = did_you_mean(function, public_functions(imported))
+        raise ValueError(f"'{module}' has no function '{function}': {hint}")
+    return getattr(imported, function)
 
 
 def lookup(text: str) -> Function:
@@ -113,14 +139,15 @@ def lookup(text: str) -> Function:
 
 
 def _evaluate(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
         function = _evaluate(node.func, text)
         if any(key.arg is None for key in node.keywords):
             raise ValueError(f"'{text}': write arguments as key=value")
         args = [_evaluate(arg, text) for arg in node.args]
         settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
+        _check_names(ast.unparse(node.func), function, settings)
         return function(*args, **settings) if args else functools.partial(function, **settings)
-    if isinstance(node, ast.Name | ast.Attribute):
+    if isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute)):
         return _find(ast.unparse(node))
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_evaluate(item, text) for item in node.elts)
@@ -130,10 +157,20 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         raise ValueError(f"'{text}': arguments must be literals or names of functions") from None
 
 
+def _check_names(name: str, function: Function, settings: Iterable[str]) -> None:
+    """Raises ValueError for a setting that `function` does not take."""
+    known = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return  # a model variant, which checks for itself when it is built
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(f"{name} has no setting '{setting}': {did_you_mean(setting, known)}")
+
+
 def describe(value: Any) -> str:
     """The text from which `lookup` gets `value` back: a function by its full name, a partial as a call, a literal.
 
-    Raises ValueError for what has no name that can be imported (a lambda, a local function).
+    Raises ValueError for what has no such text (a lambda, a local function, an array).
     """
     if isinstance(value, functools.partial):
         if value.args:
@@ -141,21 +178,26 @@ def describe(value: Any) -> str:
         settings = [f"{name}={describe(setting)}" for name, setting in sorted(value.keywords.items())]
         return f"{describe(value.func)}({', '.join(settings)})"
     if isinstance(value, tuple | list):
-        return f"({''.join(describe(item) + ', ' for item in value)})"
+        items = ", ".join(describe(item) for item in value)
+        return f"({items},)" if len(value) == 1 else f"({items})"
     if callable(value):
         return _name(value)
+    try:
+        ast.literal_eval(repr(value))
+    except (ValueError, SyntaxError):
+        raise ValueError(f"{value!r} cannot be recorded: use finite numbers, strings and functions with a name") from None
     return repr(value)
 
 
 def _name(function: Any) -> str:
     """Full dotted name of a module-level function, or of a module-level value that can be called."""
-    name = getattr(function, "__qualname__", None)
-    module = sys.modules.get(getattr(function, "__module__", ""))
-    if name and module and getattr(module, name, None) is function:
-        return f"{module.__name__}.{name}"
-    for module_name, module in sorted(sys.modules.items()):
-        if module_name == "experiment" or module_name.split(".")[0] == "cnn_jax":
-            for name, value in vars(module).items():
-                if value is function:
-                    return f"{module_name}.{name}"
+    own = [name for name in sorted(sys.modules) if name == EXPERIMENT or name.split(".")[0] == "cnn_jax"]
+    qualified, home = getattr(function, "__qualname__", None), getattr(function, "__module__", "")
+    for module in ([home] if home in own else []) + [name for name in OTHERS if name in sys.modules]:
+        if qualified and getattr(sys.modules[module], qualified, None) is function:
+            return f"{module}.{qualified}"
+    for module in own:
+        for name, value in vars(sys.modules[module]).items():
+            if value is function:
+                return f"{module}.{name}"
     raise ValueError(f"{function!r} has no name to record: define it at the top level of a module")

@@ -22,7 +22,8 @@ def images(batch: Batch) -> jax.Array:
     image = batch["image"]
     require(image.ndim == 4, f"an image augmentation needs images [B, H, W, C]; got shape {image.shape}")
     require(
-        jnp.issubdtype(image.dtype, jnp.floating), f"images are augmented as floats in [0, 1]; divide {image.dtype} first"
+        jnp.issubdtype(image.dtype, jnp.floating),
+        f"images are augmented as floats in [0, 1]; divide {image.dtype} first",
     )
     return image
 

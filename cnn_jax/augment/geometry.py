@@ -67,9 +67,7 @@ def warp(image: jax.Array, matrix: jax.Array, fill: Fill = 0.0) -> jax.Array:
     )
 
 
-def matrix(
-    rows: tuple[jax.Array, jax.Array, jax.Array], columns: tuple[jax.Array, jax.Array, jax.Array]
-) -> jax.Array:
+def matrix(rows: tuple[jax.Array, jax.Array, jax.Array], columns: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     """The matrix [B, 2, 3] for `warp` out of its entries [B]."""
     return jnp.stack([jnp.stack(rows, axis=-1), jnp.stack(columns, axis=-1)], axis=1)
 
@@ -140,9 +138,7 @@ def rotate(keys: jax.Array, batch: Batch, *, degrees: float = 15.0, fill: Fill =
     return {**batch, "image": warp(image, matrix((cos, sin, zero), (-sin, cos, zero)), fill)}
 
 
-def scale(
-    keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0.8, 1.25), fill: Fill = 0.0
-) -> Batch:
+def scale(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0.8, 1.25), fill: Fill = 0.0) -> Batch:
     """Zoom about the centre by a factor log-uniform in `factor`; above 1 enlarges, below 1 shows `fill` around."""
     image = images(batch)
     require(0 < factor[0] <= factor[1], f"scale factor must be 0 < low <= high; got {factor}")

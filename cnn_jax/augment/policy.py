@@ -34,9 +34,7 @@ class Ranges(NamedTuple):
     bits: int  # that posterize takes away
 
 
-def rand_augment(
-    keys: jax.Array, batch: Batch, *, n: int = 2, magnitude: float = 9.0, fill: Fill = 0.5
-) -> Batch:
+def rand_augment(keys: jax.Array, batch: Batch, *, n: int = 2, magnitude: float = 9.0, fill: Fill = 0.5) -> Batch:
     """`n` random operations, each with the same magnitude in 0 .. 10 (Cubuk et al. 2020, section 3).
 
     Magnitude 10 is the end of AutoAugment's ranges (Cubuk et al. 2019, table 6): 30 degrees, shear 0.3, 150/331 of a side,

@@ -39,7 +39,9 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None) -> None:
     config.data.source = data or config.data.source
     source = open_split(config, split)  # type: ignore[arg-type]
     if source.spec.classes != spec.classes:
-        missing = sorted(set(spec.classes) - set(source.spec.classes)) or sorted(set(source.spec.classes) - set(spec.classes))
+        missing = sorted(set(spec.classes) - set(source.spec.classes)) or sorted(
+            set(source.spec.classes) - set(spec.classes)
+        )
         raise ValueError(f"'{config.data.source}' has other classes than the run was trained on: {', '.join(missing)}")
     if source.spec.shape != spec.shape:
         raise ValueError(
@@ -51,7 +53,9 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None) -> None:
     target = folder / "evaluations" / name
     target.mkdir(parents=True, exist_ok=True)
     figures(target, log.read(folder), found, source)
-    run_folder.write_json(target / "scores.json", {"split": split, "step": trained.step, "data": config.data.source, **scores})
+    run_folder.write_json(
+        target / "scores.json", {"split": split, "step": trained.step, "data": config.data.source, **scores}
+    )
     print(f"{len(found.labels)} examples of {source.spec.name}/{split}, checkpoint of step {trained.step}")
     for metric, value in plain(scores).items():
         low, high = scores["interval95"][metric]

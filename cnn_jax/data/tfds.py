@@ -46,11 +46,12 @@ def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
 
     builder = tensorflow_datasets.builder_from_directory(folder)
     info = builder.info
-    if not {"image", "label"} <= info.features.keys():
-        raise ValueError(
-            f"tfds:{argument} has no image and label, but {', '.join(info.features)}: not for classification"
-        )
-    height, width, stored = info.features["image"].shape
+    stored_as = dict(info.features)
+    image, label = stored_as.get("image"), stored_as.get("label")
+    kinds = tensorflow_datasets.features
+    if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
+        raise ValueError(f"tfds:{argument} has no image and class label, but {', '.join(stored_as)}")
+    height, width, stored = image.shape
     channels = decode.channels or stored or 3
     if decode.image_size is None and None in (height, width):
         raise ValueError(f"tfds:{argument} has images of differing sizes: set image_size")
@@ -68,7 +69,7 @@ def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
         ) from None
     spec = Spec(
         name=f"tfds:{argument}",
-        classes=tuple(info.features["label"].names),
+        classes=tuple(label.names),
         shape=shape,
         dtype="uint8",
         mean=(),

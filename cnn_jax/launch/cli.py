@@ -60,7 +60,9 @@ def exit_code(error: Exception) -> int | None:
         return DIVERGED
     if "CheckpointError" in kinds:
         return NOT_WRITTEN
-    if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+    if isinstance(
+        error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError
+    ):
         return BAD_INPUT
     if isinstance(error, OSError):
         return NOT_WRITTEN

@@ -1,14 +1,14 @@
 """The run folder: everything that describes a run, so that each command after `train` needs only its path.
 
-    config.json         the resolved configuration
-    experiment.py       the experiment's source
-    versions.json       of Python, the packages and the project's git revision
-    data.json           description and fingerprint of the data
-    metrics.jsonl       the log; tensorboard/ holds the same as events
-    checkpoints/        the states
-    results.json        the final scores
-    predictions.npz     the model's outputs on the test split
-    figures/            pictures of all that
+config.json         the resolved configuration
+experiment.py       the experiment's source
+versions.json       of Python, the packages and the project's git revision
+data.json           description and fingerprint of the data
+metrics.jsonl       the log; tensorboard/ holds the same as events
+checkpoints/        the states
+results.json        the final scores
+predictions.npz     the model's outputs on the test split
+figures/            pictures of all that
 """
 
 import dataclasses
@@ -90,7 +90,9 @@ def opened(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another process is training in '{folder}': wait for it or choose another --workdir") from None
+            raise ValueError(
+                f"another process is training in '{folder}': wait for it or choose another --workdir"
+            ) from None
         yield
 
 
@@ -145,7 +147,9 @@ def _checkpoint_step(folder: Path, which: str) -> int:
     if step is None:
         raise FileNotFoundError(f"there is no good checkpoint in '{folder}': train the run first")
     if not checkpoint.is_good(folder, step):
-        raise FileNotFoundError(f"there is no good checkpoint of step {step} in '{folder}': there is {checkpoint.steps(folder)}")
+        raise FileNotFoundError(
+            f"there is no good checkpoint of step {step} in '{folder}': there is {checkpoint.steps(folder)}"
+        )
     return step
 
 

@@ -112,7 +112,7 @@ def _finish(run: Run, state: State, folder: Path, clock: Clock) -> dict[str, flo
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
         "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
     }
-    np.savez_compressed(folder / "predictions.npz", labels=found.labels, index=found.index, **found.outputs)
+    np.savez_compressed(folder / "predictions.npz", labels=found.labels, positions=found.positions, **found.outputs)
     report = importlib.import_module(f"cnn_jax.report.{run.task.kind}")
     report.figures(folder / run_folder.FIGURES, rows, found, source)
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
@@ -132,7 +132,11 @@ def plain(scores: dict[str, Any]) -> dict[str, float]:
 
 
 def _headlines(results: dict[str, Any]) -> dict[str, float]:
-    return {**plain(results["test"]), "seconds": results["seconds"]["total"], "train_seconds": results["seconds"]["train"]}
+    return {
+        **plain(results["test"]),
+        "seconds": results["seconds"]["total"],
+        "train_seconds": results["seconds"]["train"],
+    }
 
 
 def _introduction(run: Run, state: State, start: int, folder: Path) -> str:

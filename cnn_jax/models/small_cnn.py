@@ -40,5 +40,5 @@ class SmallCNN(nn.Module):
 
 
 small_cnn = Variant(
-    build=partial(SmallCNN), input_shape=(28, 28, 1), classes=10, params=0, macs=0, source="this project"
+    build=partial(SmallCNN), input_shape=(28, 28, 1), classes=10, params=390_890, macs=7_748_608, source="this project"
 )

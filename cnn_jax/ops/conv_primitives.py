@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax._src.dispatch import prim_requires_devices_during_lowering
+from jax._src.sharding_impls import SPMDAxisContext
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -73,10 +74,10 @@ def _make_primitive(name: str, rule: Rule, stock: Lowering, shape: Callable[[Geo
         return _partitioned(local, geometry, reduces=rule is weight_gradient_lowering)(a, b)
 
     def lower_on_cpu(ctx: mlir.LoweringRuleContext, *args: Any, geometry: Geometry) -> Any:
+        # Where only some mesh axes are manual (shard_map over those) custom partitioning is not supported.
         context = ctx.module_context.axis_context
-        manual = getattr(context, "manual_axes", frozenset())
-        half_manual = manual and manual != frozenset(context.mesh.axis_names)
-        f = elsewhere if half_manual else split
+        manual = context.manual_axes if isinstance(context, SPMDAxisContext) else frozenset()
+        f = elsewhere if manual and manual != frozenset(context.mesh.axis_names) else split
         return mlir.lower_fun(f, multiple_results=False)(ctx, *args, geometry=geometry)
 
     mlir.register_lowering(primitive, mlir.lower_fun(elsewhere, multiple_results=False))

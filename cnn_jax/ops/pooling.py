@@ -1,16 +1,17 @@
 """Max and average pooling without window reductions, whose gradients are slow on CPUs (select-and-scatter).
 
-Pooling is written as maxima or sums of shifted slices, or as a reshape when windows tile the input, so its gradient is
-a few elementwise operations. Any number of spatial dimensions, channels last.
+Pooling is written as maxima or sums of shifted slices, one spatial dimension after the other, or as a reshape when
+windows tile the input, so its gradient is a few elementwise operations. Channels last, any number of dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from math import prod
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from cnn_jax.ops.chunks import pad_spatial, shifted_windows
 from cnn_jax.ops.conv_geometry import Pads
@@ -42,8 +43,7 @@ def max_pool(
     """
     window, strides, pads, out = _resolve(x, window, strides, padding)
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    padded = pad_spatial(x, pads, lowest)
-    return reduce(jnp.maximum, shifted_windows(padded, window, strides, (1,) * len(window), out))
+    return _pool_each_dimension(jnp.maximum, pad_spatial(x, pads, lowest), window, strides, out)
 
 
 def avg_pool(
@@ -77,7 +77,7 @@ def avg_pool(
         tiles = [size for pair in zip(out, window, strict=True) for size in pair]
         total = padded[:, *inside].reshape(x.shape[0], *tiles, x.shape[-1]).sum(tuple(range(2, 2 + len(tiles), 2)))
     else:
-        total = sum(shifted_windows(padded, window, strides, (1,) * len(window), out))
+        total = _pool_each_dimension(jnp.add, padded, window, strides, out)
     count = prod(window) if count_include_pad else _inside(x.shape[1:-1], window, strides, pads, out)
     return (total / count).astype(x.dtype)
 
@@ -97,6 +97,27 @@ def _resolve(
     if min(out) < 1:
         raise ValueError(f"a window of {window} does not fit into x of shape {x.shape} padded by {pads}")
     return window, strides, pads, out
+
+
+def _pool_each_dimension(
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    window: Sequence[int],
+    strides: Sequence[int],
+    out: Sequence[int],
+) -> jax.Array:
+    """Combine the positions of every window of (padded) x [B, *spatial, C]: rows first, then columns, and so on."""
+    dims = len(window)
+    for i in range(dims):
+        size = (*out[: i + 1], *x.shape[i + 2 : -1])
+        slices = shifted_windows(x, _only(i, window), _only(i, strides), (1,) * dims, size)
+        x = lax.optimization_barrier(reduce(combine, slices))  # a fusion would redo one dimension for each of the next
+    return x
+
+
+def _only(i: int, values: Sequence[int]) -> tuple[int, ...]:
+    """1 in all places but the i-th."""
+    return tuple(value if j == i else 1 for j, value in enumerate(values))
 
 
 def _inside(

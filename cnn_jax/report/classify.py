@@ -27,7 +27,7 @@ def figures(folder: Path, rows: Sequence[Mapping[str, Any]], found: Predictions,
     learning_curves(rows, folder / "learning_curves.png")
     confusion_matrix(classification.confusion_matrix(logits, labels), classes, folder / "confusion_matrix.png")
     reliability_diagram(classification.reliability(logits, labels), folder / "reliability.png")
-    gallery.mistakes_gallery(source, found.index, labels, logits, folder / "mistakes.png")
+    gallery.mistakes_gallery(source, found.positions, labels, logits, folder / "mistakes.png")
 
 
 def predicted(found: Predictions, classes: Sequence[str], top: int = 5) -> list[list[tuple[str, float]]]:

@@ -8,20 +8,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
+from cnn_jax.data.source import Source
 from cnn_jax.report.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save, short
 
 COLUMNS = 5
 CHANNELS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, one after the other
 
 
-def mistakes_gallery(
-    images: NDArray[Any], labels: ArrayLike, logits: ArrayLike, classes: Sequence[str], path: str | Path
-) -> None:
+def mistakes_gallery(source: Source, index: ArrayLike, labels: ArrayLike, logits: ArrayLike, path: str | Path) -> None:
     """The 25 most confident mistakes, with what was predicted, how confidently, the truth and the position in the set.
 
-    images [N, H, W, C] (uint8, or floats in 0..1) or signals [N, L, C], labels [N], logits [N, K], K class names.
+    `source` is the split, of which only those 25 examples are read; index [N] are the positions in it that
+    labels [N] and logits [N, K] belong to.
     """
-    labels, logits = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    index, labels, logits = np.asarray(index), np.asarray(labels), np.asarray(logits, dtype=np.float64)
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     predicted, confidence = logits.argmax(axis=1), probabilities.max(axis=1)
@@ -29,6 +29,7 @@ def mistakes_gallery(
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: COLUMNS**2]
 
     count = max(1, -(-len(worst) // COLUMNS))
+    classes = source.spec.classes
     figure = new_figure(10, 1 + 2.5 * count if len(worst) else 1)
     title = f"{len(wrong):,} mistakes in {len(labels):,} examples"
     if len(worst) < len(wrong):
@@ -40,9 +41,9 @@ def mistakes_gallery(
     for ax in axes[len(worst) :]:
         ax.axis("off")
     for ax, i in zip(axes, worst, strict=False):
-        draw_example(ax, images[i])
+        draw_example(ax, source[int(index[i])]["image"])
         ax.set_title(f"{short(classes[predicted[i]], 16)} {confidence[i]:.0%}", fontsize=10, color=ORANGE)
-        ax.set_xlabel(f"{short(classes[labels[i]], 16)}  #{i}", fontsize=10, color=BLUE)
+        ax.set_xlabel(f"{short(classes[labels[i]], 16)}  #{index[i]}", fontsize=10, color=BLUE)
     save(figure, path)
 
 

@@ -33,7 +33,9 @@ def classify(model: nn.Module, spec: Spec, *, label_smoothing: float = 0.0, flip
     def init(key: jax.Array) -> Variables:
         return model.init(key, jnp.zeros((1, *spec.shape)), train=False)
 
-    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    def loss(
+        variables: Variables, batch: Batch, key: jax.Array, train: bool
+    ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
         state = [name for name in variables if name != "params"]
         (logits, _), new_state = model.apply(
             variables, normalised(batch), train=train, rngs={"dropout": key}, mutable=state if train else []

@@ -12,11 +12,11 @@ from cnn_jax.train.state import Tree
 
 
 class Predictions(NamedTuple):
-    """outputs: {name: array [N, ...]}; labels [N]; index [N]: the examples' positions in their split."""
+    """outputs: {name: array [N, ...]}; labels [N]; positions [N] of the examples in their split."""
 
     outputs: dict[str, np.ndarray]
     labels: np.ndarray
-    index: np.ndarray
+    positions: np.ndarray
 
 
 def predictions(engine: Engine, variables: Tree, source: Source, batch_size: int) -> Predictions:

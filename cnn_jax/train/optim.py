@@ -38,9 +38,7 @@ def adamw(
     return optax.adamw(lr, b1, b2, eps, weight_decay=weight_decay, mask=decayed)
 
 
-def lion(
-    lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.99
-) -> optax.GradientTransformation:
+def lion(lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.99) -> optax.GradientTransformation:
     """The sign of a momentum (Chen et al. 2023); takes a learning rate 3 to 10 times smaller than Adam's."""
     return optax.lion(lr, b1, b2, weight_decay=weight_decay, mask=decayed)
 
@@ -55,23 +53,20 @@ def lamb(
 def muon(
     lr: optax.Schedule, weight_decay: float, *, momentum: float = 0.95, adam_lr: float = 0.1, iterations: int = 5
 ) -> optax.GradientTransformation:
-    """Orthogonalised momentum for convolution kernels, Adam for everything else (Jordan et al. 2024).
+    """Orthogonalised momentum for convolution kernels, AdamW for everything else (Jordan et al. 2024).
 
-    A kernel [..., in, out] counts as the matrix [... x in, out]. Adam learns at `adam_lr` times the rate.
+    A kernel [..., in, out] counts as the matrix [... x in, out]. AdamW learns at `adam_lr` times the rate.
     """
 
     def matrices(params: Any) -> Any:
-        return jax.tree.map(
-            lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim > 2 else None, params
-        )
+        return jax.tree.map(lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params)
 
-    return contrib.muon(
-        lr,
-        beta=momentum,
-        ns_steps=iterations,
-        weight_decay=weight_decay,
-        weight_decay_mask=decayed,
-        adam_weight_decay=weight_decay,
-        adam_learning_rate=lambda step: adam_lr * lr(step),
-        muon_weight_dimension_numbers=matrices,
+    kernels = contrib.muon(
+        lr, beta=momentum, ns_steps=iterations, weight_decay=weight_decay, muon_weight_dimension_numbers=matrices
+    )
+    # Not contrib.muon's own Adam, which would decay norms and biases too.
+    rest = adamw(lambda step: adam_lr * lr(step), weight_decay)
+    return optax.partition(
+        {"kernel": kernels, "rest": rest},
+        lambda params: jax.tree.map(lambda p: "kernel" if p.ndim > 2 else "rest", params),
     )

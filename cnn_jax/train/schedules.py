@@ -4,6 +4,9 @@ Each rises linearly from 0 over `warmup` steps, unless it says otherwise, and sp
 curve. Step k (from 0) is trained with schedule(k).
 """
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 Schedule = optax.Schedule
@@ -27,8 +30,13 @@ def cosine(peak: float, steps: int, warmup: int, *, final: float = 0.0) -> Sched
 
 def step(peak: float, steps: int, warmup: int, *, at: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> Schedule:
     """The rate times `factor` at each of the shares `at` of all steps (He et al. 2016, section 4.2: 0.5 and 0.75)."""
-    boundaries = {max(round(share * steps) - warmup, 0): factor for share in at}
-    return _after_warmup(optax.piecewise_constant_schedule(peak, boundaries), peak, warmup)
+    drops = np.array([max(round(share * steps), 1) for share in at])
+
+    def curve(count: jax.typing.ArrayLike) -> jax.Array:
+        passed = jnp.asarray(count)[..., None] + warmup >= drops
+        return peak * jnp.power(factor, passed.sum(-1))
+
+    return _after_warmup(curve, peak, warmup)
 
 
 def one_cycle(peak: float, steps: int, warmup: int, *, start: float = 0.04, final: float = 0.0) -> Schedule:

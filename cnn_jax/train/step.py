@@ -89,7 +89,9 @@ def _gradients(
     if settings.remat:
         loss_fn = jax.checkpoint(loss_fn, policy=_keep_products)
 
-    def one_part(carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]) -> tuple[tuple[Tree, Tree], dict[str, jax.Array]]:
+    def one_part(
+        carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]
+    ) -> tuple[tuple[Tree, Tree], dict[str, jax.Array]]:
         model_state, total = carry
         grads, (model_state, sums) = jax.grad(loss_fn, has_aux=True)(state.params, model_state, *part)
         return (model_state, jax.tree.map(jnp.add, total, grads)), sums
@@ -101,7 +103,9 @@ def _gradients(
     else:
         # Every parts-th example, not neighbours: so a batch that is split over devices stays where it is.
         cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), dict(batch))
-        (model_state, grads), sums = jax.lax.scan(one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts)))
+        (model_state, grads), sums = jax.lax.scan(
+            one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts))
+        )
         sums = jax.tree.map(lambda x: x.sum(0), sums)
     return jax.tree.map(lambda g: g / (scale * parts), grads), model_state, sums
 

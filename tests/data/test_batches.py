@@ -39,7 +39,9 @@ def test_indices_are_a_pure_function_of_seed_and_step(size, batch_size, seed, st
 
 
 def test_the_stream_does_not_depend_on_the_batch_size():
-    stream = [np.concatenate([training_indices(5, s, batch_size=b, size=11) for s in range(60 // b)]) for b in (2, 5, 60)]
+    stream = [
+        np.concatenate([training_indices(5, s, batch_size=b, size=11) for s in range(60 // b)]) for b in (2, 5, 60)
+    ]
     np.testing.assert_array_equal(stream[0], stream[1])
     np.testing.assert_array_equal(stream[0], stream[2])
 

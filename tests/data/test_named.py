@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import digits, fashion_mnist, mnist1d
-from cnn_jax.data.images import Decode
 from cnn_jax.data.source import open_source
 
 needs_fashion = pytest.mark.skipif(fashion_mnist._folder() is None, reason=fashion_mnist.INSTALL)
@@ -57,7 +56,9 @@ def test_fashion_mnist_is_the_published_file():
     body = (folder / f"{name}.gz").read_bytes()
     assert body[3] == 0  # a header of ten bytes, without a name
     header = bytes.fromhex("1f8b0808") + (1504176627).to_bytes(4, "little") + b"\x00\x03" + name.encode() + b"\0"
-    registered = importlib.resources.files("tensorflow_datasets").joinpath("url_checksums/fashion_mnist.txt").read_text()
+    registered = (
+        importlib.resources.files("tensorflow_datasets").joinpath("url_checksums/fashion_mnist.txt").read_text()
+    )
     assert hashlib.sha256(header + body[10:]).hexdigest() in registered
 
 
@@ -96,8 +97,14 @@ def test_fashion_mnist_missing_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 @needs_mnist1d
-def test_mnist1d_is_the_published_set():
+def test_mnist1d_is_the_published_set_and_leaves_global_random_state_alone(monkeypatch):
+    import requests
+
+    monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("downloads"))
+    mnist1d.open_splits.cache_clear()
+    before = random.getstate(), np.random.get_state()[1].tolist()
     (train, first), (test, second) = everything("mnist1d")
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
     assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (4000, 1000, (40, 1), "float32")
     signals = np.concatenate([first["image"], second["image"]])
     labels = np.concatenate([first["label"], second["label"]])
@@ -108,15 +115,11 @@ def test_mnist1d_is_the_published_set():
 
 
 @needs_mnist1d
-def test_mnist1d_leaves_the_global_random_state_alone_and_downloads_nothing(monkeypatch):
-    import requests
-
-    monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("downloads"))
-    random.seed(1)
-    np.random.seed(1)
-    before = random.getstate(), np.random.get_state()[1].tolist()
-    mnist1d._arrays()
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+def test_another_mnist1d_is_refused(monkeypatch):
+    other = {"x": np.zeros((4, 40)), "x_test": np.zeros((1, 40)), "y": np.zeros(4), "y_test": np.zeros(1)}
+    monkeypatch.setattr("mnist1d.data.make_dataset", lambda args: other)
+    with pytest.raises(ValueError, match="the set made by mnist1d has sha256 .* expected bdb19939d87d4f9e"):
+        mnist1d._arrays()
 
 
 def test_mnist1d_missing_says_how_to_get_it(monkeypatch):
@@ -126,18 +129,10 @@ def test_mnist1d_missing_says_how_to_get_it(monkeypatch):
         open_source("mnist1d", "train")
 
 
-@needs_mnist1d
-def test_signals_have_no_image_size():
-    with pytest.raises(ValueError, match="need uint8 images"):
-        open_source("mnist1d", "train", image_size=8)
-
-
-@pytest.mark.parametrize("module", [digits, pytest.param(mnist1d, marks=needs_mnist1d)])
-def test_another_content_is_refused(module, monkeypatch):
-    module.open_splits.cache_clear()
-    monkeypatch.setattr(module, "SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="expected 0000000000000000"):
-        module.open_splits("", Decode())
+def test_other_digits_are_refused(monkeypatch):
+    monkeypatch.setattr(digits, "SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="digits of scikit-learn has sha256 .* expected 0000000000000000"):
+        digits._arrays()
 
 
 def test_a_missing_tfds_set_fails_at_once_without_importing_tfds(tmp_path):

@@ -96,6 +96,13 @@ def test_a_large_set_is_scored_in_pieces_without_a_seam() -> None:
         np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
 
 
+def test_the_memory_layout_of_the_logits_does_not_change_a_bit() -> None:
+    logits, labels = example(50, 100)
+    rows, columns = evals.per_example(logits, labels), evals.per_example(np.asfortranarray(logits), labels)
+    for name in rows:
+        np.testing.assert_array_equal(rows[name], columns[name])
+
+
 def test_a_calibrated_model_has_almost_no_ece_and_a_sharpened_one_does() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(40_000, 4)) * 1.5

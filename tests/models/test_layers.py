@@ -143,9 +143,7 @@ def run_on(engine: str, devices: int) -> tuple[np.ndarray, Any, Any]:
         first = partial(jax.tree.map, lambda a: a[0])
         return np.concatenate(y), first(grads), first(new)
     if engine == "shard_map":
-        mapped = jax.shard_map(
-            step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=(P(AXIS), P(), P()), check_vma=False
-        )
+        mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=(P(AXIS), P(), P()), check_vma=False)
         return jax.jit(mapped)(params, IMAGES)
     return jax.jit(step)(params, jax.device_put(IMAGES, NamedSharding(mesh, P(AXIS))))
 

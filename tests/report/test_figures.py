@@ -90,7 +90,7 @@ def test_learning_curves_of_almost_nothing(tmp_path: Path, rows: list[dict]) -> 
     assert inked(tmp_path / "curves.png") > 0.001
 
 
-@pytest.mark.parametrize("classes", [2, 10, 21, 130])
+@pytest.mark.parametrize("classes", [2, 10, 100])
 def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> None:
     matrix = np.diag(np.full(classes, 3))
     matrix[0, 1] = 1
@@ -105,13 +105,12 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> 
         assert len(texts) == classes + 1  # no text in empty cells
     else:
         assert texts[0].splitlines()[3:] == [r"\$0\$ class → \$1\$ class: 1 (25%)"]
-    if classes <= figures.LABELLED_CLASSES:
-        assert [label.get_text() for label in ax.get_yticklabels()] == [rf"\${k}\$ class" for k in range(classes)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [rf"\${k}\$ class" for k in range(classes)]
 
 
 def test_confusion_matrix_without_examples_or_mistakes(tmp_path: Path) -> None:
     figures.confusion_matrix(np.zeros((3, 3), int), "abc", tmp_path / "empty.png")
-    figures.confusion_matrix(np.eye(25, dtype=int), [str(k) for k in range(25)], tmp_path / "perfect.png")
+    figures.confusion_matrix(np.eye(130, dtype=int), [str(k) for k in range(130)], tmp_path / "perfect.png")
     assert inked(tmp_path / "empty.png") > 0.001
     with pytest.raises(ValueError, match=r"3 classes must be \[3, 3\], got \(2, 2\)"):
         figures.confusion_matrix(np.eye(2, dtype=int), "abc", tmp_path / "wrong.png")

@@ -1,0 +1,109 @@
+"""What the training loop costs over the bare compiled step, and whether its memory grows.
+
+Command: python experiments/bench_loop.py
+
+Prints the median, over rounds that take turns, of (seconds of the loop) / (seconds of the same compiled step called on
+one batch again and again), for the Fashion-MNIST network at batch 128; then the process's memory over 20 epochs of
+the digits experiment. The loop includes reading batches, moving them to the devices, metrics, log and progress.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from cnn_jax.devices import one_host_device_per_core
+
+ROUNDS = flags.DEFINE_integer("rounds", 7, "how often each of the two is timed", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 100, "steps in a round", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs over which memory is watched", lower_bound=2)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"leftover words: {' '.join(argv[1:])}")
+    print(f"loop / bare step: {_overhead():.3f} (median of {ROUNDS.value} rounds of {STEPS.value} steps)")
+    sizes = _memory()
+    print(f"memory after epoch 2: {sizes[1]:.0f} MB, after epoch {EPOCHS.value}: {sizes[-1]:.0f} MB")
+
+
+class _NoCheckpoints:
+    """Stands in for Checkpoints: writing to the disk is not what is timed."""
+
+    def save(self, *_: object) -> None: ...
+
+    def poll(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def _overhead() -> float:
+    import jax
+
+    from cnn_jax.data.batches import training_batch
+    from cnn_jax.launch.experiment_file import load
+    from cnn_jax.report.log import MetricLog
+    from cnn_jax.report.progress import progress
+    from cnn_jax.train import loop
+    from cnn_jax.train.run import assemble, fresh, open_split
+
+    _, config = load("experiments/fashion_mnist.py")
+    config.duration = f"{STEPS.value} steps"
+    config.evaluate_every = config.save_every = "0 steps"
+    source = open_split(config, "train")
+    run = assemble(config, source.spec, len(source))
+    state = fresh(run)
+    batch = run.engine.place_batch(training_batch(source, 0, 0, config.data.batch_size))
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder, MetricLog(Path(folder), 0) as log:
+        for number in range(ROUNDS.value + 1):
+            began = time.perf_counter()
+            for _ in range(STEPS.value):
+                state, _ = run.engine.step(state, batch)
+            jax.block_until_ready(state)
+            bare = time.perf_counter() - began
+            with progress(STEPS.value, 0, run.steps.per_epoch, config.data.batch_size) as show:
+                hooks = loop.Hooks(log.write, show, lambda _: {}, lambda: False, dict)
+                began = time.perf_counter()
+                state = loop.fit(run, source, state, 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
+                jax.block_until_ready(state)
+                looped = time.perf_counter() - began
+            if number:  # the first round compiles
+                ratios.append(looped / bare)
+    return statistics.median(ratios)
+
+
+def _memory() -> list[float]:
+    from cnn_jax.launch.experiment_file import load
+    from cnn_jax.train import loop
+    from cnn_jax.train.run import assemble, fresh, open_split
+
+    _, config = load("experiments/digits.py")
+    config.duration, config.evaluate_every = f"{EPOCHS.value} epochs", "1 epochs"
+    source = open_split(config, "train")
+    run = assemble(config, source.spec, len(source))
+    sizes: list[float] = []
+
+    def watch(_: object) -> dict[str, float]:
+        sizes.append(_resident_megabytes())
+        return {}
+
+    hooks = loop.Hooks(lambda *_: None, lambda *_: None, watch, lambda: False, dict)
+    loop.fit(run, source, fresh(run), 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
+    return list(np.asarray(sizes))
+
+
+def _resident_megabytes() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    sys.exit("error: this benchmark reads /proc/self/status, which only Linux has")
+
+
+if __name__ == "__main__":
+    one_host_device_per_core()
+    app.run(main)

@@ -1,0 +1,158 @@
+"""What every augmentation promises, checked for all that a walk over the package finds."""
+
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+from functools import lru_cache
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import cnn_jax.augment
+from cnn_jax.augment.draw import Augmentation, Batch
+
+SIZE = 16
+CHANGES_NOTHING = {"identity", "apply_all"}
+
+
+def find() -> dict[str, Augmentation]:
+    """Every public function of the package whose first two parameters are keys and batch."""
+    found = {}
+    for entry in pkgutil.walk_packages(cnn_jax.augment.__path__, "cnn_jax.augment."):
+        module = importlib.import_module(entry.name)
+        for name, value in vars(module).items():
+            if inspect.isfunction(value) and value.__module__ == entry.name and not name.startswith("_"):
+                if list(inspect.signature(value).parameters)[:2] == ["keys", "batch"]:
+                    found[name] = value
+    return found
+
+
+AUGMENTATIONS = find()
+
+
+def make_batch(kind: str) -> Batch:
+    shape = {"colour": (SIZE, 12, 10, 3), "grey": (SIZE, 12, 10, 1), "signal": (SIZE, 20, 2)}[kind]
+    random = np.random.default_rng(0)
+    image = random.normal(size=shape) if kind == "signal" else random.integers(0, 256, shape) / 255
+    return {"image": jnp.asarray(image, jnp.float32), "label": jnp.arange(SIZE, dtype=jnp.int32)}
+
+
+def suits(augmentation: Augmentation, kind: str) -> bool:
+    """Images or signals only: an augmentation refuses the other kind with a ValueError of one line."""
+    try:
+        jax.eval_shape(augmentation, keys(), make_batch(kind))
+    except ValueError as error:
+        assert "\n" not in str(error) and "[B, " in str(error)
+        return False
+    return True
+
+
+def keys(seed: int = 0) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(SIZE))
+
+
+@lru_cache(maxsize=None)
+def run(name: str, kind: str, seed: int = 0) -> Batch:
+    return compiled(name)(keys(seed), make_batch(kind))
+
+
+@lru_cache(maxsize=None)
+def compiled(name: str) -> Augmentation:
+    return jax.jit(AUGMENTATIONS[name])
+
+
+CASES = [
+    (name, kind) for name in AUGMENTATIONS for kind in ("colour", "grey", "signal") if suits(AUGMENTATIONS[name], kind)
+]
+each_case = pytest.mark.parametrize("name,kind", CASES)
+
+
+def same(left: Batch, right: Batch) -> None:
+    assert left.keys() == right.keys()
+    for field in left:
+        np.testing.assert_allclose(left[field], right[field], rtol=0, atol=1e-6, err_msg=field)
+
+
+def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
+    assert {f.__module__.rsplit(".", 1)[1] for f in AUGMENTATIONS.values()} >= {
+        "compose", "geometry", "colour", "erase", "mix", "policy", "signal",
+    }  # fmt: skip
+    for name, function in AUGMENTATIONS.items():
+        settings = list(inspect.signature(function).parameters.values())[2:]
+        assert function.__doc__, name
+        assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in settings), name
+        assert {name} <= {case[0] for case in CASES}, f"{name} takes neither images nor signals"
+
+
+@each_case
+def test_shape_type_range_and_labels(name: str, kind: str) -> None:
+    batch, result = make_batch(kind), run(name, kind)
+    assert result["image"].shape == batch["image"].shape and result["image"].dtype == jnp.float32
+    assert np.isfinite(result["image"]).all()
+    if kind != "signal":
+        assert 0 <= result["image"].min() and result["image"].max() <= 1
+    np.testing.assert_array_equal(result["label"], batch["label"])
+    if result.keys() != batch.keys():
+        assert result.keys() - batch.keys() == {"mix_label", "mix_weight"}
+        assert result["mix_label"].dtype == jnp.int32 and result["mix_weight"].dtype == jnp.float32
+        assert 0 <= result["mix_weight"].min() and result["mix_weight"].max() <= 1
+        np.testing.assert_array_equal(result["mix_label"], np.arange(SIZE) ^ 1)
+
+
+@each_case
+def test_the_keys_alone_decide(name: str, kind: str) -> None:
+    same(run(name, kind), compiled(name)(keys(), make_batch(kind)))
+    if name not in CHANGES_NOTHING:
+        assert np.abs(run(name, kind)["image"] - run(name, kind, seed=1)["image"]).max() > 1e-3
+
+
+@each_case
+def test_examples_differ_in_what_happens_to_them(name: str, kind: str) -> None:
+    batch = make_batch(kind)
+    alike = {
+        **batch,
+        "image": jnp.broadcast_to(
+            batch["image"][:2].repeat(1, axis=0), (SIZE // 2, 2, *batch["image"].shape[1:])
+        ).reshape(batch["image"].shape),
+    }
+    result = np.asarray(compiled(name)(keys(), alike)["image"])
+    if name not in CHANGES_NOTHING:
+        assert len(np.unique(result[::2].reshape(SIZE // 2, -1), axis=0)) > 1
+
+
+@each_case
+def test_half_a_batch_gives_half_the_result(name: str, kind: str) -> None:
+    half = jax.tree.map(lambda array: array[SIZE // 2 :], make_batch(kind))
+    result = compiled(name)(keys()[SIZE // 2 :], half)
+    same(result, jax.tree.map(lambda array: array[SIZE // 2 :], run(name, kind)))
+
+
+@each_case
+def test_jit_equals_eager(name: str, kind: str) -> None:
+    if kind != "grey":
+        same(AUGMENTATIONS[name](keys(), make_batch(kind)), run(name, kind))
+
+
+@each_case
+def test_sharded_batch_gives_the_same_numbers_without_communication(name: str, kind: str) -> None:
+    if kind == "grey":
+        return
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    inputs = jax.device_put((keys(), make_batch(kind)), sharding)
+    program = jax.jit(AUGMENTATIONS[name], out_shardings=sharding).lower(*inputs).compile()
+    assert not re.search("all-gather|all-reduce|all-to-all|collective-permute", program.as_text())
+    same(program(*inputs), run(name, kind))
+
+
+def test_images_as_integers_are_refused() -> None:
+    batch = {**make_batch("colour"), "image": jnp.zeros((SIZE, 12, 10, 3), jnp.uint8)}
+    with pytest.raises(ValueError, match="divide uint8 first"):
+        AUGMENTATIONS["flip"](keys(), batch)

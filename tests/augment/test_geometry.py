@@ -1,0 +1,157 @@
+import os
+from functools import partial
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.ndimage import affine_transform
+
+from cnn_jax.augment.geometry import flip, matrix, random_resized_crop, rotate, sample, scale, shift, warp
+
+
+def keys(count: int, seed: int = 0) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), count)
+
+
+def batch(count: int, height: int = 7, width: int = 9, channels: int = 3) -> dict[str, jax.Array]:
+    image = np.random.default_rng(0).random((height, width, channels))
+    return {"image": jnp.asarray(np.broadcast_to(image, (count, *image.shape)), jnp.float32), "label": jnp.zeros(count)}
+
+
+def test_flip_mirrors_columns_with_its_probability() -> None:
+    data = batch(4000, 1, 2, 1)
+    result = np.asarray(jax.jit(flip)(keys(4000), data)["image"])
+    original = np.asarray(data["image"])
+    mirrored = (result == original[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (mirrored | (result == original).all(axis=(1, 2, 3))).all()
+    assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / 4000**0.5
+
+
+def test_flip_always_twice_is_the_identity_and_never_is_too() -> None:
+    data, always = batch(2), partial(flip, probability=1.0)
+    once = always(keys(2), data)
+    np.testing.assert_array_equal(once["image"], data["image"][:, :, ::-1])
+    np.testing.assert_array_equal(always(keys(2), once)["image"], data["image"])
+    np.testing.assert_array_equal(flip(keys(2), data, probability=0.0)["image"], data["image"])
+
+
+@pytest.mark.parametrize(
+    "padding,fill", [("constant", 0.0), ("constant", (0.1, 0.2, 0.3)), ("reflect", 0.0), ("edge", 0.0)]
+)
+def test_shift_is_a_crop_of_the_padded_image_at_all_offsets_equally(padding: str, fill: float) -> None:
+    count, pixels = 1800, 1
+    data = batch(count, 4, 5)
+    result = np.asarray(jax.jit(partial(shift, pixels=pixels, padding=padding, fill=fill))(keys(count), data)["image"])
+    image = np.asarray(data["image"][0])
+    if padding == "constant":
+        padded = np.full((6, 7, 3), fill, np.float32)
+        padded[1:-1, 1:-1] = image
+    else:
+        padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode=padding)  # type: ignore[call-overload]
+    crops = [padded[row : row + 4, column : column + 5] for row in range(3) for column in range(3)]
+    hits = np.array([(result == crop).all(axis=(1, 2, 3)).sum() for crop in crops])
+    assert hits.sum() == count
+    assert np.abs(hits - 200).max() < 5 * 200**0.5
+
+
+def test_shift_by_nothing_is_the_identity_and_nonsense_is_refused() -> None:
+    data = batch(2)
+    np.testing.assert_array_equal(shift(keys(2), data, pixels=0)["image"], data["image"])
+    for settings in ({"pixels": -1}, {"pixels": 8}, {"pixels": 7, "padding": "reflect"}, {"padding": "wrap"}):
+        with pytest.raises(ValueError):
+            shift(keys(2), data, **settings)  # type: ignore[arg-type]
+
+
+def test_sample_between_pixels_is_bilinear() -> None:
+    image = jnp.array([[0.0, 0.2], [0.4, 1.0]]).reshape(1, 2, 2, 1)
+    rows, columns = jnp.array([[[0.25, -0.5, 50.0]]]), jnp.array([[[0.5, 1.0, -1e9]]])
+    inside = 0.75 * 0.1 + 0.25 * 0.7
+    np.testing.assert_allclose(
+        sample(image, rows, columns, 0.6).ravel(), [inside, 0.5 * 0.2 + 0.5 * 0.6, 0.6], atol=1e-6
+    )
+
+
+def test_quarter_turn_equals_rot90() -> None:
+    data = batch(1, 8, 8)
+    one, zero = jnp.ones(1), jnp.zeros(1)
+    exact = warp(data["image"], matrix((zero, one, zero), (-one, zero, zero)))
+    np.testing.assert_array_equal(exact[0], np.rot90(data["image"][0]))
+
+
+def test_rotate_matches_scipy_at_the_drawn_angles() -> None:
+    count = 400
+    data = batch(count, 6, 6, 1)
+    result = np.asarray(jax.jit(partial(rotate, degrees=90.0))(keys(count), data)["image"])
+    image = np.asarray(data["image"][0, ..., 0], np.float64)
+
+    def turned(degrees: float) -> np.ndarray:
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        inverse = np.array([[c, s], [-s, c]])
+        padded = np.pad(image, 5)  # scipy blends with what is outside only if there is something
+        middle = (np.array(padded.shape) - 1) / 2
+        return affine_transform(padded, inverse, middle - inverse @ middle, order=1)[5:-5, 5:-5]
+
+    grid = np.linspace(-90, 90, 1801)
+    table = np.stack([turned(d) for d in grid]).astype(np.float32)
+    error = np.abs(table[None] - result[:, None, :, :, 0]).max(axis=(2, 3))
+    angles = grid[error.argmin(axis=1)]
+    assert error.min(axis=1).max() < 5e-3  # half a grid step moves a corner by 0.003 pixels
+    assert abs(angles.mean()) < 4 * 52 / count**0.5 and abs(angles.std() - 180 / 12**0.5) < 5
+    assert angles.min() < -80 and angles.max() > 80
+
+
+@pytest.mark.parametrize(
+    "still",
+    [
+        partial(rotate, degrees=0.0, fill=0.7),
+        partial(scale, factor=(1.0, 1.0), fill=0.7),
+        partial(random_resized_crop, area=(1.0, 1.0), aspect=(1.0, 1.0)),
+    ],
+)
+def test_settings_of_no_effect_return_the_input_exactly(still) -> None:  # type: ignore[no-untyped-def]
+    data = batch(3, 8, 8)
+    np.testing.assert_array_equal(still(keys(3), data)["image"], data["image"])
+
+
+def test_scale_by_two_shows_the_middle_and_by_half_shows_fill() -> None:
+    ramp = jnp.broadcast_to(jnp.arange(8.0)[None, None, :, None] / 10, (2, 8, 8, 1))
+    data = {"image": ramp, "label": jnp.zeros(2)}
+    double = scale(keys(2), data, factor=(2.0, 2.0))["image"]
+    np.testing.assert_allclose(double[0, 3, :, 0], (3.5 + (np.arange(8) - 3.5) / 2) / 10, atol=1e-6)
+    half = scale(keys(2), data, factor=(0.5, 0.5), fill=0.9)["image"]
+    np.testing.assert_allclose(half[1, :, :2], 0.9, atol=1e-6)
+    np.testing.assert_allclose(half[1, 4, 2:6, 0], (3.5 + (np.arange(2, 6) - 3.5) * 2) / 10, atol=1e-6)
+
+
+def test_scale_factors_are_log_uniform() -> None:
+    count = 1000
+    ramp = jnp.broadcast_to(jnp.arange(9.0)[None, None, :, None] / 8, (count, 9, 9, 1))
+    result = jax.jit(partial(scale, factor=(1.0, 4.0)))(keys(count), {"image": ramp, "label": jnp.zeros(count)})[
+        "image"
+    ]
+    factor = 1 / (8 * (result[:, 4, 5, 0] - result[:, 4, 4, 0]))
+    logs = np.log(np.asarray(factor)) / np.log(4)
+    assert abs(logs.mean() - 0.5) < 0.04 and abs(logs.std() - 12**-0.5) < 0.02 and logs.min() > -1e-5 and logs.max() < 1
+
+
+def test_random_resized_crop_boxes_keep_to_area_and_aspect() -> None:
+    count, height, width = 2000, 16, 32
+    rows = np.broadcast_to(np.arange(height)[:, None] / height, (height, width))
+    columns = np.broadcast_to(np.arange(width) / width, (height, width))
+    image = jnp.asarray(
+        np.broadcast_to(np.stack([rows, columns, rows], axis=-1), (count, height, width, 3)), jnp.float32
+    )
+    crop = jax.jit(partial(random_resized_crop, area=(0.2, 0.6), aspect=(0.5, 2.0)))
+    result = np.asarray(crop(keys(count), {"image": image, "label": jnp.zeros(count)})["image"])
+    # On ramps the step between neighbours in the middle tells the box's share of each side.
+    tall = (result[:, 8, 0, 0] - result[:, 7, 0, 0]) * height
+    wide = (result[:, 0, 16, 1] - result[:, 0, 15, 1]) * width
+    share, aspect = tall * wide, (wide * width) / (tall * height)
+    assert share.min() > 0.2 - 1e-4 and share.max() < 0.6 + 1e-4
+    assert aspect.min() > 0.5 - 1e-3 and aspect.max() < 2 + 1e-3
+    assert abs(share.mean() - 0.4) < 0.03 and tall.max() <= 1 + 1e-4
+    with pytest.raises(ValueError, match="area"):
+        crop.__wrapped__(keys(2), batch(2), area=(0.0, 1.0))

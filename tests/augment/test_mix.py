@@ -1,0 +1,95 @@
+import os
+from functools import partial
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from cnn_jax.augment.mix import cutmix, mixup, mixup_or_cutmix
+
+COUNT = 2000
+PARTNER = np.arange(COUNT) ^ 1
+KEYS = jax.random.split(jax.random.key(1), COUNT)
+
+
+def batch(height: int = 6, width: int = 10) -> dict[str, jax.Array]:
+    image = np.random.default_rng(0).random((COUNT, height, width, 1))
+    return {"image": jnp.asarray(image, jnp.float32), "label": jnp.arange(COUNT, dtype=jnp.int32)}
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2, 0.5, 1.0, 4.0])
+def test_mixup_weights_follow_the_beta_distribution(alpha: float) -> None:
+    weight = np.asarray(jax.jit(partial(mixup, alpha=alpha))(KEYS, batch(1, 1))["mix_weight"], np.float64)
+    # float32 puts a draw below 2^-25 on the end itself, which the exact distribution does not know.
+    assert stats.kstest(np.clip(weight, 2**-25, 1 - 2**-25), stats.beta(alpha, alpha).cdf).pvalue > 1e-3 or alpha < 0.2
+    assert abs(weight.mean() - 0.5) < 0.04
+    assert abs(weight.var() - 1 / (4 * (2 * alpha + 1))) < 0.015
+
+
+def test_mixup_is_linear_in_its_weight() -> None:
+    data = batch()
+    result = mixup(KEYS, data, alpha=0.5)
+    image, weight = np.asarray(data["image"]), np.asarray(result["mix_weight"])[:, None, None, None]
+    np.testing.assert_allclose(result["image"], (1 - weight) * image + weight * image[PARTNER], atol=1e-6)
+    np.testing.assert_array_equal(result["mix_label"], PARTNER)
+    np.testing.assert_array_equal(result["label"], data["label"])
+
+
+def test_mixup_takes_signals_too() -> None:
+    data = {"image": jnp.arange(8.0).reshape(2, 4, 1), "label": jnp.arange(2)}
+    result = mixup(KEYS[:2], data, alpha=1.0)
+    np.testing.assert_allclose(result["image"][0, :, 0], np.arange(4) + 4 * float(result["mix_weight"][0]), atol=1e-5)
+
+
+def test_cutmix_weight_is_exactly_the_share_of_pasted_pixels() -> None:
+    data = batch()
+    result = jax.jit(cutmix)(KEYS, data)
+    image, mixed = np.asarray(data["image"]), np.asarray(result["image"])
+    pasted = (mixed == image[PARTNER])[..., 0]
+    assert (pasted | (mixed == image)[..., 0]).all()
+    np.testing.assert_array_equal(result["mix_weight"], (pasted.sum(axis=(1, 2)) / np.float32(60)).astype(np.float32))
+    rows, columns = pasted.any(axis=2).sum(axis=1), pasted.any(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(pasted.sum(axis=(1, 2)), rows * columns)  # one box
+    assert rows.max() == 6 and rows.min() == 0 and len(np.unique(rows)) == 7
+
+
+def test_cutmix_boxes_follow_the_paper() -> None:
+    """Redo the box from its definition, for many draws in NumPy, and compare the distribution of weights."""
+    random = np.random.default_rng(0)
+    height, width, draws = 16, 16, 20_000
+    side = np.sqrt(1 - random.random(draws))
+    cut = (height * side).astype(int) // 2
+    row, column = random.integers(height, size=draws), random.integers(width, size=draws)
+    tall = np.minimum(row + cut, height) - np.maximum(row - cut, 0)
+    wide = np.minimum(column + cut, width) - np.maximum(column - cut, 0)
+    expected = tall * wide / (height * width)
+    weight = np.asarray(jax.jit(cutmix)(KEYS, batch(height, width))["mix_weight"])
+    assert stats.ks_2samp(weight, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_mixup_or_cutmix_is_one_of_the_two(probability: float) -> None:
+    data = batch()
+    result = jax.jit(partial(mixup_or_cutmix, cutmix_probability=probability))(KEYS, data)
+    image, mixed = np.asarray(data["image"]), np.asarray(result["image"])
+    weight = np.asarray(result["mix_weight"])[:, None, None, None]
+    blended = np.isclose(mixed, (1 - weight) * image + weight * image[PARTNER], atol=1e-6).all(axis=(1, 2, 3))
+    pasted = ((mixed == image) | (mixed == image[PARTNER])).all(axis=(1, 2, 3))
+    assert (blended | pasted).all()
+    share = (pasted & ~blended).mean()  # a box of everything or nothing looks like a blend
+    assert (share == 0) if probability == 0 else 0.75 * probability < share < 1.1 * probability
+
+
+def test_odd_batches_and_wrong_settings_are_refused() -> None:
+    odd = jax.tree.map(lambda array: array[:3], batch())
+    for mix in (mixup, cutmix, mixup_or_cutmix):
+        with pytest.raises(ValueError, match="even batch"):
+            mix(KEYS[:3], odd)
+        with pytest.raises(ValueError, match="mixed already"):
+            mix(KEYS, mixup(KEYS, batch()))
+    with pytest.raises(ValueError, match="positive"):
+        mixup(KEYS, batch(), alpha=0.0)

@@ -1,0 +1,166 @@
+import os
+from functools import partial
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+from scipy.ndimage import affine_transform
+
+from cnn_jax.augment import policy
+from cnn_jax.augment.geometry import warp
+
+RANGES = policy.Ranges(degrees=30.0, shear=0.3, translate_x=4.0, translate_y=3.0, blend=0.9, bits=4)
+COUNT = 6
+PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 15, 15, 3)).astype(np.uint8)
+IMAGE = jnp.asarray(PIXELS, jnp.float32) / 255
+STRENGTH = np.array([-1.0, -0.5, 0.0, 0.3, 0.75, 1.0], np.float32)
+
+
+@jax.jit
+def one(operation: jax.Array) -> jax.Array:
+    """A policy's layer: `operation` on every image, at its own strength."""
+    chosen = jnp.full(COUNT, operation)
+    image = policy.recolour(IMAGE, chosen, STRENGTH, RANGES)
+    return warp(image, policy.place(chosen, STRENGTH, RANGES), 0.5)
+
+
+def apply(name: str) -> np.ndarray:
+    return np.asarray(one(policy.OPERATIONS.index(name)))
+
+
+@pytest.mark.parametrize(
+    "name,by_pillow,steps",
+    [
+        ("identity", lambda image, m: image, 0),
+        ("brightness", lambda image, m: ImageEnhance.Brightness(image).enhance(1 + 0.9 * m), 2),
+        ("contrast", lambda image, m: ImageEnhance.Contrast(image).enhance(1 + 0.9 * m), 2),
+        ("colour", lambda image, m: ImageEnhance.Color(image).enhance(1 + 0.9 * m), 2),
+        ("sharpness", lambda image, m: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * m), 2),
+        ("posterize", lambda image, m: ImageOps.posterize(image, 8 - round(4 * abs(m))), 0),
+        ("solarize", lambda image, m: ImageOps.solarize(image, 256 * (1 - abs(m))), 0),
+        ("autocontrast", lambda image, m: ImageOps.autocontrast(image), 1),
+        ("equalize", lambda image, m: ImageOps.equalize(image), 0),
+    ],
+)
+def test_colour_operations_match_pillow(name: str, by_pillow, steps: int) -> None:  # type: ignore[no-untyped-def]
+    theirs = [np.asarray(by_pillow(Image.fromarray(p), float(m))) for p, m in zip(PIXELS, STRENGTH, strict=True)]
+    np.testing.assert_allclose(apply(name), np.stack(theirs) / 255, atol=(steps + 0.01) / 255)
+
+
+@pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y", "translate_x", "translate_y"])
+def test_geometric_operations_match_scipy(name: str) -> None:
+    ours = apply(name)
+    for image, result, m in zip(np.asarray(IMAGE), ours, STRENGTH, strict=True):
+        angle = np.radians(30 * m) if name == "rotate" else 0.0
+        inverse = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        inverse[1, 0] += 0.3 * m if name == "shear_x" else 0
+        inverse[0, 1] += 0.3 * m if name == "shear_y" else 0
+        moved = np.array([3.0 * m * (name == "translate_y"), 4.0 * m * (name == "translate_x")])
+        for channel in range(3):
+            padded = np.pad(image[..., channel], 10, constant_values=0.5)
+            middle = (np.array(padded.shape) - 1) / 2
+            offset = middle - inverse @ middle + moved
+            theirs = affine_transform(padded, inverse, offset, order=1, mode="constant", cval=0.5)[10:-10, 10:-10]
+            np.testing.assert_allclose(result[..., channel], theirs, atol=2e-5)
+
+
+def batch(count: int, side: int = 8) -> dict[str, jax.Array]:
+    image = np.random.default_rng(1).integers(0, 256, (side, side, 3)) / 255
+    return {
+        "image": jnp.asarray(np.broadcast_to(image, (count, side, side, 3)), jnp.float32),
+        "label": jnp.zeros(count),
+    }
+
+
+def keys(count: int) -> jax.Array:
+    return jax.random.split(jax.random.key(0), count)
+
+
+def test_no_operations_and_no_magnitude() -> None:
+    data = batch(600)
+    np.testing.assert_array_equal(policy.rand_augment(keys(600), data, n=0)["image"], data["image"])
+    still = np.asarray(jax.jit(partial(policy.rand_augment, n=1, magnitude=0.0))(keys(600), data)["image"])
+    untouched = np.abs(still - data["image"]).max(axis=(1, 2, 3)) < 1e-6
+    # Only autocontrast and equalize act without magnitude: 12 of 14 leave the image.
+    assert abs(untouched.mean() - 12 / 14) < 4 * (12 / 14 * 2 / 14 / 600) ** 0.5
+
+
+def test_one_layer_chooses_all_operations_equally() -> None:
+    """Every result of one layer is some operation at full strength or its opposite, and all turn up evenly."""
+    count = 1400
+    data = batch(count)
+    result = np.asarray(jax.jit(partial(policy.rand_augment, n=1, magnitude=10.0))(keys(count), data)["image"])
+    ranges = policy.Ranges(30.0, 0.3, 150 / 331 * 8, 150 / 331 * 8, 0.9, 4)
+    chosen, sign = jnp.arange(28) % 14, jnp.where(jnp.arange(28) < 14, 1.0, -1.0)
+    table = policy.recolour(data["image"][:28], chosen, sign, ranges)
+    table = np.asarray(warp(table, policy.place(chosen, sign, ranges), 0.5))
+    error = np.abs(result[:, None] - table[None]).max(axis=(2, 3, 4))
+    assert error.min(axis=1).max() < 1e-5
+    hits = np.bincount(error.argmin(axis=1) % 14, minlength=14)
+    assert np.abs(hits - 100).max() < 5 * 100**0.5
+    signs = np.bincount(error.argmin(axis=1), minlength=28)[[1, 15, 2, 16, 6, 20]]
+    assert signs.min() > 25
+
+
+def test_layers_compose_in_order() -> None:
+    """Two layers on an image: find the two operations among all pairs, moving pixels as a sequence of warps would."""
+    count = 60
+    data = batch(count)
+    smooth = jnp.sin(jnp.arange(8.0) / 3)[:, None, None] * jnp.cos(jnp.arange(8.0) / 4)[None, :, None] * jnp.ones(3)
+    data["image"] = jnp.broadcast_to(jnp.abs(smooth), data["image"].shape)
+    result = np.asarray(jax.jit(partial(policy.rand_augment, n=2, magnitude=2.0))(keys(count), data)["image"])
+    ranges = policy.Ranges(30.0, 0.3, 150 / 331 * 8, 150 / 331 * 8, 0.9, 4)
+    layer = [(operation, sign) for operation in range(14) for sign in (0.2, -0.2)]
+    pairs = [(first, second) for first in layer for second in layer]
+    first = jnp.array([p[0][0] for p in pairs]), jnp.array([p[0][1] for p in pairs])
+    second = jnp.array([p[1][0] for p in pairs]), jnp.array([p[1][1] for p in pairs])
+
+    @jax.jit
+    def in_turn() -> jax.Array:
+        image = jnp.broadcast_to(data["image"][0], (len(pairs), 8, 8, 3))
+        for operation, strength in (first, second):
+            image = warp(
+                policy.recolour(image, operation, strength, ranges), policy.place(operation, strength, ranges), 0.5
+            )
+        return image
+
+    table = np.asarray(in_turn())
+    # Interpolating twice smooths a little, and the border sees the fill: the inner pixels tell.
+    error = np.abs(result[:, None, 3:5, 3:5] - table[None, :, 3:5, 3:5]).mean(axis=(2, 3, 4))
+    assert np.median(error.min(axis=1)) < 2e-3 and (error.min(axis=1) < 0.03).all()
+
+
+def test_two_quarter_like_maps_multiply_as_later_after_earlier() -> None:
+    """Shift then turn is not turn then shift: the product of maps must be earlier @ later."""
+    shift, turn = jnp.array([policy.OPERATIONS.index(name) for name in ("translate_x", "rotate")])
+    ranges, ones = policy.Ranges(90.0, 0.3, 2.0, 2.0, 0.9, 4), jnp.ones(1)
+    image = jnp.asarray(np.random.default_rng(0).random((1, 7, 7, 1)), jnp.float32)
+    maps = [policy.place(operation[None], ones, ranges) for operation in (shift, turn)]
+    in_turn = warp(warp(image, maps[0], 0.5), maps[1], 0.5)
+    square = [jnp.concatenate([m, jnp.array([[[0.0, 0.0, 1.0]]])], axis=1) for m in maps]
+    np.testing.assert_allclose(warp(image, (square[0] @ square[1])[:, :2], 0.5), in_turn, atol=1e-5)
+    assert np.abs(warp(image, (square[1] @ square[0])[:, :2], 0.5) - in_turn).max() > 0.1
+
+
+def test_trivial_augment_is_one_operation_of_31_strengths() -> None:
+    count = 300
+    data = batch(count, 6)
+    result = np.asarray(jax.jit(policy.trivial_augment)(keys(count), data)["image"])
+    ranges = policy.Ranges(135.0, 0.99, 32.0, 32.0, 0.99, 6)
+    choices = [(operation, level / 30) for operation in range(14) for level in range(-30, 31)]
+    chosen, strength = jnp.array([c[0] for c in choices]), jnp.array([c[1] for c in choices])
+    image = jnp.broadcast_to(data["image"][0], (len(choices), 6, 6, 3))
+    table = warp(policy.recolour(image, chosen, strength, ranges), policy.place(chosen, strength, ranges), 0.5)
+    error = np.abs(result[:, None] - np.asarray(table)[None]).max(axis=(2, 3, 4))
+    assert error.min(axis=1).max() < 1e-4
+    assert len(np.unique(error.argmin(axis=1) // 61)) == 14
+
+
+def test_nonsense_is_refused() -> None:
+    for settings in ({"n": -1}, {"magnitude": 11.0}, {"magnitude": -1.0}):
+        with pytest.raises(ValueError):
+            policy.rand_augment(keys(2), batch(2), **settings)  # type: ignore[arg-type]
