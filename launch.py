@@ -2,9 +2,7 @@
 
 import sys
 
-from cnn_jax.devices import one_host_device_per_core
 from cnn_jax.launch.cli import main
 
 if __name__ == "__main__":
-    one_host_device_per_core()
     sys.exit(main())

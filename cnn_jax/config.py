@@ -5,6 +5,7 @@ makes no sense; `to_json` and `from_json` carry it in and out of the run folder 
 """
 
 import dataclasses
+import inspect
 import math
 import re
 from collections.abc import Iterator
@@ -31,9 +32,9 @@ def setting(
     return dataclasses.field(default=default, metadata=dict(help=help, choices=choices, duration=duration, **bounds))
 
 
-def required(help: str) -> Any:
-    """A field which every experiment has to give."""
-    return dataclasses.field(metadata=dict(help=help))
+def required(help: str, *, called: str = "") -> Any:
+    """A field which every experiment has to give; a function with the arguments it is `called` with."""
+    return dataclasses.field(metadata=dict(help=help, called=called))
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -43,6 +44,7 @@ class Data:
     source: str = required("digits, fashion_mnist, mnist1d, tfds:NAME, folder:PATH or npz:PATH")
     validation: float = setting(0.1, "share of the training split kept for validation; 0 = none", low=0, below=1)
     batch_size: int = setting(128, "examples per step, over all devices", low=1)
+    shuffle: bool = setting(True, "a new order in every epoch; false = always the order of the split")
     eval_batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
     image_size: int = setting(0, "side in pixels to which a folder's images are brought; 0 = the source's own", low=0)
     channels: int = setting(0, "channels of a folder's images, 1 or 3; 0 = the source's own", low=0, high=4)
@@ -55,8 +57,8 @@ class Data:
 class Model:
     """What is trained."""
 
-    build: Function = required("a model, as resnet.resnet20 or wide_resnet.wrn_16_4(dropout=0.3)")
-    task: Function = required("what it learns, as classify.classify(label_smoothing=0.1)")
+    build: Function = required("a model, as resnet20 or wrn_16_4(dropout=0.3)", called="classes=, dtype=")
+    task: Function = required("what it learns, as classify(label_smoothing=0.1)", called="model, spec")
     initial: str = setting("", "run folder whose weights to start from; empty = from scratch")
 
 
@@ -64,10 +66,12 @@ class Model:
 class Optim:
     """How the weights move."""
 
-    build: Function = required("sgd, adamw, adam, lion, muon or lamb, as sgd(momentum=0.9)")
+    build: Function = required("sgd, adamw, adam, lion, muon or lamb, as sgd(momentum=0.9)", called="lr, weight_decay")
     lr: float = required("the highest learning rate of the schedule")
     weight_decay: float = setting(0.0, "decay of the weights; never of norms and biases", low=0)
-    schedule: Function = required("constant, cosine, step, one_cycle or wsd, as cosine(final=0.01)")
+    schedule: Function = required(
+        "constant, cosine, step, one_cycle or wsd, as cosine(final=0.01)", called="peak, steps, warmup"
+    )
     warmup: str = setting("0 steps", "linear rise of the learning rate from 0", duration=True)
     clip: float = setting(0.0, "largest global norm of a gradient; 0 = no clipping", low=0)
     accumulate: int = setting(1, "parts into which a batch is cut to save memory", low=1)
@@ -93,7 +97,9 @@ class Experiment:
     data: Data = required("what is read")
     model: Model = required("what is trained")
     optim: Optim = required("how the weights move")
-    augment: Function = required("augmentation on the device, as compose(flip, shift(pixels=4)); identity = none")
+    augment: Function = required(
+        "augmentation on the device, as 'compose(flip, shift(pixels=4))'; identity = none", called="keys, batch"
+    )
     duration: str = setting("10 epochs", "length of the training", duration=True)
     evaluate_every: str = setting("1 epochs", "how often the validation split is scored", duration=True)
     save_every: str = setting("1 epochs", "how often a checkpoint is written", duration=True)
@@ -102,6 +108,15 @@ class Experiment:
     max_skipped: int = setting(10, "updates in a row that may be skipped for being nan or inf", low=1)
     seed: int = setting(0, "of weights, data order, augmentation and dropout", low=0)
     compute: Compute = dataclasses.field(default_factory=Compute, metadata=dict(help="where and how precisely it runs"))
+
+
+def fields(kind: Any = Experiment, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """(dotted name, field) of every leaf of a tree of dataclasses, in order."""
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type):
+            yield from fields(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", field
 
 
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
@@ -119,6 +134,8 @@ def check(config: Experiment) -> None:
     for name, field, value in walk(config):
         _check_type(name, field.type, value)
         bounds, shown = field.metadata, f"{name} = {value!r}"
+        if bounds.get("called"):
+            _check_call(name, value, bounds["called"])
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{shown} must be a finite number")
         if bounds.get("low") is not None and value < bounds["low"]:
@@ -133,6 +150,8 @@ def check(config: Experiment) -> None:
             raise ValueError(f"{shown}: {did_you_mean(value, bounds['choices'])}")
         if bounds.get("duration") and not DURATION.match(value):
             raise ValueError(f"{shown} must be a duration, as '20 epochs', '500 steps', '60000 examples' or '5%'")
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise ValueError(f"name = {config.name!r} must be a folder's name: letters, digits, and _ . - between them")
     if config.optim.lr <= 0:
         raise ValueError(f"optim.lr = {config.optim.lr!r} must be above 0")
     if config.data.batch_size % config.optim.accumulate:
@@ -153,6 +172,21 @@ def _check_type(name: str, expected: Any, value: Any) -> None:
         raise ValueError(f"{name} = {value!r} must be of type {expected.__name__}")
 
 
+def _check_call(name: str, function: Function, arguments: str) -> None:
+    """That the function has a name to record it by, and takes the arguments that it will be called with."""
+    names = arguments.split(", ")
+    positional = [word for word in names if not word.endswith("=")]
+    keywords = {word.rstrip("="): None for word in names if word.endswith("=")}
+    try:
+        shown = describe(function)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    try:
+        inspect.signature(function).bind(*positional, **keywords)
+    except TypeError as error:
+        raise ValueError(f"{name} = {shown} cannot be called as f({arguments}): {error}") from None
+
+
 def to_json(config: Experiment) -> dict[str, Any]:
     """The experiment as nested dictionaries of numbers and strings; functions by their names."""
 
@@ -165,10 +199,12 @@ def to_json(config: Experiment) -> dict[str, Any]:
 
 
 def from_json(values: dict[str, Any]) -> Experiment:
-    """The inverse of `to_json`. Raises ValueError for a missing or unknown field."""
+    """The inverse of `to_json`. Raises ValueError for a missing or unknown field, or a value of the wrong type."""
 
     def build(kind: Any, values: dict[str, Any], prefix: str) -> Any:
         hints = get_type_hints(kind)
+        if not isinstance(values, dict):
+            raise ValueError(f"'{prefix.rstrip('.')}' = {values!r} must hold fields")
         for name in values:
             if name not in hints:
                 raise ValueError(f"unknown field '{prefix}{name}': {did_you_mean(name, hints)}")
@@ -177,13 +213,15 @@ def from_json(values: dict[str, Any]) -> Experiment:
             if dataclasses.is_dataclass(hints[name]):
                 made[name] = build(hints[name], value, f"{prefix}{name}.")
             else:
-                made[name] = lookup(value) if hints[name] is Function else value
+                made[name] = lookup(str(value)) if hints[name] is Function else value
         try:
             return kind(**made)
         except TypeError as error:
             raise ValueError(f"the configuration is incomplete: {error}") from None
 
-    return build(Experiment, values, "")
+    config = build(Experiment, values, "")
+    check(config)
+    return config
 
 
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 # Where a short name such as `flip` or `resnet.resnet20` is looked for.
 SEARCHED = ("cnn_jax.models", "cnn_jax.augment", "cnn_jax.tasks", "cnn_jax.train.optim", "cnn_jax.train.schedules")
-# Of other packages, for activations and types: named in full, as jax.nn.gelu.
+# What may be named in full: parts of this project, and activations and types of other packages, as jax.nn.gelu.
+OWN = ("cnn_jax.models", "cnn_jax.ops", "cnn_jax.augment", "cnn_jax.tasks", "cnn_jax.train")
 OTHERS = ("jax.nn", "jax.numpy", "flax.linen", "optax")
 EXPERIMENT = "experiment"  # the module that an experiment file is loaded as
 
@@ -34,6 +35,8 @@ class Function(Protocol):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest known word, or all of them where none is near."""
     known = sorted(set(known))
+    if not known:
+        return "there are none"
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
@@ -91,14 +94,17 @@ def _modules() -> tuple[str, ...]:
 
 def _find(name: str) -> Function:
     """The function called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last parts (lenet.lenet5, lenet5)."""
-    *path, function = name.split(".")
-    if path and (path[0] in ("cnn_jax", EXPERIMENT) or ".".join(path) in OTHERS):
-        return _find_in(".".join(path), function)
-    ending = "".join(f".{part}" for part in path)
-    modules = [importlib.import_module(module) for module in _modules() if module.endswith(ending)]
+    module_name, _, function = name.rpartition(".")
+    if module_name in (EXPERIMENT, *OTHERS) or f"{module_name}.".startswith(tuple(f"{root}." for root in OWN)):
+        return _find_in(module_name, function)
+    ending = f".{module_name}" if module_name else ""
+    names = [*_modules(), *(sys.modules.keys() & {EXPERIMENT})]
+    modules = [importlib.import_module(module) for module in names if module.endswith(ending)]
     if not modules:
         raise ValueError(f"unknown name '{name}': no module ends in '{ending[1:]}'")
-    found = {f"{m.__name__}.{function}": public_functions(m)[function] for m in modules if function in public_functions(m)}
+    found = {
+        f"{m.__name__}.{function}": public_functions(m)[function] for m in modules if function in public_functions(m)
+    }
     if not found:
         known = [k for m in modules for k in public_functions(m)]
         raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
@@ -117,8 +123,8 @@ def _find_in(module: str, function: str) -> Function:
             raise
         raise ValueError(f"there is no module '{module}' to find '{module}.{function}' in") from None
     if not callable(getattr(imported, function, None)):
-        hint = did_you_mean(function, public_functions(imported))
-        raise ValueError(f"'{module}' has no function '{function}': {hint}")
+        known = [name for name, value in vars(imported).items() if callable(value) and not name.startswith("_")]
+        raise ValueError(f"'{module}' has no function '{function}': {did_you_mean(function, known)}")
     return getattr(imported, function)
 
 
@@ -146,8 +152,10 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         args = [_evaluate(arg, text) for arg in node.args]
         settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
         _check_names(ast.unparse(node.func), function, settings)
-        return function(*args, **settings) if args else functools.partial(function, **settings)
-    if isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute)):
+        return _call(function, args, settings, text) if args else functools.partial(function, **settings)
+    if isinstance(node, ast.Name) or (
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute)
+    ):
         return _find(ast.unparse(node))
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_evaluate(item, text) for item in node.elts)
@@ -155,6 +163,15 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         raise ValueError(f"'{text}': arguments must be literals or names of functions") from None
+
+
+def _call(function: Function, args: list[Any], settings: dict[str, Any], text: str) -> Any:
+    if getattr(function, "__module__", "").split(".")[0] not in ("cnn_jax", EXPERIMENT):
+        raise ValueError(f"'{text}': write arguments as key=value")
+    try:
+        return function(*args, **settings)
+    except TypeError as error:
+        raise ValueError(f"'{text}': {error}") from error
 
 
 def _check_names(name: str, function: Function, settings: Iterable[str]) -> None:
@@ -185,7 +202,9 @@ def describe(value: Any) -> str:
     try:
         ast.literal_eval(repr(value))
     except (ValueError, SyntaxError):
-        raise ValueError(f"{value!r} cannot be recorded: use finite numbers, strings and functions with a name") from None
+        raise ValueError(
+            f"{value!r} cannot be recorded: use finite numbers, strings and functions with a name"
+        ) from None
     return repr(value)
 
 

@@ -17,8 +17,13 @@ def run(arguments: list[str]) -> int:
         return 0
     cli.parse("list", values, arguments, words=0)
     for path in experiment_files():
-        about = described(path)
-        print(f"{path}\n    {about.pop('title')}")
+        print(path)
+        try:
+            about = described(path)
+        except ValueError as error:
+            print(f"    cannot be read: {error}\n")
+            continue
+        print(f"    {about.pop('title')}")
         for name, text in about.items():
             print(f"    {name + ':':12}{text}")
         print()

@@ -7,10 +7,12 @@ EXPERIMENT is a file such as experiments/digits.py. The run's folder (default: r
 """
 
 import statistics
+import sys
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
+from ml_collections.config_flags import config_path
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
@@ -35,26 +37,32 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_bool("fresh", False, "move an existing run folder aside and start anew", flag_values=values)
     flags.DEFINE_list("seeds", None, "train once for each seed, as 0,1,2, in folders seedN", flag_values=values)
     word = _experiment_word(arguments)
-    if word is None or cli.wants_help(arguments):
-        print(cli.help_text(__import__(__name__, fromlist=["run"]), values))
-        if word:
-            print(_config_help(experiment_file.load(word)[1]))
-        return 0 if cli.wants_help(arguments) else cli.BAD_INPUT
+    if cli.wants_help(arguments):
+        print(cli.help_text(sys.modules[__name__], values))
+        print(_config_help(experiment_file.load(word)[1] if word else None))
+        return 0
+    if word is None:
+        raise cli.UsageError("say which experiment: launch.py train EXPERIMENT (launch.py list shows them)")
     path, config = experiment_file.load(word)
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
     cli.parse("train", values, arguments, words=1)
+    # Into the original: the flag's value is a deep copy, in which functions are no longer those that have names.
+    for name, value in config_flags.get_override_values(values["config"]).items():
+        config_path.set_value(name, config, value)
+    seeds = None if values.seeds is None else _seeds(values.seeds)
     configuration.check(config)
     folder = Path(values.workdir or f"runs/{config.name}")
-    if values.seeds is None:
+    if seeds is None:
         _train(config, folder, path, values.fresh)
         return 0
-    return _train_seeds(config, folder, path, values.fresh, _seeds(values.seeds))
+    return _train_seeds(config, folder, path, values.fresh, seeds)
 
 
 def _experiment_word(arguments: list[str]) -> str | None:
+    # A word may also be the value of the flag before it, so one that is an experiment goes first.
     words = [word for word in arguments if not word.startswith("-")]
-    return next((word for word in words if word.endswith(".py")), words[0] if words else None)
+    return next((word for word in words if experiment_file.find(word)), words[0] if words else None)
 
 
 def _check_field_names(config: Experiment, arguments: list[str]) -> None:
@@ -67,8 +75,11 @@ def _check_field_names(config: Experiment, arguments: list[str]) -> None:
                 raise cli.UsageError(f"unknown field 'config.{unknown}': {did_you_mean(unknown, known)}")
 
 
-def _config_help(config: Experiment) -> str:
-    lines = [f"\nFields of {config.name} (--config.FIELD=VALUE):"]
+def _config_help(config: Experiment | None) -> str:
+    if config is None:
+        lines = ["\nFields of an experiment (launch.py train EXPERIMENT --help shows its values):"]
+        return "\n".join(lines + [f"  --config.{name}: {field.metadata['help']}" for name, field in configuration.fields()])
+    lines = [f"\nFields of {config.name}:"]
     for name, field, value in configuration.walk(config):
         shown = describe(value) if callable(value) else value
         lines.append(f"  --config.{name}={shown}\n        {field.metadata['help']}")
@@ -76,17 +87,21 @@ def _config_help(config: Experiment) -> str:
 
 
 def _seeds(words: list[str]) -> list[int]:
-    if not words or not all(word.strip().isdigit() for word in words):
-        raise cli.UsageError(f"--seeds={','.join(words)}: write numbers, as --seeds=0,1,2")
+    if not words or not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
+        raise cli.UsageError(f"--seeds={','.join(words)}: write different numbers, as --seeds=0,1,2")
     return [int(word) for word in words]
 
 
 def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[str, float]:
     from cnn_jax.launch.training import train  # JAX starts here, not for --help
 
-    if fresh:
-        run_folder.set_aside(folder)
-    return train(config, folder, path)
+    aside = run_folder.set_aside(folder) if fresh else None
+    try:
+        return train(config, folder, path)
+    except BaseException:
+        if aside and not folder.exists():
+            aside.rename(folder)  # the new run did not even begin
+        raise
 
 
 def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seeds: list[int]) -> int:

@@ -17,11 +17,12 @@ from cnn_jax.data.source import Example, Source, permutation
 T = TypeVar("T")
 
 
-def training_indices(seed: int, step: int, *, batch_size: int, size: int) -> np.ndarray:
+def training_indices(seed: int, step: int, *, batch_size: int, size: int, shuffle: bool = True) -> np.ndarray:
     """Indices [batch_size] of the examples of training step `step` (from 0) over a split of `size`.
 
     Every epoch is a fresh permutation keyed by (seed, epoch); the epochs lie end to end and steps cut them into
-    batches, so a batch may span two epochs and every example is seen exactly once per epoch.
+    batches, so a batch may span two epochs and every example is seen exactly once per epoch. Without `shuffle` every
+    epoch goes through the split in its own order.
 
     Raises:
       ValueError: a negative seed or step, or no examples.
@@ -29,6 +30,8 @@ def training_indices(seed: int, step: int, *, batch_size: int, size: int) -> np.
     if min(seed, step) < 0 or min(batch_size, size) < 1:
         raise ValueError(f"need seed, step >= 0 and batch_size, size >= 1, not {seed}, {step}, {batch_size}, {size}")
     first = step * batch_size
+    if not shuffle:
+        return np.arange(first, first + batch_size) % size
     epochs = range(first // size, (first + batch_size - 1) // size + 1)
     orders = np.concatenate([permutation(size, seed, epoch) for epoch in epochs])
     start = first - epochs[0] * size
@@ -36,10 +39,10 @@ def training_indices(seed: int, step: int, *, batch_size: int, size: int) -> np.
 
 
 def training_batch(
-    source: Source, seed: int, step: int, batch_size: int, *, process: int = 0, processes: int = 1
+    source: Source, seed: int, step: int, batch_size: int, *, process: int = 0, processes: int = 1, shuffle: bool = True
 ) -> Example:
     """The batch of training step `step`, or this process's [batch_size / processes] part of it."""
-    indices = training_indices(seed, step, batch_size=batch_size, size=len(source))
+    indices = training_indices(seed, step, batch_size=batch_size, size=len(source), shuffle=shuffle)
     return _read(source, indices[_part(batch_size, process, processes)])
 
 

@@ -67,11 +67,21 @@ def decode_image(data: bytes, channels: int, image_size: int | None = None) -> n
         turn = picture.getexif().get(ORIENTATION)
         picture = _convert(picture, channels) if pixels is None else _picture(pixels)
     except Exception as error:  # damaged bytes can make a decoder raise anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CorruptImage(f"cannot decode the image ({reason})") from error
+        raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
     if turn in TURNS:
         picture = picture.transpose(TURNS[turn])
     return _pixels(picture if image_size is None else _square(picture, image_size))
+
+
+def native_channels(data: bytes) -> int:
+    """Channels an image file has of its own: 1 for grey, 4 with transparency, else 3. CorruptImage if it is none."""
+    try:
+        picture = Image.open(BytesIO(data))
+    except Exception as error:
+        raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
+    if picture.has_transparency_data:
+        return 4
+    return 1 if picture.mode in ("1", "L") or picture.mode.startswith("I") else 3
 
 
 def fit_images(images: np.ndarray, decode: Decode) -> np.ndarray:
@@ -92,6 +102,10 @@ def fit_images(images: np.ndarray, decode: Decode) -> np.ndarray:
     channels = channels or images.shape[-1]
     pictures = (_convert(_picture(image), channels) for image in images)
     return np.stack([_pixels(picture if size is None else _square(picture, size)) for picture in pictures])
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _decode_jpeg(data: bytes, channels: int, least: int) -> np.ndarray | None:

@@ -5,9 +5,11 @@ saving (run the same command again to go on), 130 interrupted before there was a
 """
 
 import importlib
+import logging
 import os
 import pkgutil
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
@@ -15,9 +17,10 @@ from types import ModuleType
 from absl import flags
 
 from cnn_jax import commands
+from cnn_jax.devices import one_host_device_per_core
 from cnn_jax.lookup import did_you_mean
 
-DEBUG = "CNN_JAX_DEBUG"  # environment variable: show the traceback of an error too
+DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the libraries log
 BAD_INPUT, DIVERGED, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 3, 74, 75, 130
 
 
@@ -33,7 +36,10 @@ def verbs() -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error ends as one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    one_host_device_per_core()
     warnings.showwarning = _show_warning
+    if not os.environ.get(DEBUG):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
     if not words or words[0] in ("--help", "-h", "help"):
         print(_usage())
         return 0 if words else BAD_INPUT
@@ -46,9 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:
         code = exit_code(error)
-        if code is None or os.environ.get(DEBUG):
+        if code is None:
             raise
-        return _fail(error, code)
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        return _fail(f"{error}: run the same command again to go on" if code == STOPPED else error, code)
 
 
 def exit_code(error: Exception) -> int | None:
@@ -71,11 +79,19 @@ def exit_code(error: Exception) -> int | None:
 
 def parse(verb: str, values: flags.FlagValues, arguments: list[str], *, words: int | None = None) -> list[str]:
     """Parses flags and returns the words that are none. Raises UsageError unless there are `words` of them."""
-    left = values([verb, *arguments])[1:]
+    try:
+        left = values([verb, *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise UsageError(f"unknown flag '--{error.flagname}': {_suggestion(error.flagname, values, verb)}") from None
     if words is not None and len(left) != words:
-        extra = f"leftover words: {' '.join(left[words:])}" if len(left) > words else "a word is missing"
+        extra = f"leftover words '{' '.join(left[words:])}'" if len(left) > words else "a word is missing"
         raise UsageError(f"{extra}: see launch.py {verb} --help")
     return left
+
+
+def _suggestion(name: str, values: flags.FlagValues, verb: str) -> str:
+    near = did_you_mean(name, [f"--{known}" for known in values])
+    return near if near.startswith("did") else f"see launch.py {verb} --help"
 
 
 def wants_help(arguments: list[str]) -> bool:
@@ -113,7 +129,7 @@ def _first_line(verb: str) -> str:
 def _fail(error: object, code: int) -> int:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{error.filename}: {error.strerror}"
+        text = f"'{error.filename}': {error.strerror}"
     print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
     return code
 

@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 from cnn_jax.config import Experiment
-from cnn_jax.devices import one_host_device_per_core
 from cnn_jax.launch import cli
-from cnn_jax.lookup import did_you_mean, load_file
+from cnn_jax.lookup import did_you_mean, in_file, load_file
 
 FOLDER = Path("experiments")
 FIELDS = ("Reproduces", "Command", "Time", "Expected")
@@ -23,8 +22,14 @@ def experiment_files() -> list[Path]:
 
 
 def described(path: Path) -> dict[str, str]:
-    """Title and fields of an experiment's docstring, read without running the file."""
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    """Title and fields of an experiment's docstring, read without running the file.
+
+    Raises ValueError where the file is no Python.
+    """
+    try:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    except SyntaxError as error:
+        raise ValueError(f"'{path}', line {error.lineno}: {error.msg}") from error
     title, _, rest = text.partition("\n")
     about = {"title": title.strip()}
     for name in FIELDS:
@@ -34,16 +39,29 @@ def described(path: Path) -> dict[str, str]:
     return about
 
 
-def load(word: str) -> tuple[Path, Experiment]:
-    """The experiment in the file `word`, or of that name in the folder `experiments`."""
+def find(word: str) -> Path | None:
+    """The experiment file that a word on the command line means, or None."""
     path = Path(word) if word.endswith(".py") else FOLDER / f"{word}.py"
-    if not path.is_file():
+    return path if path.is_file() else None
+
+
+def load(word: str) -> tuple[Path, Experiment]:
+    """The experiment in the file `word`, or of that name in the folder `experiments`.
+
+    Raises FileNotFoundError with the nearest name, or ValueError with the line for whatever goes wrong in the file.
+    """
+    path = find(word)
+    if path is None:
         known = [str(file) for file in experiment_files()] if FOLDER.is_dir() else []
-        raise FileNotFoundError(f"there is no experiment '{word}': {did_you_mean(str(path), known)}")
+        near = did_you_mean(word if word.endswith(".py") else str(FOLDER / f"{word}.py"), known)
+        raise FileNotFoundError(f"there is no experiment '{word}': {near}")
     module = load_file(str(path))
     if not hasattr(module, "experiment"):
         raise ValueError(f"'{path}' defines no function experiment() that returns a cnn_jax.config.Experiment")
-    config = module.experiment()
+    try:
+        config = module.experiment()
+    except Exception as error:
+        raise in_file(str(path), error) from error
     if not isinstance(config, Experiment):
         raise ValueError(f"experiment() of '{path}' returns {type(config).__name__}, not a cnn_jax.config.Experiment")
     return path, config
@@ -51,5 +69,4 @@ def load(word: str) -> tuple[Path, Experiment]:
 
 def main() -> None:
     """What an experiment file does when it is run itself: the same as `launch.py train FILE`."""
-    one_host_device_per_core()
     sys.exit(cli.main(["train", sys.argv[0], *sys.argv[1:]]))

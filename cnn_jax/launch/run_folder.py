@@ -34,7 +34,7 @@ from cnn_jax.train.state import State, Tree
 
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
-CHECKPOINTS, FIGURES = "checkpoints", "figures"
+CHECKPOINTS, FIGURES, LOCK = "checkpoints", "figures", ".lock"
 
 
 def versions() -> dict[str, str]:
@@ -61,9 +61,13 @@ def _git_revision() -> str:
 
 def refuse_other_run(folder: Path, config: Experiment) -> None:
     """Raises ValueError if `folder` holds a run of another configuration, or something that is no run."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"'{folder}' is a file: choose another --workdir")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / CONFIG).is_file():
+        if (folder / LOCK).is_file():
+            return  # a run that was killed before it began
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
     lines = configuration.differences(read_json(folder / CONFIG), configuration.to_json(config))
     if lines:
@@ -73,20 +77,36 @@ def refuse_other_run(folder: Path, config: Experiment) -> None:
         )
 
 
-def set_aside(folder: Path) -> None:
-    """Renames an existing run folder to FOLDER.old-N, so that a new run can begin under its name."""
-    if folder.exists() and any(folder.iterdir()):
-        number = 1
-        while folder.with_name(f"{folder.name}.old-{number}").exists():
-            number += 1
-        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+def set_aside(folder: Path) -> Path | None:
+    """Renames an existing run folder to FOLDER.old-N, so that a new run can begin under its name; returns the new one.
+
+    Raises ValueError if it is no run folder, or another process is training in it.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    if not (folder / LOCK).is_file():
+        raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    with opened(folder):
+        folder.rename(aside)
+    print(f"the run that was in {folder} is now in {aside}")
+    return aside
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Makes the folder and holds it for this process alone. Raises ValueError if another process is training in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    """Makes the folder and holds it for this process alone.
+
+    Raises ValueError if it cannot be written, or another process is training in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise ValueError(f"cannot write to the run folder '{folder}' ({error.strerror}): choose another --workdir") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,7 +128,8 @@ def describe_run(folder: Path, config: Experiment, experiment_file: Path, spec: 
             )
     write_json(folder / DATA, data)
     write_json(folder / VERSIONS, versions())
-    shutil.copyfile(experiment_file, folder / SOURCE)
+    if experiment_file.resolve() != (folder / SOURCE).resolve():
+        shutil.copyfile(experiment_file, folder / SOURCE)
     write_json(folder / CONFIG, configuration.to_json(config))  # last: with it the folder is a run folder
 
 
@@ -126,14 +147,22 @@ def load(folder: Path, which: str = "last") -> Trained:
     Raises FileNotFoundError or ValueError where there is no such run or no good checkpoint.
     """
     if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {CONFIG} in it")
+        inside = [str(path.parent) for path in sorted(folder.glob(f"*/{CONFIG}"))]
+        hint = f", but in {', '.join(inside)}" if inside else ""
+        raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {CONFIG} in it{hint}")
     if (folder / SOURCE).is_file():
         load_file(str(folder / SOURCE))
-    config = configuration.from_json(read_json(folder / CONFIG))
+    try:
+        config = configuration.from_json(read_json(folder / CONFIG))
+    except ValueError as error:
+        raise ValueError(f"'{folder / CONFIG}': {error}") from None
     config.compute.devices = 0  # this machine may have others than the one that trained
     data = read_json(folder / DATA)
-    examples = data.pop("examples")
-    spec = Spec(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    try:
+        examples = data.pop("examples")
+        spec = Spec(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"'{folder / DATA}' is damaged: {error}") from None
     run = assemble(config, spec, examples)
     step = _checkpoint_step(folder / CHECKPOINTS, which)
     state: State = checkpoint.restore(folder / CHECKPOINTS, step, run.engine.target)
@@ -156,9 +185,12 @@ def _checkpoint_step(folder: Path, which: str) -> int:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ValueError where it is damaged."""
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        value = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text
         raise ValueError(f"'{path}' is damaged: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"'{path}' is damaged: it holds no JSON object")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

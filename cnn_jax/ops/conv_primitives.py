@@ -74,10 +74,10 @@ def _make_primitive(name: str, rule: Rule, stock: Lowering, shape: Callable[[Geo
         return _partitioned(local, geometry, reduces=rule is weight_gradient_lowering)(a, b)
 
     def lower_on_cpu(ctx: mlir.LoweringRuleContext, *args: Any, geometry: Geometry) -> Any:
-        # Where only some mesh axes are manual (shard_map over those) custom partitioning is not supported.
         context = ctx.module_context.axis_context
-        manual = context.manual_axes if isinstance(context, SPMDAxisContext) else frozenset()
-        f = elsewhere if manual and manual != frozenset(context.mesh.axis_names) else split
+        f = split
+        if isinstance(context, SPMDAxisContext) and 0 < len(context.manual_axes) < len(context.mesh.axis_names):
+            f = elsewhere  # shard_map over some of the mesh axes: custom partitioning does not support that
         return mlir.lower_fun(f, multiple_results=False)(ctx, *args, geometry=geometry)
 
     mlir.register_lowering(primitive, mlir.lower_fun(elsewhere, multiple_results=False))

@@ -45,8 +45,11 @@ def fit(run: Run, train: Source, state: State, start: int, checkpoints: Checkpoi
     Raises Diverged, Preempted (after saving) or CheckpointError; the folder then holds all that was done before.
     """
     meter = Meter(run, hooks, start)
-    place, seed, size = run.engine.place_batch, run.config.seed, run.config.data.batch_size
-    batches = (place(training_batch(train, seed, step, size)) for step in range(start, run.steps.total))
+    place, seed, data = run.engine.place_batch, run.config.seed, run.config.data
+    batches = (
+        place(training_batch(train, seed, step, data.batch_size, shuffle=data.shuffle))
+        for step in range(start, run.steps.total)
+    )
     for step, batch in enumerate(prefetch(batches), start + 1):
         state, metrics = run.engine.step(state, batch)
         meter.push(step, metrics)

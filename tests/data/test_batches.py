@@ -182,3 +182,8 @@ def wait(condition, seconds: float = 5.0) -> None:
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
     assert condition()
+
+
+def test_without_shuffle_the_order_is_that_of_the_split() -> None:
+    epoch = [training_indices(7, step, batch_size=4, size=10, shuffle=False).tolist() for step in range(5)]
+    assert sum(epoch, []) == 2 * list(range(10))

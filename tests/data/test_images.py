@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from cnn_jax.data.images import CorruptImage, Decode, decode_image, fit_images
+from cnn_jax.data.images import CorruptImage, Decode, decode_image, fit_images, native_channels
 
 
 def encode(picture: Image.Image, form: str, **options) -> bytes:
@@ -136,6 +136,18 @@ def test_stray_bytes_in_a_jpeg_do_no_harm():
     with pytest.raises(ValueError, match="extraneous bytes"):
         simplejpeg.decode_jpeg(stray)
     np.testing.assert_array_equal(decode_image(stray, 3), decode_image(data, 3))
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("1", 1), ("L", 1), ("I;16", 1), ("P", 3), ("RGB", 3), ("LA", 4), ("RGBA", 4)]
+)
+def test_native_channels(mode, channels):
+    assert native_channels(encode(Image.new(mode, (3, 2)), "PNG")) == channels
+
+
+def test_native_channels_of_no_image():
+    with pytest.raises(CorruptImage, match="cannot decode the image"):
+        native_channels(b"text")
 
 
 def test_fit_images():

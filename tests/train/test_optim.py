@@ -112,7 +112,9 @@ def lion(name: str, p: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray:
     ],
     ids=["nesterov", "heavy_ball", "plain", "adam", "adamw", "lamb", "lion"],
 )
-def test_three_steps_are_the_formula(optimizer: optax.GradientTransformation, formula: Callable[..., np.ndarray]) -> None:
+def test_three_steps_are_the_formula(
+    optimizer: optax.GradientTransformation, formula: Callable[..., np.ndarray]
+) -> None:
     gradients = [tree(seed) for seed in (1, 2, 3)]
     found = trained(optimizer, gradients)
     for name, start in tree(0).items():
