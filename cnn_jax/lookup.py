@@ -93,7 +93,7 @@ def _modules() -> tuple[str, ...]:
 
 
 def _find(name: str) -> Function:
-    """The function called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last parts (lenet.lenet5, lenet5)."""
+    """The function called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last parts (lenet5)."""
     module_name, _, function = name.rpartition(".")
     if module_name in (EXPERIMENT, *OTHERS) or f"{module_name}.".startswith(tuple(f"{root}." for root in OWN)):
         return _find_in(module_name, function)

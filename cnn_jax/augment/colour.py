@@ -71,8 +71,8 @@ def posterize(image: jax.Array, bits: jax.Array) -> jax.Array:
 def equalize(image: jax.Array) -> jax.Array:
     """Give each channel an even histogram, over values rounded to 8 bits.
 
-    The rule is Pillow's: a value maps to the number of smaller pixels over a step of 1/255 of all pixels but those of the
-    greatest value, rounded; a channel for which that step is zero stays.
+    The rule is Pillow's: a value maps to the number of smaller pixels over a step, rounded, where the step is 1/255 of
+    all pixels but those of the greatest value; a channel for which that is less than one pixel stays.
     """
     size, height, width, channels = image.shape
     value = _octet(image)
@@ -109,8 +109,9 @@ def colour_jitter(
     require(min(brightness, contrast, saturation) >= 0, "colour_jitter strengths must not be negative")
     require(0 <= hue <= 0.5, f"hue must lie in [0, 0.5] turns; got {hue}")
     u = uniform(keys, 4)
-    bases = ((brightness, jnp.zeros_like), (contrast, mean_grey), (saturation, grey))
-    for number, (strength, base) in enumerate(bases):
+    for number, (strength, base) in enumerate(
+        ((brightness, jnp.zeros_like), (contrast, mean_grey), (saturation, grey))
+    ):
         if strength:
             factor = between(u[:, number], max(0.0, 1 - strength), 1 + strength)
             image = materialise(blend(base(image), image, factor))

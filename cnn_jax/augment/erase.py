@@ -32,8 +32,8 @@ def random_erasing(
     """With `probability`, replace a box inside the image (Zhong et al. 2017, algorithm 1).
 
     area: shares of the image, drawn uniformly. aspect: width over height, drawn log-uniformly, so lying and standing
-    boxes are equally likely (the paper draws uniformly). fill: None puts random values per pixel and channel, in steps of
-    1 / 255 as in the data.
+    boxes are equally likely (the paper draws uniformly). fill: None puts random values per pixel and channel, in steps
+    of 1 / 255 as in the data.
     """
     image = images(batch)
     _, height, width, _ = image.shape

@@ -83,7 +83,7 @@ def flip(keys: jax.Array, batch: Batch, *, probability: float = 0.5) -> Batch:
 def shift(keys: jax.Array, batch: Batch, *, pixels: int = 4, padding: str = "constant", fill: Fill = 0.0) -> Batch:
     """Pad by `pixels` on each side and crop the original size at a random place (He et al. 2016, section 4.2).
 
-    padding: "constant" shows `fill` outside the image, "reflect" mirrors without repeating the border, "edge" repeats it.
+    padding: "constant" shows `fill` outside, "reflect" mirrors without repeating the border, "edge" repeats it.
     """
     image = images(batch)
     _, height, width, channels = image.shape

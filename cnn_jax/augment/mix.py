@@ -75,8 +75,9 @@ def _partners(batch: Batch) -> Batch:
 def _beta(keys: jax.Array, alpha: float) -> jax.Array:
     """Beta(alpha, alpha) draws [B] from keys [B], for any alpha > 0.
 
-    Bailey's polar method (Math. Comp. 62, 1994) gives a Student variable T of 2 alpha degrees of freedom from two uniform
-    ones, and (1 + T / sqrt(2 alpha + T^2)) / 2 is the draw. No rejection loop, so devices need not wait for each other.
+    Bailey's polar method (Math. Comp. 62, 1994) gives a Student variable T of 2 alpha degrees of freedom from two
+    uniform ones, and (1 + T / sqrt(2 alpha + T^2)) / 2 is the draw. No rejection loop, whose end devices would have to
+    agree on.
     """
     require(alpha > 0, f"alpha of Beta(alpha, alpha) must be positive; got {alpha}")
     u = uniform(keys, 2)

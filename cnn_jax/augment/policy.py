@@ -1,10 +1,10 @@
 """RandAugment and TrivialAugment: operations chosen at random for each example.
 
 A `lax.switch` under `vmap` would compute all 14 operations for every example, so they are merged instead:
-the five geometric ones are entries of one affine matrix per example, and all chosen matrices of an example are
-multiplied and applied in ONE bilinear warp at the end (one interpolation, however many layers); the four blends share one
-formula; only equalize, autocontrast, posterize and solarize stand alone. Moving the warp to the end changes the result
-of a sequence only where a later colour operation would have seen the fill or the moved border.
+the five geometric ones are entries of one affine matrix per example, and an example's matrices are multiplied and
+applied in ONE bilinear warp at the end (one interpolation, however many layers); the four blends share one formula;
+only equalize, autocontrast, posterize and solarize stand alone. With the warp at the end, later colour operations of a
+sequence see neither the fill nor what has left the image, nor do sharpness and equalize see interpolated pixels.
 """
 
 import math
@@ -37,8 +37,9 @@ class Ranges(NamedTuple):
 def rand_augment(keys: jax.Array, batch: Batch, *, n: int = 2, magnitude: float = 9.0, fill: Fill = 0.5) -> Batch:
     """`n` random operations, each with the same magnitude in 0 .. 10 (Cubuk et al. 2020, section 3).
 
-    Magnitude 10 is the end of AutoAugment's ranges (Cubuk et al. 2019, table 6): 30 degrees, shear 0.3, 150/331 of a side,
-    4 bits, factors 1 +- 0.9 (so strength grows with magnitude, also for the four blends). fill shows outside the image.
+    Magnitude 10 is the end of AutoAugment's ranges (Cubuk et al. 2019, table 6): 30 degrees, shear 0.3, 150/331 of a
+    side, 4 bits, factors 1 +- 0.9. Strength grows with magnitude for the four blends too, where AutoAugment's scale
+    puts their factor 1 in the middle. fill shows outside the image.
     """
     require(n >= 0, f"rand_augment needs n >= 0 operations; got {n}")
     require(0 <= magnitude <= 10, f"rand_augment magnitude must lie in [0, 10]; got {magnitude}")
@@ -71,7 +72,7 @@ def trivial_augment(keys: jax.Array, batch: Batch, *, fill: Fill = 0.5) -> Batch
 
 
 def place(operation: jax.Array, strength: jax.Array, ranges: Ranges) -> jax.Array:
-    """The matrices [B, 2, 3] for `warp` of operations [B] at strengths [B] in [-1, 1]; colour ones give the identity."""
+    """Matrices [B, 2, 3] for `warp` of operations [B] at strengths [B] in [-1, 1]; colour ones give the identity."""
 
     def amount(name: str, limit: float) -> jax.Array:
         return jnp.where(operation == OPERATIONS.index(name), strength * limit, 0)

@@ -1,1 +1,1 @@
-"""The verbs of the command line: one module each, with `run(arguments)` and a first docstring line that says its use."""
+"""The verbs of the command line: one module each, with `run(arguments)`; the first docstring line says its use."""

@@ -2,7 +2,8 @@
 
 python launch.py predict RUN INPUT... [--checkpoint=last|best|STEP] [--convert]
 
-An image must have the size and channels that the run was trained on; --convert brings others to them.
+An image must have the size and channels that the run was trained on; --convert brings others to them. A run trained on
+signals or other float arrays takes .npy files, of one example each, in the units of its training data.
 """
 
 import sys
@@ -57,30 +58,32 @@ def _read(path: Path, spec: Any, convert: bool) -> np.ndarray:
     from cnn_jax.data.images import Decode, decode_image, fit_images, native_channels
 
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file '{path}'")
+        raise FileNotFoundError(f"there is no file '{path}'" + (", it is a folder" if path.is_dir() else ""))
     shape = tuple(spec.shape)
-    if len(shape) == 2:
-        return _read_signal(path, shape)
+    if spec.dtype != "uint8":
+        return _read_array(path, shape)
     data = path.read_bytes()
     try:
         image = decode_image(data, shape[-1] if convert else native_channels(data))
     except ValueError as error:
-        raise ValueError(f"'{path}': {error}") from None
+        raise ValueError(f"'{path}': {error}: give a picture such as PNG or JPEG") from None
     if convert and shape[0] == shape[1]:
         image = fit_images(image[None], Decode(shape[0], shape[-1]))[0]
     if image.shape != shape:
-        raise ValueError(
-            f"'{path}' is {image.shape}, the run was trained on {shape} (height, width, channels): "
-            "give such an image, or say --convert"
-        )
+        hint = "give such an image" + ("" if convert else ", or say --convert")
+        raise ValueError(f"'{path}' is {image.shape}, the run was trained on {shape} (height, width, channels): {hint}")
     return image
 
 
-def _read_signal(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        signal = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"'{path}' is no .npy array: {error}") from None
-    if signal.shape not in (shape, shape[:1]):
-        raise ValueError(f"'{path}' is {signal.shape}, the run was trained on signals {shape} (length, channels)")
-    return signal.reshape(shape).astype(np.float32)
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"'{path}' is no .npy array: save one with numpy.save")
+    if shape not in (array.shape, (*array.shape, 1)):
+        raise ValueError(f"'{path}' is {array.shape}, the run was trained on arrays {shape}: give one of that shape")
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise ValueError(f"'{path}' must hold finite numbers only")
+    return array.reshape(shape).astype(np.float32)

@@ -27,7 +27,7 @@ class _FunctionParser(flags.ArgumentParser):
         return lookup(argument) if isinstance(argument, str) else argument  # type: ignore[return-value]
 
 
-config_flags.register_flag_parser_for_type(Function, _FunctionParser())  # type: ignore[type-abstract]
+config_flags.register_flag_parser_for_type(Function, _FunctionParser())
 
 
 def run(arguments: list[str]) -> int:
@@ -78,7 +78,9 @@ def _check_field_names(config: Experiment, arguments: list[str]) -> None:
 def _config_help(config: Experiment | None) -> str:
     if config is None:
         lines = ["\nFields of an experiment (launch.py train EXPERIMENT --help shows its values):"]
-        return "\n".join(lines + [f"  --config.{name}: {field.metadata['help']}" for name, field in configuration.fields()])
+        return "\n".join(
+            lines + [f"  --config.{name}: {field.metadata['help']}" for name, field in configuration.fields()]
+        )
     lines = [f"\nFields of {config.name}:"]
     for name, field, value in configuration.walk(config):
         shown = describe(value) if callable(value) else value

@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TextIO
 
 from absl import flags
 
@@ -134,5 +135,12 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
-def _show_warning(message: object, category: object, *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     print(f"warning: {' '.join(str(message).splitlines())}", file=sys.stderr)

@@ -65,16 +65,20 @@ def refuse_other_run(folder: Path, config: Experiment) -> None:
         raise ValueError(f"'{folder}' is a file: choose another --workdir")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not (folder / CONFIG).is_file():
-        if (folder / LOCK).is_file():
-            return  # a run that was killed before it began
+    if not _is_run(folder):
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
+    if not (folder / CONFIG).is_file():
+        return  # it was killed before it began
     lines = configuration.differences(read_json(folder / CONFIG), configuration.to_json(config))
     if lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
             "give these values, choose another --workdir, or start anew with --fresh"
         )
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (CONFIG, LOCK))
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -84,7 +88,7 @@ def set_aside(folder: Path) -> Path | None:
     """
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    if not (folder / LOCK).is_file():
+    if not _is_run(folder):
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
@@ -105,7 +109,9 @@ def opened(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     except OSError as error:
-        raise ValueError(f"cannot write to the run folder '{folder}' ({error.strerror}): choose another --workdir") from None
+        raise ValueError(
+            f"cannot write to the run folder '{folder}' ({error.strerror}): choose another --workdir"
+        ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,7 +127,7 @@ def describe_run(folder: Path, config: Experiment, experiment_file: Path, spec: 
     data = {"examples": examples, **dataclasses.asdict(spec)}
     if (folder / DATA).is_file():
         before = read_json(folder / DATA)
-        if before["fingerprint"] != spec.fingerprint:
+        if before.get("fingerprint") != spec.fingerprint:
             raise ValueError(
                 f"the data '{spec.name}' has changed since the run in '{folder}' began: bring the old data back, "
                 "or start anew with --fresh"
@@ -152,15 +158,17 @@ def load(folder: Path, which: str = "last") -> Trained:
         raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {CONFIG} in it{hint}")
     if (folder / SOURCE).is_file():
         load_file(str(folder / SOURCE))
+    values = read_json(folder / CONFIG)
     try:
-        config = configuration.from_json(read_json(folder / CONFIG))
+        config = configuration.from_json(values)
     except ValueError as error:
         raise ValueError(f"'{folder / CONFIG}': {error}") from None
     config.compute.devices = 0  # this machine may have others than the one that trained
     data = read_json(folder / DATA)
     try:
         examples = data.pop("examples")
-        spec = Spec(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        spec = Spec(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"'{folder / DATA}' is damaged: {error}") from None
     run = assemble(config, spec, examples)

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.ops.batch_axis import first_example, mean_over_devices
+from cnn_jax.ops.convolution import conv_general_dilated
 
 Layer = Callable[..., Any]  # builds a Linen module from keyword arguments
 Activation = Callable[[jax.Array], jax.Array]
 
-conv_general_dilated = jax.lax.conv_general_dilated
 
 # He et al. 2015, arXiv:1502.01852, section 2.2, backward case: keeps the variance of the gradients
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -60,7 +60,7 @@ def train_step(
     scale = state.loss_scale.scale if state.loss_scale else jnp.float32(1)
     grads, model_state, sums = _gradients(state, batch, jax.random.fold_in(key, DROPOUT), scale, task, settings)
     grads, sums = mean_over_devices(grads), sum_over_devices(sums)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
     if settings.clip:
         factor = jnp.minimum(1, settings.clip / jnp.maximum(norm, 1e-12))
@@ -94,7 +94,9 @@ def _gradients(
     ) -> tuple[tuple[Tree, Tree], dict[str, jax.Array]]:
         model_state, total = carry
         grads, (model_state, sums) = jax.grad(loss_fn, has_aux=True)(state.params, model_state, *part)
-        return (model_state, jax.tree.map(jnp.add, total, grads)), sums
+        # Weighted, as the parts may hold different numbers of real examples.
+        count = mean_over_devices(sums["count"])
+        return (model_state, jax.tree.map(lambda t, g: t + g * count, total, grads)), sums
 
     parts = settings.accumulate
     zeros = jax.tree.map(jnp.zeros_like, state.params)
@@ -107,7 +109,8 @@ def _gradients(
             one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts))
         )
         sums = jax.tree.map(lambda x: x.sum(0), sums)
-    return jax.tree.map(lambda g: g / (scale * parts), grads), model_state, sums
+    count = jnp.maximum(mean_over_devices(sums["count"]), 1)
+    return jax.tree.map(lambda g: g / (scale * count), grads), model_state, sums
 
 
 def _keep_products(primitive: Any, *_: Any, **__: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.augment.compose import apply_all, compose, identity
+from cnn_jax.augment.draw import Augmentation
 from cnn_jax.augment.erase import cutout
 from cnn_jax.augment.geometry import flip, shift
 from cnn_jax.augment.mix import cutmix, mixup
@@ -21,7 +22,7 @@ BATCH = {
 
 
 def test_stages_run_in_order_each_with_its_own_keys() -> None:
-    stages = (flip, partial(shift, pixels=2), partial(cutout, size=3))
+    stages: tuple[Augmentation, ...] = (flip, partial(shift, pixels=2), partial(cutout, size=3))
     expected = BATCH
     for number, stage in enumerate(stages):
         expected = stage(jnp.stack([jax.random.fold_in(key, number) for key in KEYS]), expected)

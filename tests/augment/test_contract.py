@@ -5,7 +5,8 @@ import inspect
 import os
 import pkgutil
 import re
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -26,12 +27,10 @@ def find() -> dict[str, Augmentation]:
     """Every public function of the package whose first two parameters are keys and batch."""
     found = {}
     for entry in pkgutil.walk_packages(cnn_jax.augment.__path__, "cnn_jax.augment."):
-        module = importlib.import_module(entry.name)
-        for name, value in vars(module).items():
+        for name, value in vars(importlib.import_module(entry.name)).items():
             if inspect.isfunction(value) and value.__module__ == entry.name and not name.startswith("_"):
-                if list(inspect.signature(value).parameters)[:2] == ["keys", "batch"]:
-                    found[name] = value
-    return found
+                found[name] = value
+    return {name: f for name, f in found.items() if list(inspect.signature(f).parameters)[:2] == ["keys", "batch"]}
 
 
 AUGMENTATIONS = find()
@@ -58,12 +57,12 @@ def keys(seed: int = 0) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(SIZE))
 
 
-@lru_cache(maxsize=None)
+@cache
 def run(name: str, kind: str, seed: int = 0) -> Batch:
     return compiled(name)(keys(seed), make_batch(kind))
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(name: str) -> Augmentation:
     return jax.jit(AUGMENTATIONS[name])
 
@@ -72,12 +71,16 @@ CASES = [
     (name, kind) for name in AUGMENTATIONS for kind in ("colour", "grey", "signal") if suits(AUGMENTATIONS[name], kind)
 ]
 each_case = pytest.mark.parametrize("name,kind", CASES)
+each_largest_case = pytest.mark.parametrize(
+    "name,kind",
+    [(name, "colour" if (name, "colour") in CASES else "signal") for name in AUGMENTATIONS],
+)
 
 
-def same(left: Batch, right: Batch) -> None:
+def same(left: Batch, right: Batch, tolerance: float = 1e-6) -> None:
     assert left.keys() == right.keys()
     for field in left:
-        np.testing.assert_allclose(left[field], right[field], rtol=0, atol=1e-6, err_msg=field)
+        np.testing.assert_allclose(left[field], right[field], rtol=0, atol=tolerance, err_msg=field)
 
 
 def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
@@ -97,12 +100,12 @@ def test_shape_type_range_and_labels(name: str, kind: str) -> None:
     assert result["image"].shape == batch["image"].shape and result["image"].dtype == jnp.float32
     assert np.isfinite(result["image"]).all()
     if kind != "signal":
-        assert 0 <= result["image"].min() and result["image"].max() <= 1
+        assert result["image"].min() >= 0 and result["image"].max() <= 1
     np.testing.assert_array_equal(result["label"], batch["label"])
     if result.keys() != batch.keys():
         assert result.keys() - batch.keys() == {"mix_label", "mix_weight"}
         assert result["mix_label"].dtype == jnp.int32 and result["mix_weight"].dtype == jnp.float32
-        assert 0 <= result["mix_weight"].min() and result["mix_weight"].max() <= 1
+        assert result["mix_weight"].min() >= 0 and result["mix_weight"].max() <= 1
         np.testing.assert_array_equal(result["mix_label"], np.arange(SIZE) ^ 1)
 
 
@@ -115,41 +118,48 @@ def test_the_keys_alone_decide(name: str, kind: str) -> None:
 
 @each_case
 def test_examples_differ_in_what_happens_to_them(name: str, kind: str) -> None:
-    batch = make_batch(kind)
-    alike = {
-        **batch,
-        "image": jnp.broadcast_to(
-            batch["image"][:2].repeat(1, axis=0), (SIZE // 2, 2, *batch["image"].shape[1:])
-        ).reshape(batch["image"].shape),
-    }
+    pair = make_batch(kind)["image"][:2]
+    alike = {**make_batch(kind), "image": jnp.concatenate([pair] * (SIZE // 2))}
     result = np.asarray(compiled(name)(keys(), alike)["image"])
     if name not in CHANGES_NOTHING:
         assert len(np.unique(result[::2].reshape(SIZE // 2, -1), axis=0)) > 1
 
 
 @each_case
-def test_half_a_batch_gives_half_the_result(name: str, kind: str) -> None:
-    half = jax.tree.map(lambda array: array[SIZE // 2 :], make_batch(kind))
-    result = compiled(name)(keys()[SIZE // 2 :], half)
-    same(result, jax.tree.map(lambda array: array[SIZE // 2 :], run(name, kind)))
+def test_other_examples_do_not_matter(name: str, kind: str) -> None:
+    """With half of the keys and examples replaced, the other half of the result stays, to the bit."""
+
+    def replace(array: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.concatenate([other[: SIZE // 2], array[SIZE // 2 :]])
+
+    changed = {**make_batch(kind), "image": replace(make_batch(kind)["image"], 1 - make_batch(kind)["image"])}
+    result = compiled(name)(replace(keys(), keys(1)), changed)
+    for field, value in run(name, kind).items():
+        np.testing.assert_array_equal(value[SIZE // 2 :], result[field][SIZE // 2 :], err_msg=field)
 
 
-@each_case
+@each_largest_case
 def test_jit_equals_eager(name: str, kind: str) -> None:
-    if kind != "grey":
-        same(AUGMENTATIONS[name](keys(), make_batch(kind)), run(name, kind))
+    # Fused, a position may round differently; between steep neighbours that shows.
+    same(AUGMENTATIONS[name](keys(), make_batch(kind)), run(name, kind), 1e-5)
 
 
-@each_case
-def test_sharded_batch_gives_the_same_numbers_without_communication(name: str, kind: str) -> None:
-    if kind == "grey":
-        return
+@each_largest_case
+def test_split_over_devices_gives_the_same_numbers_without_communication(name: str, kind: str) -> None:
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     inputs = jax.device_put((keys(), make_batch(kind)), sharding)
     program = jax.jit(AUGMENTATIONS[name], out_shardings=sharding).lower(*inputs).compile()
     assert not re.search("all-gather|all-reduce|all-to-all|collective-permute", program.as_text())
     same(program(*inputs), run(name, kind))
+
+
+@each_largest_case
+def test_half_a_batch_gives_half_the_result(name: str, kind: str) -> None:
+    def half(tree: Any) -> Any:
+        return jax.tree.map(lambda array: array[SIZE // 2 :], tree)
+
+    same(jax.jit(AUGMENTATIONS[name])(*half((keys(), make_batch(kind)))), half(run(name, kind)))
 
 
 def test_images_as_integers_are_refused() -> None:

@@ -1,5 +1,6 @@
 import os
 from functools import partial
+from typing import Any
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -15,7 +16,7 @@ BATCH = {"image": jnp.full((COUNT, HEIGHT, WIDTH, 1), 0.5), "label": jnp.zeros(C
 KEYS = jax.random.split(jax.random.key(3), COUNT)
 
 
-def boxes(hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def boxes(hidden: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Top, left, bottom, right of the true pixels of [B, H, W], after checking that they fill their box."""
     rows, columns = hidden.any(axis=2), hidden.any(axis=1)
     top, left = rows.argmax(axis=1), columns.argmax(axis=1)
@@ -33,7 +34,7 @@ def test_cutout_hides_a_square_around_any_pixel(size: int) -> None:
     # A side is whole, or cut by the border it touches.
     for low, high, length in ((top, bottom, HEIGHT), (left, right, WIDTH)):
         assert ((high - low == size) | (low == 0) | (high == length)).all() and (high - low).max() == size
-        assert (high - low).min() == (1 if size == 1 else size // 2)
+        assert (high - low).min() == size - size // 2
         # The centre is uniform, so a whole square starts at each place equally often.
         starts = np.bincount(low[high - low == size], minlength=length - size + 1)
         expected = COUNT / length
@@ -91,6 +92,7 @@ def test_boxes_that_never_fit_are_cut_to_the_image() -> None:
 
 def test_probability_zero_is_the_identity_and_nonsense_is_refused() -> None:
     np.testing.assert_array_equal(random_erasing(KEYS, BATCH, probability=0.0)["image"], BATCH["image"])
-    for settings in ({"probability": 1.5}, {"area": (0.3, 0.1)}, {"aspect": (0.0, 1.0)}):
+    wrong: list[dict[str, Any]] = [{"probability": 1.5}, {"area": (0.3, 0.1)}, {"aspect": (0.0, 1.0)}]
+    for settings in wrong:
         with pytest.raises(ValueError):
-            random_erasing(KEYS, BATCH, **settings)  # type: ignore[arg-type]
+            random_erasing(KEYS, BATCH, **settings)

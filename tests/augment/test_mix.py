@@ -51,10 +51,10 @@ def test_cutmix_weight_is_exactly_the_share_of_pasted_pixels() -> None:
     image, mixed = np.asarray(data["image"]), np.asarray(result["image"])
     pasted = (mixed == image[PARTNER])[..., 0]
     assert (pasted | (mixed == image)[..., 0]).all()
-    np.testing.assert_array_equal(result["mix_weight"], (pasted.sum(axis=(1, 2)) / np.float32(60)).astype(np.float32))
+    np.testing.assert_allclose(result["mix_weight"], pasted.sum(axis=(1, 2)) / 60, rtol=2e-7)
     rows, columns = pasted.any(axis=2).sum(axis=1), pasted.any(axis=1).sum(axis=1)
     np.testing.assert_array_equal(pasted.sum(axis=(1, 2)), rows * columns)  # one box
-    assert rows.max() == 6 and rows.min() == 0 and len(np.unique(rows)) == 7
+    assert set(rows) == {0, 1, 2, 3, 4}  # twice the floor of half of less than 6, or what the border leaves
 
 
 def test_cutmix_boxes_follow_the_paper() -> None:

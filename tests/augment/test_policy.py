@@ -1,5 +1,6 @@
 import os
 from functools import partial
+from typing import Any
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -24,8 +25,8 @@ STRENGTH = np.array([-1.0, -0.5, 0.0, 0.3, 0.75, 1.0], np.float32)
 def one(operation: jax.Array) -> jax.Array:
     """A policy's layer: `operation` on every image, at its own strength."""
     chosen = jnp.full(COUNT, operation)
-    image = policy.recolour(IMAGE, chosen, STRENGTH, RANGES)
-    return warp(image, policy.place(chosen, STRENGTH, RANGES), 0.5)
+    image = policy.recolour(IMAGE, chosen, jnp.asarray(STRENGTH), RANGES)
+    return warp(image, policy.place(chosen, jnp.asarray(STRENGTH), RANGES), 0.5)
 
 
 def apply(name: str) -> np.ndarray:
@@ -68,12 +69,26 @@ def test_geometric_operations_match_scipy(name: str) -> None:
             np.testing.assert_allclose(result[..., channel], theirs, atol=2e-5)
 
 
-def batch(count: int, side: int = 8) -> dict[str, jax.Array]:
-    image = np.random.default_rng(1).integers(0, 256, (side, side, 3)) / 255
+def batch(count: int, side: int = 18) -> dict[str, jax.Array]:
+    image = np.random.default_rng(1).integers(40, 200, (side, side, 3)) / 255
+    # Grey levels leave autocontrast room to act, and equalize acts on more than 255 pixels only.
     return {
         "image": jnp.asarray(np.broadcast_to(image, (count, side, side, 3)), jnp.float32),
         "label": jnp.zeros(count),
     }
+
+
+def layer(image: jax.Array, operations: list[int], strengths: list[float], ranges: policy.Ranges) -> np.ndarray:
+    """Image i (or the only one there is) under operation i at strength i, warped at once."""
+
+    @jax.jit
+    def run(image: jax.Array) -> jax.Array:
+        chosen, strength = jnp.array(operations), jnp.array(strengths)
+        return warp(policy.recolour(image, chosen, strength, ranges), policy.place(chosen, strength, ranges), 0.5)
+
+    if len(image) != len(operations):
+        image = jnp.broadcast_to(image[0], (len(operations), *image.shape[1:]))
+    return np.asarray(run(image))
 
 
 def keys(count: int) -> jax.Array:
@@ -82,7 +97,8 @@ def keys(count: int) -> jax.Array:
 
 def test_no_operations_and_no_magnitude() -> None:
     data = batch(600)
-    np.testing.assert_array_equal(policy.rand_augment(keys(600), data, n=0)["image"], data["image"])
+    unchanged = jax.jit(partial(policy.rand_augment, n=0))(keys(600), data)
+    np.testing.assert_array_equal(unchanged["image"], data["image"])
     still = np.asarray(jax.jit(partial(policy.rand_augment, n=1, magnitude=0.0))(keys(600), data)["image"])
     untouched = np.abs(still - data["image"]).max(axis=(1, 2, 3)) < 1e-6
     # Only autocontrast and equalize act without magnitude: 12 of 14 leave the image.
@@ -91,46 +107,33 @@ def test_no_operations_and_no_magnitude() -> None:
 
 def test_one_layer_chooses_all_operations_equally() -> None:
     """Every result of one layer is some operation at full strength or its opposite, and all turn up evenly."""
-    count = 1400
+    count = 700
     data = batch(count)
     result = np.asarray(jax.jit(partial(policy.rand_augment, n=1, magnitude=10.0))(keys(count), data)["image"])
-    ranges = policy.Ranges(30.0, 0.3, 150 / 331 * 8, 150 / 331 * 8, 0.9, 4)
-    chosen, sign = jnp.arange(28) % 14, jnp.where(jnp.arange(28) < 14, 1.0, -1.0)
-    table = policy.recolour(data["image"][:28], chosen, sign, ranges)
-    table = np.asarray(warp(table, policy.place(chosen, sign, ranges), 0.5))
-    error = np.abs(result[:, None] - table[None]).max(axis=(2, 3, 4))
+    ranges = policy.Ranges(30.0, 0.3, 150 / 331 * 18, 150 / 331 * 18, 0.9, 4)
+    table = layer(data["image"], [*range(14)] * 2, [1.0] * 14 + [-1.0] * 14, ranges)
+    error = np.abs(result[:, None, 6:12, 6:12] - table[None, :, 6:12, 6:12]).max(axis=(2, 3, 4))
     assert error.min(axis=1).max() < 1e-5
     hits = np.bincount(error.argmin(axis=1) % 14, minlength=14)
-    assert np.abs(hits - 100).max() < 5 * 100**0.5
+    assert np.abs(hits - 50).max() < 5 * 50**0.5
     signs = np.bincount(error.argmin(axis=1), minlength=28)[[1, 15, 2, 16, 6, 20]]
-    assert signs.min() > 25
+    assert signs.min() > 10
 
 
 def test_layers_compose_in_order() -> None:
     """Two layers on an image: find the two operations among all pairs, moving pixels as a sequence of warps would."""
     count = 60
     data = batch(count)
-    smooth = jnp.sin(jnp.arange(8.0) / 3)[:, None, None] * jnp.cos(jnp.arange(8.0) / 4)[None, :, None] * jnp.ones(3)
+    smooth = jnp.sin(jnp.arange(18.0) / 6)[:, None, None] * jnp.cos(jnp.arange(18.0) / 8)[None, :, None] * jnp.ones(3)
     data["image"] = jnp.broadcast_to(jnp.abs(smooth), data["image"].shape)
     result = np.asarray(jax.jit(partial(policy.rand_augment, n=2, magnitude=2.0))(keys(count), data)["image"])
-    ranges = policy.Ranges(30.0, 0.3, 150 / 331 * 8, 150 / 331 * 8, 0.9, 4)
-    layer = [(operation, sign) for operation in range(14) for sign in (0.2, -0.2)]
-    pairs = [(first, second) for first in layer for second in layer]
-    first = jnp.array([p[0][0] for p in pairs]), jnp.array([p[0][1] for p in pairs])
-    second = jnp.array([p[1][0] for p in pairs]), jnp.array([p[1][1] for p in pairs])
-
-    @jax.jit
-    def in_turn() -> jax.Array:
-        image = jnp.broadcast_to(data["image"][0], (len(pairs), 8, 8, 3))
-        for operation, strength in (first, second):
-            image = warp(
-                policy.recolour(image, operation, strength, ranges), policy.place(operation, strength, ranges), 0.5
-            )
-        return image
-
-    table = np.asarray(in_turn())
+    ranges = policy.Ranges(30.0, 0.3, 150 / 331 * 18, 150 / 331 * 18, 0.9, 4)
+    single = [(operation, sign) for operation in range(14) for sign in (0.2, -0.2)]
+    pairs = [(*first, *second) for first in single for second in single]
+    once: Any = layer(data["image"], [p[0] for p in pairs], [p[1] for p in pairs], ranges)
+    table = layer(once, [p[2] for p in pairs], [p[3] for p in pairs], ranges)
     # Interpolating twice smooths a little, and the border sees the fill: the inner pixels tell.
-    error = np.abs(result[:, None, 3:5, 3:5] - table[None, :, 3:5, 3:5]).mean(axis=(2, 3, 4))
+    error = np.abs(result[:, None, 7:11, 7:11] - table[None, :, 7:11, 7:11]).mean(axis=(2, 3, 4))
     assert np.median(error.min(axis=1)) < 2e-3 and (error.min(axis=1) < 0.03).all()
 
 
@@ -147,20 +150,19 @@ def test_two_quarter_like_maps_multiply_as_later_after_earlier() -> None:
 
 
 def test_trivial_augment_is_one_operation_of_31_strengths() -> None:
-    count = 300
-    data = batch(count, 6)
+    count = 200
+    data = batch(count)
     result = np.asarray(jax.jit(policy.trivial_augment)(keys(count), data)["image"])
     ranges = policy.Ranges(135.0, 0.99, 32.0, 32.0, 0.99, 6)
     choices = [(operation, level / 30) for operation in range(14) for level in range(-30, 31)]
-    chosen, strength = jnp.array([c[0] for c in choices]), jnp.array([c[1] for c in choices])
-    image = jnp.broadcast_to(data["image"][0], (len(choices), 6, 6, 3))
-    table = warp(policy.recolour(image, chosen, strength, ranges), policy.place(chosen, strength, ranges), 0.5)
-    error = np.abs(result[:, None] - np.asarray(table)[None]).max(axis=(2, 3, 4))
+    table = layer(data["image"], [c[0] for c in choices], [c[1] for c in choices], ranges)
+    error = np.abs(result[:, None, 7:11, 7:11] - table[None, :, 7:11, 7:11]).max(axis=(2, 3, 4))
     assert error.min(axis=1).max() < 1e-4
     assert len(np.unique(error.argmin(axis=1) // 61)) == 14
 
 
 def test_nonsense_is_refused() -> None:
-    for settings in ({"n": -1}, {"magnitude": 11.0}, {"magnitude": -1.0}):
+    wrong: list[dict[str, Any]] = [{"n": -1}, {"magnitude": 11.0}, {"magnitude": -1.0}]
+    for settings in wrong:
         with pytest.raises(ValueError):
-            policy.rand_augment(keys(2), batch(2), **settings)  # type: ignore[arg-type]
+            policy.rand_augment(keys(2), batch(2), **settings)

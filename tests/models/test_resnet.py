@@ -22,33 +22,37 @@ def build(block: Any, features: int, strides: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(("block", "features"), [(BasicBlock, 8), (Bottleneck, 2)])
-def test_block_with_a_silent_branch_is_the_activated_identity(block: Any, features: int) -> None:
+def test_block_with_a_silent_branch_is_the_activated_identity(block: Any, features: int, jit: Any) -> None:
     module = build(block, features, strides=1)
-    variables = module.init(jax.random.key(0), X, train=False)
+    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
     assert "shortcut_conv" not in variables["params"]
     last = "norm2" if block is BasicBlock else "norm3"
     variables["params"][last]["scale"] = jnp.zeros(8)
-    np.testing.assert_allclose(module.apply(variables, X, train=False), np.maximum(X, 0), atol=1e-6)
+    np.testing.assert_allclose(jit(partial(module.apply, train=False))(variables, X), np.maximum(X, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize(("block", "features", "strided"), [(BasicBlock, 16, "conv1"), (Bottleneck, 4, "conv2")])
-def test_block_projects_where_the_shape_changes(block: Any, features: int, strided: str) -> None:
+def test_block_projects_where_the_shape_changes(block: Any, features: int, strided: str, jit: Any) -> None:
     module = build(block, features, strides=2)
-    variables = module.init(jax.random.key(0), X, train=False)
+    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
     assert variables["params"]["shortcut_conv"]["kernel"].shape == (1, 1, 8, 16)
-    y, outputs = module.apply(variables, X, train=False, capture_intermediates=True)
+    run = jit(partial(module.apply, train=False, capture_intermediates=True))
+    y, outputs = run(variables, X)
     assert y.shape == (2, 3, 3, 16)
     sizes = {name: value["__call__"][0].shape[1] for name, value in outputs["intermediates"].items() if "conv" in name}
     assert min(name for name, size in sizes.items() if size == 3) == strided
 
 
-def test_every_bottleneck_parameter_gets_a_gradient() -> None:
+def test_every_bottleneck_parameter_gets_a_gradient(jit: Any) -> None:
     module = ResNet(classes=3, blocks=(1, 2), features=4, block=Bottleneck, norm=partial(GroupNorm, groups=2))
     x = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    params = module.init(jax.random.key(0), x, train=True)["params"]
-    grads = jax.jit(jax.grad(lambda p: jax.nn.log_softmax(module.apply({"params": p}, x, train=True)[0])[:, 0].sum()))(
-        params
-    )
+    params = jit(partial(module.init, train=True))(jax.random.key(0), x)["params"]
+
+    def loss(params: Any) -> jax.Array:
+        logits, _ = module.apply({"params": params}, x, train=True)
+        return jax.nn.log_softmax(logits)[:, 0].sum()
+
+    grads = jit(jax.grad(loss))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
 
 

@@ -48,9 +48,9 @@ def with_compute(config: Experiment, parallel: str, devices: int) -> Experiment:
 def test_jit_fsdp_and_pmap_on_eight_devices_equal_one_device(everything: Experiment, source: ArraySource) -> None:
     expected_losses, expected = train(everything, source)
     assert expected_losses[-1] < 0.9 * expected_losses[0]  # it learns, so the losses are about more than the start
-    for parallel, devices in (("jit", 8), ("fsdp", 8), ("pmap", 8), ("pmap", 2), ("jit", 4)):
-        losses, state = train(with_compute(everything, parallel, devices), source)
-        np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, err_msg=f"{parallel} on {devices}")
+    for parallel in ("jit", "fsdp", "pmap"):
+        losses, state = train(with_compute(everything, parallel, 8), source)
+        np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, err_msg=parallel)
         for part in ("params", "model_state", "opt_state", "ema"):
             jax.tree.map(
                 partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), getattr(state, part), getattr(expected, part)
@@ -58,13 +58,10 @@ def test_jit_fsdp_and_pmap_on_eight_devices_equal_one_device(everything: Experim
         assert state.step == STEPS and state.skipped == 0
 
 
-@pytest.mark.parametrize("parallel", ["jit", "pmap"])
-def test_parts_of_a_batch_are_the_same_on_any_number_of_devices(
-    parallel: str, everything: Experiment, source: ArraySource
-) -> None:
-    everything.optim.accumulate = 2
-    expected, _ = train(everything, source, 4)
-    np.testing.assert_allclose(train(with_compute(everything, parallel, 4), source, 4)[0], expected, rtol=1e-5)
+def test_parts_of_a_batch_are_the_same_by_pmap_as_on_one_device(config: Experiment, source: ArraySource) -> None:
+    config.optim.accumulate = 2
+    expected, _ = train(config, source, 4)
+    np.testing.assert_allclose(train(with_compute(config, "pmap", 4), source, 4)[0], expected, rtol=1e-5)
 
 
 def test_fsdp_shards_large_arrays_and_their_momentum_and_average(everything: Experiment, source: ArraySource) -> None:

@@ -1,0 +1,115 @@
+"""A tiny run on digits, trained once per test process, and the command line called within the process."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax.launch import cli
+
+EXPERIMENT = '''"""Digits, but tiny.
+
+Reproduces: nothing.
+Command: python launch.py train experiments/tiny.py
+Time: no time.
+Expected: little.
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import identity
+from cnn_jax.config import Compute, Data, Experiment, Model, Optim
+from cnn_jax.models.small_cnn import small_cnn
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import sgd
+from cnn_jax.train.schedules import constant
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="tiny",
+        data=Data(source="digits", batch_size=16),
+        model=Model(build=partial(small_cnn, features=(4, 8), hidden=8), task=classify),
+        optim=Optim(build=sgd, lr=0.05, schedule=constant),
+        augment=identity,
+        duration="6 steps",
+        evaluate_every="4 steps",
+        save_every="4 steps",
+        log_every="2 steps",
+        compute=Compute(devices=2),
+    )
+'''
+
+
+class Said(NamedTuple):
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def launch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """launch("train", path, ...) as the command line would do it."""
+
+    def call(*words: object) -> Said:
+        capsys.readouterr()
+        return Said(cli.main([str(word) for word in words]), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with experiments/tiny.py in it."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of six steps; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.py").write_text(EXPERIMENT)
+    assert cli.main(["train", str(folder / "tiny.py"), f"--workdir={folder / 'run'}"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that run, free to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture
+def write_images() -> Callable[..., Path]:
+    """write_images(folder): grey PNGs in class folders, each class brighter in a half of its own."""
+
+    def write(folder: Path, classes: tuple[str, ...] = ("left", "right"), count: int = 10, mode: str = "L") -> Path:
+        draw = np.random.default_rng(0)
+        for position, name in enumerate(classes):
+            (folder / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(100, size=(8, 8))
+                pixels[:, 4 * (position % 2) :][:, :4] += 150
+                Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(folder / name / f"{number}.png")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """contents(folder): every file below it with its bytes, and every folder with none."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+    return read

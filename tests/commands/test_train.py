@@ -1,0 +1,204 @@
+"""train: what a run leaves behind, when it goes on, and when it refuses to."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax import config as configuration
+from cnn_jax.data import digits
+from cnn_jax.launch import run_folder
+from cnn_jax.lookup import load_file
+from cnn_jax.report import log
+
+TINY = "experiments/tiny.py"
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_run_folder_describes_itself(trained):
+    config = json.loads((trained / "config.json").read_text())
+    load_file(str(trained / "experiment.py"))
+    assert configuration.to_json(configuration.from_json(config)) == config
+    assert config["optim"]["lr"] == 0.05 and config["duration"] == "6 steps"
+    assert "Digits, but tiny." in (trained / "experiment.py").read_text()
+    versions = json.loads((trained / "versions.json").read_text())
+    assert {"python", "jax", "flax", "optax", "numpy", "git"} <= versions.keys()
+    data = json.loads((trained / "data.json").read_text())
+    assert data["examples"] == 898 - 90 and len(data["fingerprint"]) == 64 and len(data["classes"]) == 10
+    assert next((trained / "tensorboard").glob("events.out.tfevents.*")).stat().st_size > 100
+    assert sorted(p.name for p in (trained / "checkpoints").iterdir() if p.is_dir()) == ["4", "6"]
+
+
+def test_the_log_has_a_row_where_one_is_due(trained):
+    rows = log.read(trained)
+    assert [row["step"] for row in rows if row["split"] == "train"] == [2, 4, 6]
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [4, 6]
+    assert {"loss", "top1", "learning_rate", "epoch", "examples_per_second"} <= rows[0].keys()
+
+
+def test_results_have_their_shape(trained):
+    results = json.loads((trained / "results.json").read_text())
+    assert {"top1", "top5", "nll", "brier", "ece"} <= results["test"].keys()
+    assert 0 <= results["test"]["top1"] <= 1 and np.shape(results["test"]["confusion"]) == (10, 10)
+    low, high = results["test"]["interval95"]["top1"]
+    assert low <= results["test"]["top1"] <= high
+    assert results["seed"] == 0 and results["steps"] == 6
+    seconds = results["seconds"]
+    assert 0 < seconds["train"] <= seconds["total"] and 0 < seconds["compile"] <= seconds["total"]
+
+
+def test_pictures_and_predictions(trained):
+    names = {"learning_curves.png", "confusion_matrix.png", "mistakes.png"}
+    assert names <= {path.name for path in (trained / "figures").iterdir()}
+    for name in names:
+        assert min(Image.open(trained / "figures" / name).size) > 100
+    found = np.load(trained / "predictions.npz")
+    top1 = (found["logits"].argmax(-1) == found["labels"]).mean()
+    assert found["logits"].shape == (899, 10)
+    assert top1 == pytest.approx(json.loads((trained / "results.json").read_text())["test"]["top1"])
+
+
+def test_a_complete_run_says_so_and_stays_as_it_is(project, run, launch, contents):
+    before = contents(run)
+    said = launch("train", TINY, f"--workdir={run}")
+    assert said.code == 0 and "complete" in said.out and "--fresh" in said.out
+    after = contents(run)
+    assert {name for name in before if before[name] != after.get(name)} <= {"data.json", "versions.json", "experiment.py"}
+    assert after["data.json"] == before["data.json"]
+
+
+def test_a_stopped_run_goes_on(project, run, launch):
+    """Without its last checkpoint and results the run is one that was killed after step 4."""
+    for path in ("checkpoints/6.sha256", "results.json"):
+        (run / path).unlink()
+    expected = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    said = launch("train", TINY, f"--workdir={run}")
+    assert said.code == 0 and "going on from step 4" in said.out
+    assert "checkpoint of step 6 was never finished" in said.err
+    rows = log.read(run)
+    assert [row["step"] for row in rows if row["split"] == "train"] == [2, 4, 6]
+    assert rows[-1]["nll"] == pytest.approx(expected["nll"], rel=1e-6)
+
+
+def test_the_source_in_the_run_folder_goes_on_too(project, run, launch):
+    said = launch("train", run / "experiment.py", f"--workdir={run}")
+    assert said.code == 0 and "complete" in said.out
+
+
+def test_another_configuration_is_refused_by_field(project, run, launch, contents):
+    before = contents(run)
+    said = launch("train", TINY, f"--workdir={run}", "--config.optim.lr=0.1", "--config.optim.build=adamw(b1=0.8)")
+    assert said.code == 2 and "--fresh" in said.err
+    assert "optim.lr: 0.05 -> 0.1" in said.err
+    assert "optim.build: cnn_jax.train.optim.sgd -> cnn_jax.train.optim.adamw(b1=0.8)" in said.err
+    assert "duration" not in said.err
+    assert contents(run) == before
+
+
+def test_fresh_moves_the_old_run_aside(project, run, launch, contents):
+    before = contents(run)
+    said = launch("train", TINY, f"--workdir={run}", "--fresh", "--config.duration=2steps")
+    aside = run.with_name("run.old-1")
+    assert said.code == 0 and str(aside) in said.out
+    assert contents(aside) == before
+    assert json.loads((run / "results.json").read_text())["steps"] == 2
+
+
+def test_fresh_leaves_the_old_run_where_the_new_one_cannot_begin(project, run, launch, contents):
+    before = contents(run)
+    said = launch("train", TINY, f"--workdir={run}", "--fresh", "--config.data.source=npz:nothing.npz")
+    assert said.code == 2 and contents(run) == before
+    assert not run.with_name("run.old-1").exists()
+
+
+@pytest.mark.parametrize("flag", ["--nofresh", "--fresh"])
+def test_two_processes_in_one_folder_are_refused(project, run, launch, flag):
+    with run_folder.opened(run):
+        said = launch("train", TINY, f"--workdir={run}", flag)
+    assert said.code == 2 and "another process is training" in said.err
+
+
+def test_a_run_killed_before_it_began_can_begin(project, launch):
+    with run_folder.opened(project / "run"):
+        pass
+    assert launch("train", TINY, "--workdir=run", "--config.duration=1steps").code == 0
+
+
+def test_changed_data_is_refused(project, run, launch, monkeypatch):
+    images, labels = digits._arrays()
+    monkeypatch.setattr(digits, "_arrays", lambda: (255 - images, labels))
+    digits.open_splits.cache_clear()
+    try:
+        said = launch("train", TINY, f"--workdir={run}")
+    finally:
+        digits.open_splits.cache_clear()
+    assert said.code == 2 and "has changed since the run" in said.err and "--fresh" in said.err
+
+
+def test_seeds_make_a_folder_each_and_a_summary(project, launch):
+    said = launch("train", TINY, "--seeds=0,3", "--config.duration=2 steps", "--config.data.validation=0")
+    assert said.code == 0 and "±" in said.out
+    runs = [project / "runs" / "tiny" / name for name in ("seed0", "seed3")]
+    results = [json.loads((run / "results.json").read_text()) for run in runs]
+    assert [result["seed"] for result in results] == [0, 3]
+    assert json.loads((runs[1] / "config.json").read_text())["seed"] == 3
+    losses = [result["test"]["nll"] for result in results]
+    assert losses[0] != losses[1]
+    summary = json.loads((project / "runs" / "tiny" / "summary.json").read_text())
+    assert summary["nll"]["values"] == losses and summary["nll"]["n"] == 2
+    assert summary["nll"]["mean"] == pytest.approx(np.mean(losses))
+    assert summary["nll"]["stdev"] == pytest.approx(np.std(losses, ddof=1))
+
+
+def test_flags_override_fields(project, launch):
+    flags = {
+        "optim.lr": "0.5",
+        "optim.schedule": "cosine(final=0.1)",
+        "augment": "compose(flip, shift(pixels=2))",
+        "compute.remat": "true",
+        "data.validation": "0",
+    }
+    words = [f"--config.{name}={value}" for name, value in flags.items()]
+    assert launch("train", TINY, *words, "--config.duration", "1 steps", "--workdir=run").code == 0
+    config = json.loads((project / "run" / "config.json").read_text())
+    assert config["optim"]["lr"] == 0.5 and config["compute"]["remat"] is True and config["duration"] == "1 steps"
+    assert config["optim"]["schedule"] == "cnn_jax.train.schedules.cosine(final=0.1)"
+    assert "flip, cnn_jax.augment.geometry.shift(pixels=2)" in config["augment"]
+    assert log.read(project / "run")[0]["learning_rate"] == pytest.approx(0.5)
+
+
+def test_plain_lines_where_there_is_no_terminal(project, launch):
+    said = launch("train", TINY, "--config.duration=3 steps", "--workdir=run")
+    lines = [line for line in said.out.splitlines() if line.startswith("step ")]
+    assert lines[0].startswith("step 1/3  epoch ") and lines[-1].startswith("step 3/3")
+    assert "loss" in lines[-1] and "\x1b" not in said.out and "\r" not in said.out
+    assert said.err == ""
+
+
+def test_help_teaches_the_fields(project, launch):
+    said = launch("train", "--help")
+    assert said.code == 0 and "--fresh" in said.out and "--workdir" in said.out
+    for name, field in configuration.fields():
+        assert f"--config.{name}: {field.metadata['help']}" in said.out
+    said = launch("train", TINY, "--help")
+    assert said.code == 0 and "--config.optim.lr=0.05" in said.out
+    assert "--config.model.build=cnn_jax.models.small_cnn.small_cnn(features=(4, 8), hidden=8)" in said.out
+
+
+def test_in_a_process_of_its_own_nothing_but_its_lines_is_said(project):
+    words = ["train", TINY, "--config.duration=2 steps", "--workdir=run"]
+    done = subprocess.run([sys.executable, ROOT / "launch.py", *words], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "test: top1" in done.stdout and "\x1b" not in done.stdout
+
+
+def test_an_experiment_file_runs_itself(project):
+    words = [ROOT / "experiments" / "digits.py", "--config.optim.lr=nan"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "error: optim.lr = nan must be a finite number\n"

@@ -1,0 +1,72 @@
+"""One command in a process of its own which meets its fate at a given moment; started by test_resume.py.
+
+The starter sets the globals ARGUMENTS (of the command line), MOMENT, STEP and OUTPUT (a file for stdout and stderr).
+"""
+
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from cnn_jax.launch import cli
+from cnn_jax.report import classify
+from cnn_jax.report.log import MetricLog
+from cnn_jax.train import checkpoint, loop
+
+
+def fate() -> None:
+    """What happens at the moment."""
+    if MOMENT == "full disk":  # no file may grow beyond 8 kB; the arrays of a checkpoint need more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+    elif MOMENT == "asked to stop":
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif MOMENT == "stuck":
+        Path(OUTPUT).with_suffix(".stuck").touch()
+        time.sleep(600)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after(owner: object, name: str, *, when: int, before: bool = False) -> None:
+    """Lets `fate` follow (or precede) the call of `owner.name` that has `when` as its first or second argument."""
+    original = getattr(owner, name)
+
+    def watched(*args: object, **kwargs: object) -> object:
+        due = when in args[:2]
+        if due and before:
+            fate()
+        result = original(*args, **kwargs)
+        if due and not before:
+            fate()
+        return result
+
+    setattr(owner, name, watched)
+
+
+def sealing(temporary: Path, target: Path) -> Path:
+    if temporary.name == f"{STEP}.sha256.tmp":
+        fate()
+    return replace(temporary, target)
+
+
+replace = Path.replace
+if MOMENT in ("dispatched", "full disk", "asked to stop", "stuck"):
+    after(loop.Meter, "push", when=STEP)
+elif MOMENT == "logged":
+    after(MetricLog, "write", when=STEP)
+elif MOMENT == "saving":
+    after(checkpoint.Checkpoints, "save", when=STEP)
+elif MOMENT == "written":
+    after(checkpoint, "_seal", when=STEP, before=True)
+elif MOMENT == "sealing":
+    Path.replace = sealing
+
+classify.figures = (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)  # drawing takes longer than training
+descriptor = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.dup2(descriptor, 1)
+os.dup2(descriptor, 2)
+code = cli.main(ARGUMENTS)
+sys.stdout.flush()
+os._exit(code)

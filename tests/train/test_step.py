@@ -1,0 +1,229 @@
+"""The training step on a network small enough to write down: one hidden layer, squared error, a counter as state."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn_jax.augment.compose import identity
+from cnn_jax.config import Experiment
+from cnn_jax.data.batches import training_batch
+from cnn_jax.data.source import ArraySource
+from cnn_jax.tasks.task import Batch, Task, Variables
+from cnn_jax.train.run import assemble, fresh
+from cnn_jax.train.state import State, Tree, create
+from cnn_jax.train.step import Settings, train_step
+
+KEY = jax.random.key(7)
+Sums = dict[str, jax.Array]
+
+
+def init(key: jax.Array) -> Variables:
+    hidden, out = jax.random.split(key)
+    params = {"hidden": jax.random.normal(hidden, (3, 5)), "out": jax.random.normal(out, (5,))}
+    return {"params": params, "batch_stats": {"seen": jnp.float32(0)}}
+
+
+def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
+    params, mask = variables["params"], batch["mask"]
+    predicted = jnp.tanh(batch["image"] @ params["hidden"]) @ params["out"]
+    losses = (predicted - batch["label"]) ** 2
+    sums = {"loss": (losses * mask).sum(), "count": mask.sum()}
+    mean = sums["loss"] / jnp.maximum(sums["count"], 1)
+    if "edge" in batch:  # the square root's value at 0 is finite, its slope is not
+        mean += jnp.sqrt(batch["edge"].sum() * params["out"].sum() ** 2)
+    return mean, {"batch_stats": {"seen": variables["batch_stats"]["seen"] + mean}}, sums
+
+
+TASK = Task(init, loss, lambda variables, batch: {}, lambda outputs, labels: {}, headline="top1", kind="classify")
+SGD = optax.sgd(0.1, momentum=0.9)
+
+
+def batch_of(size: int, seed: int = 0) -> Batch:
+    draw = np.random.default_rng(seed)
+    return {
+        "image": jnp.asarray(draw.normal(size=(size, 3)), jnp.float32),
+        "label": jnp.asarray(draw.integers(4, size=size), jnp.int32),
+        "mask": jnp.ones(size, jnp.float32),
+    }
+
+
+def start(optimizer: optax.GradientTransformation = SGD, *, ema: bool = False, loss_scale: bool = False) -> State:
+    return create(init(jax.random.key(0)), optimizer, ema=ema, loss_scale=loss_scale)
+
+
+def step_with(
+    task: Task = TASK,
+    optimizer: optax.GradientTransformation = SGD,
+    augment: Callable[[jax.Array, Batch], Batch] = identity,
+    **settings: float,
+) -> Callable[[State, Batch], tuple[State, Sums]]:
+    function = partial(train_step, task=task, optimizer=optimizer, augment=augment, settings=Settings(**settings))
+    return jax.jit(lambda state, batch: function(state, batch, KEY))
+
+
+def assert_close(a: Tree, b: Tree, rtol: float = 1e-5) -> None:
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=rtol, atol=1e-6), a, b)
+
+
+def assert_same(a: Tree, b: Tree) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_step_is_gradient_descent_on_the_mean_loss() -> None:
+    state, batch = start(), batch_of(8)
+    after, metrics = step_with()(state, batch)
+    gradient = jax.grad(lambda p: loss({"params": p, **state.model_state}, batch, KEY, True)[0])(state.params)
+    assert_close(after.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient))
+    squares = sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
+    assert metrics["count"] == 8 and metrics["skipped"] == 0 and after.step == 1
+
+
+def test_padded_examples_do_not_count() -> None:
+    batch = batch_of(16)
+    mask = jnp.asarray([1, 0] * 5 + [1] * 6, jnp.float32)
+    rubbish = {**batch, "mask": mask, "image": jnp.where(mask[:, None] > 0, batch["image"], 1e3)}
+    real = {name: array[mask > 0] for name, array in batch.items()}
+    (masked, metrics), (expected, expected_metrics) = step_with()(start(), rubbish), step_with()(start(), real)
+    assert_close(masked, expected)
+    assert_close(metrics, expected_metrics)
+    assert metrics["count"] == 11
+
+
+@pytest.mark.parametrize("mask", [[1] * 16, [1, 0, 0, 1, 1, 1, 0, 1] * 2])
+def test_four_parts_of_a_batch_equal_the_whole(mask: list[int]) -> None:
+    batch = {**batch_of(16), "mask": jnp.asarray(mask, jnp.float32)}
+    whole, metrics = step_with()(start(), batch)
+    cut, cut_metrics = step_with(accumulate=4)(start(), batch)
+    assert_close(cut.params, whole.params)
+    assert_close(cut.opt_state, whole.opt_state)
+    assert_close(cut_metrics, metrics)
+
+
+def test_each_part_of_a_batch_sees_the_model_state_of_the_part_before() -> None:
+    batch = batch_of(16)
+    after, metrics = step_with(accumulate=4)(start(), batch)
+    # `seen` adds up the mean losses of the parts.
+    np.testing.assert_allclose(after.model_state["batch_stats"]["seen"], metrics["loss"] / 4, rtol=1e-5)
+
+
+def test_rematerialisation_changes_no_gradient() -> None:
+    state, batch = start(), batch_of(8)
+    plain, remat = step_with(), step_with(remat=True)
+    assert_close(remat(state, batch), plain(state, batch), rtol=1e-6)
+    assert "remat" in str(jax.make_jaxpr(remat)(state, batch))
+    assert "remat" not in str(jax.make_jaxpr(plain)(state, batch))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.99, 1.01, 100])
+def test_clipping_bounds_the_global_norm_and_keeps_the_direction(share: float) -> None:
+    descent, batch = optax.sgd(1.0), batch_of(8)
+    state = start(descent)
+    free, metrics = step_with(optimizer=descent)(state, batch)
+    norm = float(metrics["grad_norm"])
+    clipped, clipped_metrics = step_with(optimizer=descent, clip=share * norm)(state, batch)
+    move = jax.tree.map(jnp.subtract, state.params, clipped.params)
+    np.testing.assert_allclose(optax.tree.norm(move), min(share, 1) * norm, rtol=1e-4)
+    assert_close(move, jax.tree.map(lambda a, b: min(share, 1) * (a - b), state.params, free.params), rtol=1e-4)
+    np.testing.assert_allclose(clipped_metrics["grad_norm"], norm, rtol=1e-6)  # before clipping
+
+
+def test_average_follows_its_formula_for_params_and_model_state() -> None:
+    state, step = start(ema=True), step_with(ema=0.3)
+    expected = jax.tree.map(np.asarray, state.ema)
+    for number in range(6):
+        state, _ = step(state, batch_of(8, number))
+        decay = min(0.3, (1 + number) / (10 + number))  # 0.1, 0.18, 0.25, then 0.3
+        now = {"params": state.params, **state.model_state}
+        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, now)
+        assert_close(state.ema, expected)
+
+
+@pytest.mark.parametrize("poison", ["nan", "inf", "slope"])
+def test_an_update_that_is_not_finite_is_skipped_as_a_whole(poison: str) -> None:
+    step, good = step_with(ema=0.9, clip=1.0), batch_of(8)
+    if poison == "slope":
+        good, bad = {**good, "edge": jnp.ones(8)}, {**good, "edge": jnp.zeros(8)}
+    else:
+        bad = {**good, "image": good["image"].at[3, 1].set(float(poison)), "label": good["label"].at[3].set(2**30)}
+        bad = bad if poison == "nan" else {**bad, "mask": bad["mask"].at[3].set(jnp.inf)}
+    before, _ = step(start(ema=True), good)
+    after = before
+    for count in (1, 2):
+        after, metrics = step(after, bad)
+        assert metrics["skipped"] == after.skipped == count
+        for part in ("params", "opt_state", "model_state", "ema"):
+            assert_same(getattr(after, part), getattr(before, part))
+        assert after.step == before.step + count
+    again, metrics = step(after, good)
+    assert metrics["skipped"] == again.skipped == 0 and again.step == 4
+    assert not np.array_equal(again.params["out"], before.params["out"])
+
+
+def test_float16_scale_halves_until_gradients_fit_and_leaves_them_unscaled() -> None:
+    def steep(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
+        # The slope with respect to a float16 value is 100, times the scale: too much above 65,504.
+        value = (variables["params"]["out"].astype(jnp.float16)).sum().astype(jnp.float32)
+        sums = {"loss": 100 * value, "count": jnp.float32(1)}
+        return 100 * value, {"batch_stats": variables["batch_stats"]}, sums
+
+    descent = optax.sgd(1e-3)
+    state, step, batch = start(descent, loss_scale=True), step_with(TASK._replace(loss=steep), descent), batch_of(4)
+    first = state.params["out"]
+    for halvings in range(1, 7):  # 2**15 ... 2**10
+        state, metrics = step(state, batch)
+        assert state.loss_scale.scale == 2.0 ** (15 - halvings) and metrics["skipped"] == halvings
+        assert_same(state.params["out"], first)
+    state, metrics = step(state, batch)
+    assert state.loss_scale.scale == 2.0**9 and state.loss_scale.good_steps == 1 and metrics["skipped"] == 0
+    np.testing.assert_allclose(state.params["out"], first - 0.1, rtol=1e-5)
+
+
+def test_float16_scale_doubles_after_2000_good_steps() -> None:
+    state, step, batch = start(loss_scale=True), step_with(), batch_of(4)
+    scale = state.loss_scale.scale
+    state = state.replace(loss_scale=state.loss_scale.replace(good_steps=jnp.int32(1998)))
+    state, _ = step(state, batch)
+    assert state.loss_scale.scale == scale and state.loss_scale.good_steps == 1999
+    state, _ = step(state, batch)
+    assert state.loss_scale.scale == 2 * scale and state.loss_scale.good_steps == 0
+
+
+def test_random_numbers_depend_on_seed_step_and_position_alone() -> None:
+    def noise(keys: jax.Array, batch: Batch) -> Batch:
+        return {**batch, "image": jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)}
+
+    step = step_with(TASK._replace(loss=_seeing), augment=noise)
+    state, batch = start(), batch_of(8)
+    first = step(state, batch)[1]
+    assert_same(first, step(state, batch_of(8, seed=5))[1])  # not on the data
+    assert len(np.unique(np.asarray(first["image"]))) == 24  # each example its own
+    later = step(state.replace(step=jnp.int32(1)), batch)[1]
+    assert not np.intersect1d(first["image"], later["image"]).size
+    assert first["dropout"] != later["dropout"]
+    assert_same(step(start(), batch_of(4))[1]["image"], first["image"][:4])  # nor on the size of the batch
+
+
+def _seeing(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
+    """Returns the random numbers themselves as metrics."""
+    count = jnp.float32(1)
+    sums = {"image": batch["image"], "dropout": jax.random.uniform(key), "count": count, "loss": count}
+    return variables["params"]["out"].sum(), {"batch_stats": variables["batch_stats"]}, sums
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_network_trains_in_half_precision(precision: str, config: Experiment, source: ArraySource) -> None:
+    config.compute.precision = precision
+    run = assemble(config, source.spec, len(source))
+    state, losses = fresh(run), []
+    for number in range(20):
+        state, metrics = run.engine.step(state, run.engine.place_batch(training_batch(source, 0, number, 16)))
+        losses += [float(metrics["loss"] / metrics["count"])] if metrics["skipped"] == 0 else []
+    assert len(losses) >= 10 and np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.model_state))} == {jnp.dtype("float32")}
+    assert (state.loss_scale is not None) == (precision == "float16")
