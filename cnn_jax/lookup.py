@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import traceback
@@ -56,7 +57,7 @@ def load_file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ValueError(f"'{error.filename}', line {error.lineno}: {error.msg}") from error
+        raise ValueError(f"'{os.path.relpath(error.filename or path)}', line {error.lineno}: {error.msg}") from error
     except Exception as error:
         raise in_file(path, error) from error
     return module
@@ -64,7 +65,8 @@ def load_file(path: str) -> ModuleType:
 
 def in_file(path: str, error: Exception) -> ValueError:
     """An error raised by the code in the file `path`, as one line that says where."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if os.path.abspath(frame.filename) == os.path.abspath(path)]
     where = f"'{path}', line {lines[-1]}" if lines else f"'{path}'"
     return ValueError(f"{where}: {type(error).__name__}: {error}")
 

@@ -5,6 +5,8 @@
 C is 1 or 3. On one channel saturation and hue change nothing.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -109,9 +111,12 @@ def colour_jitter(
     require(min(brightness, contrast, saturation) >= 0, "colour_jitter strengths must not be negative")
     require(0 <= hue <= 0.5, f"hue must lie in [0, 0.5] turns; got {hue}")
     u = uniform(keys, 4)
-    for number, (strength, base) in enumerate(
-        ((brightness, jnp.zeros_like), (contrast, mean_grey), (saturation, grey))
-    ):
+    parts: list[tuple[float, Callable[[jax.Array], jax.Array]]] = [
+        (brightness, jnp.zeros_like),
+        (contrast, mean_grey),
+        (saturation, grey),
+    ]
+    for number, (strength, base) in enumerate(parts):
         if strength:
             factor = between(u[:, number], max(0.0, 1 - strength), 1 + strength)
             image = materialise(blend(base(image), image, factor))

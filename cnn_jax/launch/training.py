@@ -42,7 +42,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
         print(_introduction(run, state, start, folder), flush=True)
         clock = Clock(about.get("seconds", {}), began)
         try:
-            state = _fit(run, source, state, start, checkpoints, folder, clock)
+            state = _fit(run, source, state, start, checkpoints, folder, clock, about.get(loop.UNLOGGED, {}))
         finally:
             checkpoints.close()
         return _finish(run, state, folder, clock)
@@ -68,7 +68,14 @@ class Clock:
 
 
 def _fit(
-    run: Run, source: Source, state: State, start: int, checkpoints: Checkpoints, folder: Path, clock: Clock
+    run: Run,
+    source: Source,
+    state: State,
+    start: int,
+    checkpoints: Checkpoints,
+    folder: Path,
+    clock: Clock,
+    unlogged: dict[str, float],
 ) -> State:
     versions = run_folder.read_json(folder / run_folder.VERSIONS)
     config = run_folder.read_json(folder / run_folder.CONFIG)
@@ -87,7 +94,8 @@ def _fit(
         progress(steps.total, start, steps.per_epoch, run.config.data.batch_size) as show,
     ):
         clock.loop_began = time.monotonic()
-        return loop.fit(run, source, state, start, checkpoints, loop.Hooks(log.write, show, validate, stop, about))
+        hooks = loop.Hooks(log.write, show, validate, stop, about)
+        return loop.fit(run, source, state, start, checkpoints, hooks, unlogged)
 
 
 def score(run: Run, variables: Tree, source: Source) -> tuple[dict[str, Any], Predictions]:

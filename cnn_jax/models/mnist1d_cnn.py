@@ -11,6 +11,10 @@ from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_ave
 from cnn_jax.models.variant import Variant
 
 
+# PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which the published network was trained from
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
 class ConvBase(nn.Module):
     """[B, L, C] with L >= 3 -> logits: three strided convolutions, all padded by 1, and a linear layer."""
 
@@ -25,10 +29,10 @@ class ConvBase(nn.Module):
         require_size(x, rank=1, smallest=3, model="ConvBase")
         features = {}
         for stage, kernel in enumerate((5, 3, 3), 1):
-            conv = self.conv(self.features, (kernel,), 2, padding=1, dtype=self.dtype, name=f"conv{stage}")
-            features[f"stage{stage}"] = x = self.act(conv(x))
+            conv = partial(self.conv, padding=1, kernel_init=torch_uniform, dtype=self.dtype, name=f"conv{stage}")
+            features[f"stage{stage}"] = x = self.act(conv(self.features, (kernel,), 2)(x))
         features["pooled"] = x = x.reshape(len(x), -1)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, kernel_init=torch_uniform, dtype=jnp.float32, name="classifier")(x), features
 
 
 class DeepConv(nn.Module):

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from cnn_jax.train.state import State
@@ -34,6 +35,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
+        # Orbax's threads print a traceback of what they also raise, and what is raised here is one line.
+        logging.set_verbosity(logging.FATAL)
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         _set_bad_aside(folder)

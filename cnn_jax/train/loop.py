@@ -15,6 +15,8 @@ from cnn_jax.train.preempt import Preempted
 from cnn_jax.train.run import Run, fresh
 from cnn_jax.train.state import State
 
+UNLOGGED = "unlogged"
+
 Write = Callable[[int, str, Mapping[str, Any]], None]
 
 
@@ -39,12 +41,29 @@ class Hooks(NamedTuple):
     about: Callable[[], dict[str, Any]]
 
 
-def fit(run: Run, train: Source, state: State, start: int, checkpoints: Checkpoints, hooks: Hooks) -> State:
+def fit(
+    run: Run,
+    train: Source,
+    state: State,
+    start: int,
+    checkpoints: Checkpoints,
+    hooks: Hooks,
+    unlogged: Mapping[str, float] | None = None,
+) -> State:
     """Trains from step `start` to the end and returns the last state, saved.
+
+    Args:
+      run: the parts.
+      train: the training split.
+      state: after `start` steps.
+      start: as `resume` gives it.
+      checkpoints: where to save.
+      hooks: whom to tell.
+      unlogged: sums of the metrics since the last row of the log, kept with the checkpoint as UNLOGGED.
 
     Raises Diverged, Preempted (after saving) or CheckpointError; the folder then holds all that was done before.
     """
-    meter = Meter(run, hooks, start)
+    meter = Meter(run, hooks, start, unlogged or {})
     place, seed, data = run.engine.place_batch, run.config.seed, run.config.data
     batches = (
         place(training_batch(train, seed, step, data.batch_size, shuffle=data.shuffle))
@@ -62,7 +81,8 @@ def fit(run: Run, train: Source, state: State, start: int, checkpoints: Checkpoi
                 hooks.write(step, "validation", {**scores, "epoch": step / run.steps.per_epoch})
         if run.steps.saves_after(step) or stopping:
             meter.flush()
-            checkpoints.save(step, run.engine.whole(state), hooks.about(), scores.get(run.task.headline))
+            about = {**hooks.about(), UNLOGGED: meter.sums}
+            checkpoints.save(step, run.engine.whole(state), about, scores.get(run.task.headline))
         checkpoints.poll()
         if stopping and step < run.steps.total:
             checkpoints.finish()
@@ -78,10 +98,10 @@ class Meter:
     The metrics of step k are fetched after step k + 1 has been dispatched, so that the devices never wait for the host.
     """
 
-    def __init__(self, run: Run, hooks: Hooks, start: int) -> None:
+    def __init__(self, run: Run, hooks: Hooks, start: int, sums: Mapping[str, float]) -> None:
         self.run, self.hooks = run, hooks
         self.pending: tuple[int, Mapping[str, jax.Array]] | None = None
-        self.sums: dict[str, float] = {}
+        self.sums = dict(sums)
         self.since, self.time = start, time.monotonic()
 
     def push(self, step: int, metrics: Mapping[str, jax.Array]) -> None:

@@ -1,9 +1,6 @@
 import colorsys
-import os
 from functools import partial
 from typing import Any
-
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import jax
 import jax.numpy as jnp

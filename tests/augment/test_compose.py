@@ -1,7 +1,4 @@
-import os
 from functools import partial
-
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import jax
 import jax.numpy as jnp

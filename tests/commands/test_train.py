@@ -16,6 +16,7 @@ from cnn_jax.launch import run_folder
 from cnn_jax.lookup import load_file
 from cnn_jax.report import log
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 TINY = "experiments/tiny.py"
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +69,11 @@ def test_a_complete_run_says_so_and_stays_as_it_is(project, run, launch, content
     said = launch("train", TINY, f"--workdir={run}")
     assert said.code == 0 and "complete" in said.out and "--fresh" in said.out
     after = contents(run)
-    assert {name for name in before if before[name] != after.get(name)} <= {"data.json", "versions.json", "experiment.py"}
+    assert {name for name in before if before[name] != after.get(name)} <= {
+        "data.json",
+        "versions.json",
+        "experiment.py",
+    }
     assert after["data.json"] == before["data.json"]
 
 
@@ -187,7 +192,7 @@ def test_help_teaches_the_fields(project, launch):
         assert f"--config.{name}: {field.metadata['help']}" in said.out
     said = launch("train", TINY, "--help")
     assert said.code == 0 and "--config.optim.lr=0.05" in said.out
-    assert "--config.model.build=cnn_jax.models.small_cnn.small_cnn(features=(4, 8), hidden=8)" in said.out
+    assert "--config.model.build=experiment.Net(hidden=16)" in said.out
 
 
 def test_in_a_process_of_its_own_nothing_but_its_lines_is_said(project):
@@ -199,6 +204,8 @@ def test_in_a_process_of_its_own_nothing_but_its_lines_is_said(project):
 
 def test_an_experiment_file_runs_itself(project):
     words = [ROOT / "experiments" / "digits.py", "--config.optim.lr=nan"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == "error: optim.lr = nan must be a finite number\n"

@@ -52,7 +52,7 @@ def sealing(temporary: Path, target: Path) -> Path:
 
 
 replace = Path.replace
-if MOMENT in ("dispatched", "full disk", "asked to stop", "stuck"):
+if MOMENT in ("dispatched", "asked to stop", "stuck"):
     after(loop.Meter, "push", when=STEP)
 elif MOMENT == "logged":
     after(MetricLog, "write", when=STEP)
@@ -60,10 +60,14 @@ elif MOMENT == "saving":
     after(checkpoint.Checkpoints, "save", when=STEP)
 elif MOMENT == "written":
     after(checkpoint, "_seal", when=STEP, before=True)
+elif MOMENT in ("sealed", "full disk"):
+    after(checkpoint, "_seal", when=STEP)
 elif MOMENT == "sealing":
     Path.replace = sealing
 
-classify.figures = (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)  # drawing takes longer than training
+classify.figures = (
+    (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)
+)  # drawing takes longer than training
 descriptor = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(descriptor, 1)
 os.dup2(descriptor, 2)

@@ -1,0 +1,40 @@
+"""Fashion-MNIST to 94 % in the shortest time on two CPU cores.
+
+Reproduces: the idea of airbench (Keller Jordan, arXiv:2404.00498) and of Muon on another data set: 94 % fast.
+Command: python launch.py train experiments/fashion_mnist_fast.py --seeds=0,1,2
+Time: to be measured
+Expected: to be measured
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.geometry import flip, shift
+from cnn_jax.config import Data, Experiment, Model, Optim
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.fast_net import fast_net
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import muon
+from cnn_jax.train.schedules import one_cycle
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="fashion_mnist_fast",
+        data=Data(source="fashion_mnist", validation=0.0, batch_size=256),
+        model=Model(build=fast_net, task=partial(classify, label_smoothing=0.1, flip_test=True)),
+        optim=Optim(
+            build=partial(muon, momentum=0.6, adam_lr=0.0625, iterations=3),
+            lr=0.08,
+            schedule=one_cycle,
+            warmup="20%",
+        ),
+        augment=compose(flip, partial(shift, pixels=1)),
+        duration="10 epochs",
+        evaluate_every="0 steps",
+        save_every="5 epochs",
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()

@@ -1,0 +1,296 @@
+"""Whatever a user may get wrong ends in one line that says what and what to do, its exit code, and nothing written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax.data import mnist1d
+
+TINY = "experiments/tiny.py"
+TRAIN = f"train {TINY} --workdir=new"
+
+
+class Bad(NamedTuple):
+    """Words of a command (RUN is a run folder) in a project prepared by `files`, and what the error must say."""
+
+    words: str
+    says: tuple[str, ...]
+    files: Callable[[Path], object] = lambda project: None
+    code: int = 2
+
+
+def image(name: str, shape: tuple[int, ...]) -> Callable[[Path], None]:
+    return lambda project: Image.fromarray(np.zeros(shape, np.uint8)).save(project / name)
+
+
+def text(name: str, words: str) -> Callable[[Path], object]:
+    return lambda project: (project / name).write_text(words)
+
+
+def array(name: str, value: object) -> Callable[[Path], None]:
+    return lambda project: np.save(project / name, np.asarray(value))
+
+
+def archive(**arrays: np.ndarray) -> Callable[[Path], None]:
+    return lambda project: np.savez(project / "data.npz", **arrays)
+
+
+def experiment(code: str) -> Callable[[Path], object]:
+    return text("experiments/mine.py", code)
+
+
+def folders(*paths: str) -> Callable[[Path], None]:
+    """Class folders with an image in those whose path does not end with a slash."""
+
+    def make(project: Path) -> None:
+        for path in paths:
+            (project / path).mkdir(parents=True)
+            if not path.endswith("/"):
+                Image.fromarray(np.zeros((8, 8), np.uint8)).save(project / path / "image.png")
+
+    return make
+
+
+def changed(old: str, new: str) -> Callable[[Path], object]:
+    """experiments/mine.py: the tiny experiment with `new` in place of `old`."""
+    return lambda project: experiment((project / TINY).read_text().replace(old, new))(project)
+
+
+PIXELS, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+
+COMMAND_LINE = {
+    "unknown command": Bad("trian", ("unknown command 'trian'", "did you mean 'train'")),
+    "unknown flag": Bad(f"{TRAIN} --workdri=x", ("unknown flag '--workdri'", "did you mean '--workdir'")),
+    "unknown flag of a command without any": Bad("list --all", ("unknown flag '--all'", "list --help")),
+    "unknown flag of eval": Bad("eval RUN --splits=test", ("--splits", "did you mean '--split'")),
+    "a word too many": Bad(f"{TRAIN} again", ("leftover words 'again'", "--help")),
+    "a word too many for list": Bad("list digits", ("leftover words 'digits'",)),
+    "no experiment": Bad("train", ("say which experiment", "launch.py list")),
+    "no run folder": Bad("eval", ("say one run folder",)),
+    "no image": Bad("predict RUN", ("at least one image",)),
+    "unknown experiment": Bad("train tinny", ("no experiment 'tinny'", "did you mean 'experiments/tiny.py'")),
+    "unknown experiment file": Bad("train experiments/tinny.py", ("did you mean 'experiments/tiny.py'",)),
+    "no number among the seeds": Bad(f"{TRAIN} --seeds=0,one", ("--seeds=0,one", "--seeds=0,1,2")),
+    "a negative seed": Bad(f"{TRAIN} --seeds=-1", ("--seeds=-1", "--seeds=0,1,2")),
+    "a seed twice": Bad(f"{TRAIN} --seeds=1,1", ("different numbers",)),
+    "no seeds": Bad(f"{TRAIN} --seeds=", ("--seeds=0,1,2",)),
+    "unknown split": Bad("eval RUN --split=tset", ("--split=tset", "train|validation|test")),
+}
+
+EXPERIMENT_FILES = {
+    "syntax error": Bad("train mine", ("experiments/mine.py', line 2", "expected ':'"), experiment("\nif True\n")),
+    "no experiment()": Bad("train mine", ("mine.py' defines no function experiment()",), experiment("x = 1\n")),
+    "error in the file": Bad("train mine", ("mine.py', line 2: NameError", "'y'"), experiment("x = 1\nx = y\n")),
+    "unknown field in the file": Bad(
+        "train mine",
+        ("mine.py', line 4: TypeError", "'sorce'"),
+        experiment("from cnn_jax.config import Data\n\ndef experiment():\n    return Data(sorce='digits')\n"),
+    ),
+    "something else returned": Bad(
+        "train mine", ("returns int, not",), experiment("def experiment():\n    return 1\n")
+    ),
+    "a lambda": Bad(
+        "train mine",
+        ("augment: <function", "define it at the top level"),
+        changed("augment=identity", "augment=lambda keys, batch: batch"),
+    ),
+    "arguments without a name": Bad(
+        "train mine",
+        ("optim.build", "name the arguments of functools.partial"),
+        changed("build=sgd", "build=partial(sgd, 1)"),
+    ),
+}
+
+
+def field(setting: str, *says: str, files: Callable[[Path], object] = lambda project: None) -> Bad:
+    return Bad(f"{TRAIN} --config.{setting}", says, files)
+
+
+FIELDS = {
+    "unknown field": field("optm.lr=1", "unknown field 'config.optm.lr'", "did you mean 'optim.lr'"),
+    "a group of fields": field("optim=1", "unknown field 'config.optim'"),
+    "no number": field("optim.lr=fast", "--config.optim.lr=fast"),
+    "no integer": field("seed=1.5", "--config.seed=1.5"),
+    "no truth value": field("compute.remat=perhaps", "--config.compute.remat=perhaps"),
+    "no value": field("optim.lr", "config.optim.lr"),
+    "nan": field("optim.lr=nan", "optim.lr = nan must be a finite number"),
+    "inf": field("optim.clip=inf", "optim.clip = inf must be a finite number"),
+    "negative": field("optim.weight_decay=-0.1", "optim.weight_decay = -0.1 must be at least 0"),
+    "zero": field("optim.lr=0", "optim.lr = 0.0 must be above 0"),
+    "too much": field("data.validation=1", "data.validation = 1.0 must be below 1"),
+    "no such choice": field("compute.parallel=jti", "compute.parallel = 'jti'", "did you mean 'jit'"),
+    "no such number of channels": field("data.channels=2", "channels must be 1, 3 or 4"),
+    "no duration": field("duration=10", "duration = '10'", "'20 epochs'"),
+    "no such unit": field("warmup=3parsecs", "unknown field 'config.warmup'", "did you mean 'optim.warmup'"),
+    "no such unit of time": field("optim.warmup=3parsecs", "optim.warmup = '3parsecs'", "'5%'"),
+    "a percentage of itself": field("duration=5%", "5%"),
+    "no training": field("duration=0steps", "at least 1 step"),
+    "no folder's name": field("name=a/b", "name = 'a/b'"),
+    "unknown function": field("optim.build=adamm", "unknown name 'adamm'", "did you mean 'adam'"),
+    "unknown setting": field("optim.build=sgd(momentm=0.9)", "no setting 'momentm'", "did you mean 'momentum'"),
+    "unknown setting of a model": field("model.build=resnet20(acct=1)", "no field 'acct'", "did you mean 'act'"),
+    "a function of another kind": field("optim.schedule=adamw", "optim.schedule", "f(peak, steps, warmup)"),
+    "code": field("optim.build=__import__('os').system('touch\tnew')", "literals or names of functions"),
+    "a model too deep for the images": field("model.build=small_cnn(features=(4,4,4,4,4))", "SmallCNN"),
+    "accumulation": field("optim.accumulate=3", "batch_size = 16", "optim.accumulate = 3"),
+    "devices that do not divide the batch": field("compute.devices=3", "16", "does not divide", "use a multiple of 3"),
+    "too many devices": field("compute.devices=9", "compute.devices = 9", "at most 8"),
+}
+
+DATA = {
+    "unknown source": field("data.source=digit", "unknown data source 'digit'", "did you mean 'digits'"),
+    "no such folder": field("data.source=folder:nothing", "folder:nothing is not a folder", "give the path"),
+    "no class folders": field("data.source=folder:experiments", "no class folders"),
+    "an empty class folder": field("data.source=folder:x", "x/b has no images", files=folders("x/a", "x/b/")),
+    "a class missing in test": field(
+        "data.source=folder:x", "'b' is missing", files=folders("x/train/a", "x/train/b", "x/test/a")
+    ),
+    "no image that can be decoded": field(
+        "data.source=folder:x", "not one of", files=lambda p: folders("x/a/", "x/b/")(p) or broken(p / "x")
+    ),
+    "no archive": field("data.source=npz:no.npz", "npz:no.npz is not a file"),
+    "a damaged archive": field("data.source=npz:data.npz", "not a readable .npz", files=text("data.npz", "PK")),
+    "an archive without labels": field(
+        "data.source=npz:data.npz", "not the labels to it", files=archive(train_images=PIXELS)
+    ),
+    "an archive of something else": field(
+        "data.source=npz:data.npz", "no train_images and train_labels", "weights", files=archive(weights=PIXELS)
+    ),
+    "a set that is not prepared": field("data.source=tfds:mnist", "tfds:mnist is not prepared", "tfds build mnist"),
+    "a package that is not installed": field("data.source=mnist1d", "pip install mnist1d"),
+}
+
+TWO = [f"x/{split}/{name}" for split in ("train", "test") for name in "ab"]
+NINE = [f"x/{split}/{name}" for split in ("train", "test") for name in range(9)]
+
+RUN_FOLDERS = {
+    "a file in the run folder's place": Bad(f"train {TINY} --workdir=notes", ("'notes' is a file",), text("notes", "")),
+    "a file in the way": Bad(f"train {TINY} --workdir=notes/x", ("cannot write", "--workdir"), text("notes", "")),
+    "a file system that takes no files": Bad(f"train {TINY} --workdir=/proc/run", ("cannot write", "/proc/run")),
+    "a folder of something else": Bad(f"train {TINY} --workdir=experiments", ("no run folder", "--workdir")),
+    "the same, afresh": Bad(f"train {TINY} --workdir=experiments --fresh", ("no run folder", "--workdir")),
+    "eval of no run": Bad("eval experiments", ("'experiments' is not a run folder", "config.json")),
+    "eval of nothing": Bad("eval nothing", ("'nothing' is not a run folder",)),
+    "eval of a folder of runs": Bad("eval .", ("not a run folder", "but in run")),
+    "no such checkpoint": Bad("eval RUN --checkpoint=5", ("no good checkpoint of step 5", "[6, 4]")),
+    "no checkpoint's name": Bad("eval RUN --checkpoint=newest", ("--checkpoint=newest", "last, best or a step")),
+    "damaged config.json": Bad("eval run", ("run/config.json' is damaged",), text("run/config.json", '{"name": ')),
+    "config.json of another kind": Bad("eval run", ("run/config.json' is damaged",), text("run/config.json", "[]")),
+    "a field in config.json that is none": Bad(
+        "eval run", ("run/config.json': unknown field 'nmae'", "'name'"), text("run/config.json", '{"nmae": 1}')
+    ),
+    "an incomplete config.json": Bad("eval run", ("incomplete", "optim"), text("run/config.json", '{"name": "a"}')),
+    "training with a damaged config.json": Bad(
+        f"train {TINY} --workdir=run", ("run/config.json' is damaged",), text("run/config.json", "{")
+    ),
+    "damaged data.json": Bad("eval run", ("run/data.json' is damaged",), text("run/data.json", "{}")),
+    "no checkpoint": Bad(
+        "eval run", ("no good checkpoint", "train the run"), lambda project: shutil.rmtree(project / "run/checkpoints")
+    ),
+    "a damaged checkpoint": Bad(
+        "predict run a.png --checkpoint=6", ("no good checkpoint of step 6",), text("run/checkpoints/6/more", "")
+    ),
+    "other classes": Bad("eval RUN --data=folder:x", ("other classes", "unknown: a, b"), folders(*TWO)),
+    "examples of another shape": Bad(
+        "eval RUN --data=npz:data.npz",
+        ("(8, 9, 1)", "(8, 8, 1)"),
+        archive(
+            **{f"{s}_images": np.zeros((20, 8, 9), np.uint8) for s in ("train", "test")}
+            | {f"{s}_labels": np.arange(20) % 10 for s in ("train", "test")}
+        ),
+    ),
+    "a class without a folder": Bad("eval RUN --data=folder:x", ("other classes", "missing: 9"), folders(*NINE)),
+    "no such split": Bad("eval RUN --data=folder:x --split=test", ("no test split",), folders("x/train/a")),
+}
+
+INPUTS = {
+    "no such image": Bad("predict RUN none.png", ("no file 'none.png'",)),
+    "a folder": Bad("predict RUN experiments", ("no file 'experiments'", "it is a folder")),
+    "no image at all": Bad("predict RUN a.png", ("'a.png'", "cannot decode", "PNG or JPEG"), text("a.png", "text")),
+    "half an image": Bad(
+        "predict RUN a.png",
+        ("'a.png'", "cannot decode"),
+        lambda p: image("a.png", (8, 8))(p) or (p / "a.png").write_bytes((p / "a.png").read_bytes()[:40]),
+    ),
+    "another size": Bad("predict RUN a.png", ("(9, 8, 1)", "(8, 8, 1)", "--convert"), image("a.png", (9, 8))),
+    "other channels": Bad("predict RUN a.png", ("(8, 8, 3)", "--convert"), image("a.png", (8, 8, 3))),
+    "one bad image among good ones": Bad(
+        "predict RUN a.png b.png",
+        ("'b.png'", "(4, 4, 1)"),
+        lambda p: image("a.png", (8, 8))(p) or image("b.png", (4, 4))(p),
+    ),
+}  # fmt: skip
+
+TABLE = {**COMMAND_LINE, **EXPERIMENT_FILES, **FIELDS, **DATA, **RUN_FOLDERS, **INPUTS}
+
+
+def broken(folder: Path) -> None:
+    for name in ("a", "b"):
+        for number in range(3):
+            (folder / name / f"{number}.png").write_bytes(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_one_line_and_nothing_written(name, project, trained, run, launch, contents, monkeypatch):
+    case = TABLE[name]
+    monkeypatch.setenv("TFDS_DATA_DIR", str(project / "tfds"))
+    monkeypatch.setattr(mnist1d, "available", lambda: "pip install mnist1d")
+    mnist1d.open_splits.cache_clear()
+    case.files(project)
+    before = contents(project), contents(trained)
+    said = launch(*(word.replace("RUN", str(trained)).replace("\t", " ") for word in case.words.split(" ")))
+    lines = said.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), said
+    for part in case.says:
+        assert part in lines[0]
+    assert said.code == case.code
+    assert (contents(project), contents(trained)) == before
+
+
+def test_the_loss_becomes_nan(project, launch):
+    said = launch("train", TINY, "--workdir=new", "--config.optim.lr=1e30", "--config.max_skipped=2")
+    assert said.code == 3
+    assert len(said.err.splitlines()) == 1 and said.err.startswith("error: ")
+    assert "nan or inf for 2 steps in a row" in said.err and "lower --config.optim.lr" in said.err
+    assert not (project / "new" / "results.json").exists()
+
+
+def test_corrupt_images_are_skipped_and_counted_or_end_the_run(project, launch, write_images, no_pictures):
+    damaged = write_images(project / "images") / "left" / "3.png"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    words = [
+        "train",
+        TINY,
+        "--config.data.source=folder:images",
+        "--config.duration=1steps",
+        "--config.data.validation=0",
+    ]
+    said = launch(*words, "--workdir=new", "--config.data.corrupt=error")
+    assert said.code == 2 and said.err.startswith("error: images/left/3.png: cannot decode")
+    assert len(said.err.splitlines()) == 1 and not (project / "new").exists()
+    said = launch(*words, "--workdir=new")
+    assert said.code == 0
+    assert all(line.startswith("warning: ") for line in said.err.splitlines())
+    assert "skipped 1 corrupt images of" in said.err
+    sizes = json.loads((project / "new" / "data.json").read_text())["examples"]
+    tested = np.load(project / "new" / "predictions.npz")["labels"]
+    assert sizes + len(tested) == 19
+
+
+def test_a_bug_keeps_its_traceback(project, launch, monkeypatch):
+    monkeypatch.setattr("cnn_jax.commands.list.experiment_files", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        launch("list")
+
+
+def test_debugging_shows_the_traceback_of_an_error(project, launch, monkeypatch):
+    monkeypatch.setenv("CNN_JAX_DEBUG", "1")
+    said = launch("eval", "nothing")
+    assert said.code == 2 and "Traceback" in said.err
+    assert said.err.splitlines()[-1].startswith("error: 'nothing'")

@@ -1,0 +1,43 @@
+"""doctor and list, and the page of all commands."""
+
+from cnn_jax.data import fashion_mnist, mnist1d
+from cnn_jax.launch import cli
+
+
+def test_list_shows_what_stands_in_the_docstrings(project, launch):
+    (project / "experiments" / "helper.py").write_text("x = 1\n")
+    (project / "experiments" / "torn.py").write_text("def experiment(:\n")
+    said = launch("list")
+    assert said.code == 0 and said.err == ""
+    assert "experiments/tiny.py\n    Digits, but tiny.\n    reproduces: nothing." in said.out
+    assert "expected:   little." in said.out and "helper.py" not in said.out
+    assert "experiments/torn.py\n    cannot be read: 'experiments/torn.py', line 1: invalid syntax" in said.out
+
+
+def test_list_elsewhere_says_where_to_go(tmp_path, monkeypatch, launch):
+    monkeypatch.chdir(tmp_path)
+    said = launch("list")
+    assert said.code == 2 and "run launch.py from the project's folder" in said.err
+
+
+def test_doctor_says_what_is_there_and_how_to_get_the_rest(launch, monkeypatch):
+    monkeypatch.setattr(mnist1d, "available", lambda: None)
+    monkeypatch.setattr(fashion_mnist, "available", lambda: "apt install dataset-fashion-mnist")
+    said = launch("doctor")
+    assert said.code == 0 and said.err == ""
+    lines = [line.split(maxsplit=1) for line in said.out.splitlines()]
+    assert ["digits", "present"] in lines and ["mnist1d", "present"] in lines
+    assert ["fashion_mnist", "apt install dataset-fashion-mnist"] in lines
+    names = [line[0] for line in lines]
+    assert {"python", "jax", "flax", "optax", "orbax-checkpoint", "git"} <= set(names)
+    assert sum(name.startswith("cpu:") or name.startswith("TFRT_CPU") for name in names) == 8
+
+
+def test_every_command_has_help_and_a_line_in_the_page(launch):
+    page = launch("--help")
+    assert page.code == 0 and launch().code == cli.BAD_INPUT
+    assert cli.verbs() == ["doctor", "eval", "list", "predict", "train"]
+    for verb in cli.verbs():
+        said = launch(verb, "--help")
+        assert said.code == 0 and f"python launch.py {verb}" in said.out
+        assert f"{verb:10} {said.out.splitlines()[0]}" in page.out

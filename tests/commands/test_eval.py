@@ -1,0 +1,72 @@
+"""eval: the scores of a finished run, of any of its checkpoints and on other data."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from cnn_jax.data.digits import open_splits
+from cnn_jax.data.images import Decode
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+def scores(folder):
+    return json.loads((folder / "scores.json").read_text())
+
+
+def test_the_last_checkpoint_scores_what_the_training_run_reported(run, launch):
+    said = launch("eval", run)
+    assert said.code == 0 and said.err == ""
+    assert "899 examples, test split of digits, checkpoint of step 6" in said.out
+    found, expected = scores(run / "evaluations" / "test-step6"), json.loads((run / "results.json").read_text())["test"]
+    assert found["split"] == "test" and found["step"] == 6 and found["data"] == "digits"
+    for name in ("top1", "nll", "ece"):  # on eight devices, where it was trained on one
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
+        assert f"{name:6} {expected[name]:.4f}   95 % interval {expected['interval95'][name][0]:.4f}" in said.out
+    row = expected["per_class"]["7"]
+    assert f"7                    {row['accuracy']:.4f} of {row['support']}" in said.out
+
+
+def test_a_step_the_best_and_another_split(run, launch):
+    assert "checkpoint of step 4" in launch("eval", run, "--checkpoint=4").out
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["split"] == "validation"]
+    best = max(rows, key=lambda row: (row["top1"], row["step"]))
+    said = launch("eval", run, "--checkpoint=best", "--split=validation")
+    assert f"90 examples, validation split of digits, checkpoint of step {best['step']}" in said.out
+    assert scores(run / "evaluations" / f"validation-step{best['step']}")["nll"] == pytest.approx(best["nll"], rel=1e-5)
+
+
+def test_other_data_of_the_same_classes(run, tmp_path, launch):
+    test = open_splits("", Decode())["test"]
+    arrays = {f"{split}_{k}": getattr(test, k)[:200] for split in ("train", "test") for k in ("images", "labels")}
+    np.savez(tmp_path / "other.npz", **arrays)
+    said = launch("eval", run, f"--data=npz:{tmp_path / 'other.npz'}")
+    assert said.code == 0 and "200 examples" in said.out
+    (folder,) = (run / "evaluations").iterdir()
+    assert folder.name.startswith("test-step6-npz_") and scores(folder)["data"] == f"npz:{tmp_path / 'other.npz'}"
+    own = np.load(run / "predictions.npz")
+    top1 = (own["logits"][:200].argmax(-1) == own["labels"][:200]).mean()
+    assert scores(folder)["top1"] == pytest.approx(top1)
+
+
+def test_data_that_changed_since_is_said(run, launch):
+    data = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**data, "fingerprint": "0" * 64}))
+    said = launch("eval", run)
+    assert said.code == 0 and "warning: the data 'digits' has changed" in said.err
+
+
+def test_a_damaged_checkpoint_is_passed_over(run, launch):
+    (file, *_) = sorted(path for path in (run / "checkpoints" / "6" / "state" / "d").iterdir())
+    file.write_bytes(b"\0" + file.read_bytes()[1:])
+    assert "checkpoint of step 4" in launch("eval", run).out
+
+
+def test_a_moved_run_folder_is_all_it_takes(run, tmp_path, monkeypatch, launch):
+    shutil.move(run, tmp_path / "elsewhere")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert launch("eval", "../elsewhere").code == 0

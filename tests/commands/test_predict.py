@@ -1,0 +1,99 @@
+"""predict: classes with probabilities for pictures and signals, and a picture of each."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax.data.digits import open_splits
+from cnn_jax.data.images import Decode
+from cnn_jax.launch import run_folder
+
+
+@pytest.fixture
+def digit() -> np.ndarray:
+    """The first test image, uint8 [8, 8]."""
+    return open_splits("", Decode())["test"].images[0, ..., 0]
+
+
+def ranking(out: str) -> list[tuple[str, float]]:
+    return [(name, float(percent)) for percent, name in re.findall(r"^ +([\d.]+)%  (\S+)$", out, re.MULTILINE)]
+
+
+def test_a_png_has_the_probabilities_of_the_same_pixels_in_the_test_split(run, tmp_path, digit, launch):
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    said = launch("predict", run, tmp_path / "digit.png")
+    assert said.code == 0 and said.err == ""
+    logits = np.load(run / "predictions.npz")["logits"][0].astype(np.float64)
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum() * 100
+    found = ranking(said.out)
+    assert [name for name, _ in found] == [str(k) for k in np.argsort(-expected)[:5]]
+    np.testing.assert_allclose([p for _, p in found], np.sort(expected)[::-1][:5], atol=0.006)
+    assert min(Image.open(run / "predictions" / "digit.png").size) > 100
+
+
+def test_several_pictures_each_its_own(run, tmp_path, digit, launch):
+    (tmp_path / "other").mkdir()
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    Image.fromarray(255 - digit).save(tmp_path / "other" / "digit.png")
+    together = launch("predict", run, tmp_path / "digit.png", tmp_path / "other" / "digit.png")
+    assert sorted(p.name for p in (run / "predictions").iterdir()) == ["digit-1.png", "digit.png"]
+    alone = launch("predict", run, tmp_path / "other" / "digit.png")
+    assert ranking(together.out)[5:] == ranking(alone.out) != ranking(together.out)[:5]
+
+
+@pytest.mark.parametrize("name", ["colour.png", "large.jpg", "wide.png", "clear.png"])
+def test_convert_brings_any_picture_to_the_run(run, tmp_path, digit, launch, name):
+    picture = Image.fromarray(digit)
+    changed = {
+        "colour.png": picture.convert("RGB"),
+        "large.jpg": picture.resize((64, 64), Image.Resampling.NEAREST),
+        "wide.png": Image.fromarray(np.pad(digit, ((0, 0), (4, 4)))),
+        "clear.png": picture.convert("RGBA"),
+    }[name]
+    changed.save(tmp_path / name)
+    picture.save(tmp_path / "digit.png")
+    assert launch("predict", run, tmp_path / name).code == 2
+    said = launch("predict", run, "--convert", tmp_path / name)
+    expected = ranking(launch("predict", run, tmp_path / "digit.png").out)
+    assert said.code == 0
+    if name == "large.jpg":  # its pixels come back blurred
+        assert ranking(said.out)[0] == (expected[0][0], pytest.approx(expected[0][1], abs=5))
+    else:
+        assert dict(ranking(said.out)) == pytest.approx(dict(expected), abs=0.05)
+
+
+def test_another_checkpoint(run, tmp_path, digit, launch):
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    last = launch("predict", run, tmp_path / "digit.png")
+    earlier = launch("predict", run, tmp_path / "digit.png", "--checkpoint=4")
+    assert earlier.code == 0 and dict(ranking(earlier.out)) != dict(ranking(last.out))
+
+
+def test_signals_are_npy_files(project, launch, no_pictures):
+    draw = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    signals = (draw.normal(size=(40, 12, 1, 1)) + labels[:, None, None, None]).astype(np.float32)
+    arrays = {f"{split}_images": signals for split in ("train", "test")}
+    np.savez("signals.npz", **arrays, **{f"{split}_labels": labels for split in ("train", "test")})
+    words = ["--config.data.source=npz:signals.npz", "--config.data.validation=0", "--config.duration=3steps"]
+    assert launch("train", "experiments/tiny.py", "--workdir=signals", *words).code == 0
+    np.save("one.npy", signals[0])
+    np.save("flat.npy", signals[0, ..., 0])
+    assert launch("predict", "signals", "one.npy").code == 0
+    said = launch("predict", "signals", "one.npy", "flat.npy")
+    assert said.code == 0 and ranking(said.out)[:2] == ranking(said.out)[2:]
+    logits = np.load("signals/predictions.npz")["logits"][0]
+    top = dict(ranking(said.out))["1"]
+    assert top == pytest.approx(100 / (1 + np.exp(logits[0] - logits[1])), abs=0.01)
+    bad = {"long": np.zeros((13, 1, 1)), "nan": np.full((12, 1, 1), np.nan), "words": np.full((12, 1, 1), "a")}
+    for name, value in bad.items():
+        np.save(f"{name}.npy", value)
+        said = launch("predict", "signals", f"{name}.npy")
+        assert said.code == 2 and said.err.startswith(f"error: '{name}.npy' ") and len(said.err.splitlines()) == 1
+    for name, content in {"empty.npy": b"", "text.npy": b"text"}.items():
+        (project / name).write_bytes(content)
+        said = launch("predict", "signals", name)
+        assert said.code == 2 and "no .npy array" in said.err
+    assert run_folder.load(project / "signals").run.spec.dtype == "float32"

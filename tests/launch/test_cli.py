@@ -1,0 +1,58 @@
+"""The frame of the command line: exit codes, one line for an error, one for a warning."""
+
+import errno
+import warnings
+
+import pytest
+from absl import flags
+
+from cnn_jax.launch import cli
+from cnn_jax.train.checkpoint import CheckpointError
+from cnn_jax.train.loop import Diverged
+from cnn_jax.train.preempt import Preempted
+
+CODES = [
+    (ValueError("x"), 2, "x"),
+    (ValueError("two\n  lines"), 2, "two   lines"),
+    (ValueError(), 2, "ValueError"),
+    (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), 2, "'a.png': No such file or directory"),
+    (PermissionError(errno.EACCES, "Permission denied", "run"), 2, "'run': Permission denied"),
+    (ImportError("no module"), 2, "no module"),
+    (flags.Error("bad flag"), 2, "bad flag"),
+    (Diverged("nan"), 3, "nan"),
+    (OSError(errno.ENOSPC, "No space left on device", "run/a"), 74, "'run/a': No space left on device"),
+    (CheckpointError("not written"), 74, "not written"),
+    (Preempted("stopped at step 3"), 75, "stopped at step 3: run the same command again to go on"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "says"), CODES, ids=lambda value: str(value)[:30])
+def test_an_expected_error_is_one_line_and_its_code(error, code, says, monkeypatch, capsys):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr("cnn_jax.commands.list.run", run)
+    assert cli.main(["list"]) == code
+    assert capsys.readouterr() == ("", f"error: {says}\n")
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), AssertionError(), RuntimeError("x")])
+def test_a_bug_is_not_hidden(error, monkeypatch):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr("cnn_jax.commands.list.run", run)
+    with pytest.raises(type(error)):
+        cli.main(["list"])
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("cnn_jax.commands.list.run", lambda arguments: warnings.warn("two\nlines", stacklevel=1) or 0)
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr() == ("", "warning: two lines\n")
+
+
+def test_the_code_of_the_command_is_returned(monkeypatch):
+    monkeypatch.setattr("cnn_jax.commands.list.run", lambda arguments: len(arguments))
+    assert cli.main(["list", "a", "b"]) == 2 and cli.main(["list"]) == 0

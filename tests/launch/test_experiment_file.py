@@ -1,0 +1,53 @@
+"""Experiment files: found by name or path, described without being run."""
+
+import pytest
+
+from cnn_jax.launch import experiment_file
+
+TEXT = '''"""A title: with a colon.
+
+Reproduces: a table of a paper,
+    which takes two lines.
+Command: python launch.py train experiments/a.py
+Time: 5 s
+Expected: 0.9
+"""
+
+raise RuntimeError("run")
+
+
+def experiment():
+    pass
+'''
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "a.py").write_text(TEXT)
+    (tmp_path / "experiments" / "benchmark.py").write_text("def main():\n    pass\n")
+    (tmp_path / "b.py").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_docstring_is_taken_apart():
+    (path,) = experiment_file.experiment_files()
+    assert experiment_file.described(path) == {
+        "title": "A title: with a colon.",
+        "reproduces": "a table of a paper, which takes two lines.",
+        "command": "python launch.py train experiments/a.py",
+        "time": "5 s",
+        "expected": "0.9",
+    }
+
+
+def test_a_file_is_found_by_name_and_by_path(folder):
+    assert str(experiment_file.find("a")) == "experiments/a.py" == str(experiment_file.find("experiments/a.py"))
+    assert experiment_file.find(str(folder / "b.py")) == folder / "b.py"
+    assert experiment_file.find("b") is None and experiment_file.find("c.py") is None
+
+
+def test_what_the_file_raises_is_said_with_its_line():
+    with pytest.raises(ValueError, match="experiments/a.py', line 10: RuntimeError: run"):
+        experiment_file.load("a")

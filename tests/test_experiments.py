@@ -1,0 +1,129 @@
+"""Every experiment says what it is and can be built; and a newcomer's own experiment goes all the way."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax import config as configuration
+from cnn_jax.data.source import find_source
+from cnn_jax.launch import cli, experiment_file
+from cnn_jax.lookup import load_file
+from cnn_jax.train.run import make_task, open_split
+
+ROOT = Path(__file__).parents[1]
+FILES = [path for path in sorted((ROOT / "experiments").glob("*.py")) if "def experiment(" in path.read_text()]
+
+
+@pytest.fixture(autouse=True)
+def no_experiment_left(monkeypatch):
+    monkeypatch.setitem(sys.modules, "experiment", None)
+
+
+def test_there_are_experiments():
+    assert "digits.py" in [path.name for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_docstring_says_what_to_expect(path):
+    about = experiment_file.described(path)
+    assert about.keys() == {"title", "reproduces", "command", "time", "expected"}
+    assert all(about.values())
+    assert f"launch.py train experiments/{path.name}" in about["command"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_configuration_holds_and_the_model_fits_the_data(path):
+    config = load_file(str(path)).experiment()
+    configuration.check(config)
+    assert config.name and re.fullmatch(r"[a-z0-9_]+", config.name)
+    kind = config.data.source.partition(":")[0]
+    source = find_source(kind)
+    if kind in ("folder", "npz", "tfds") or source.available():
+        pytest.skip(f"{config.data.source} is not here")
+    spec = open_split(config, "train").spec
+    task = make_task(config, spec)
+    batch = {"image": np.zeros((2, *spec.shape), spec.dtype)}
+
+    def outputs(key: jax.Array) -> dict[str, jax.Array]:
+        return task.predict(task.init(key), batch)
+
+    shapes = jax.eval_shape(outputs, jax.random.key(0))
+    assert shapes["logits"].shape == (2, len(spec.classes))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+    images = {"image": jax.ShapeDtypeStruct((2, *spec.shape), "float32"), "label": jax.ShapeDtypeStruct((2,), "int32")}
+    augmented = jax.eval_shape(config.augment, keys, images)
+    assert augmented["image"].shape == (2, *spec.shape)
+
+
+MINE = '''"""My own pictures.
+
+Reproduces: nothing yet.
+Command: python launch.py train mine.py
+Time: seconds.
+Expected: all right.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+
+from cnn_jax.augment.compose import identity
+from cnn_jax.config import Compute, Data, Experiment, Model, Optim
+from cnn_jax.models.small_cnn import SmallCNN
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+
+def my_net(classes: int, dtype: Any) -> nn.Module:
+    return SmallCNN(classes=classes, features=(8,), hidden=8, dropout=0.0, dtype=dtype)
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="mine",
+        data=Data(source="folder:SOURCE", image_size=8, batch_size=8),
+        model=Model(build=my_net, task=classify),
+        optim=Optim(build=adamw, lr=0.02, schedule=cosine),
+        augment=identity,
+        duration="30 steps",
+        compute=Compute(devices=1),
+    )
+'''
+
+
+def test_a_newcomer_trains_on_their_own_pictures(tmp_path, monkeypatch, capsys):
+    """Red squares against blue ones, of differing sizes; afterwards the run folder is all that is needed."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        pixels = draw.integers(100, size=(*draw.integers(8, 20, size=2), 3))
+        pixels[..., 0 if number % 2 else 2] += 150
+        path = Path("pictures") / ("red" if number % 2 else "blue") / f"{number}.{'jpg' if number % 3 else 'png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    Path("mine.py").write_text(MINE.replace("SOURCE", "pictures"))
+    assert cli.main(["train", "mine.py"]) == 0
+    assert configuration.from_json(read("runs/mine/config.json")).model.build.__name__ == "my_net"
+    assert read("runs/mine/config.json")["model"]["build"] == "experiment.my_net"
+    assert read("runs/mine/results.json")["test"]["top1"] >= 0.9
+
+    Path("mine.py").unlink()
+    del sys.modules["experiment"]
+    capsys.readouterr()
+    assert cli.main(["eval", "runs/mine"]) == 0
+    assert "12 examples, test split of folder:pictures" in capsys.readouterr().out
+    assert cli.main(["predict", "runs/mine", "--convert", "pictures/red/1.jpg", "pictures/blue/0.png"]) == 0
+    said = re.findall(r"^(\S+)  \(drawn.*\n +[\d.]+%  (\S+)", capsys.readouterr().out, re.MULTILINE)
+    assert said == [("pictures/red/1.jpg", "red"), ("pictures/blue/0.png", "blue")]
+    assert sorted(path.name for path in Path("runs/mine/predictions").iterdir()) == ["0.png", "1.png"]
+
+
+def read(path: str) -> dict:
+    return json.loads(Path(path).read_text())

@@ -1,0 +1,109 @@
+"""Imports go one way, are light, and files stay short."""
+
+import ast
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each part may import what stands in an earlier line; parts of one line do not know one another.
+ORDER = (
+    ("lookup", "devices"),
+    ("config",),
+    ("ops",),
+    ("models", "augment", "data"),
+    ("evals",),
+    ("tasks",),
+    ("train",),
+    ("report", "explain", "export", "weights"),
+    ("launch",),
+    ("commands",),
+    ("experiments", "launch.py"),
+)
+RANK = {part: rank for rank, line in enumerate(ORDER) for part in line}
+NUMPY_ONLY = ("data", "evals")
+
+# The frame of the command line finds the commands by their files; it imports none of their code.
+EXCEPTIONS = {("cnn_jax/launch/cli.py", "cnn_jax.commands")}
+
+
+def files() -> list[Path]:
+    return sorted([*(ROOT / "cnn_jax").rglob("*.py"), *(ROOT / "experiments").glob("*.py"), ROOT / "launch.py"])
+
+
+def part_of(path: Path) -> str:
+    words = path.relative_to(ROOT).parts
+    return Path(words[1]).stem if words[0] == "cnn_jax" else words[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: a relative import"
+            # `from cnn_jax import data` imports the part data
+            names |= {f"cnn_jax.{a.name}" for a in node.names} if node.module == "cnn_jax" else {node.module}
+    return names
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    part, name = part_of(path), str(path.relative_to(ROOT))
+    if name == "cnn_jax/__init__.py":
+        assert not imported(path)
+        return
+    assert part in RANK, f"say in ORDER where {part} stands"
+    for module in imported(path):
+        words = module.split(".")
+        assert words[0] not in ("tensorflow", "torch"), f"{name} imports {module}"
+        if part in NUMPY_ONLY:
+            assert words[0] not in ("jax", "flax", "optax", "orbax"), f"{name} imports {module}"
+        if words[0] == "experiments":
+            assert part == "launch.py"
+        if words[0] == "cnn_jax" and words[1] != part and (name, module) not in EXCEPTIONS:
+            assert RANK[words[1]] < RANK[part], f"{name} imports {module}, which comes after it"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_two_things(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def in_a_new_process(*words: str) -> tuple[str, float]:
+    """Its output and the seconds of CPU time it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+HEAVY = (
+    "; import sys; print(sorted({'jax', 'flax', 'matplotlib', 'sklearn', 'tensorflow', 'torch'} & sys.modules.keys()))"
+)
+
+
+def test_the_package_is_light():
+    said, seconds = in_a_new_process("-c", "import cnn_jax" + HEAVY)
+    assert said.strip() == "[]" and seconds < 2
+
+
+def test_the_list_of_experiments_is_light():
+    run = "from cnn_jax.launch.cli import main; main(['list'])"
+    said, seconds = in_a_new_process("-c", run + HEAVY)
+    assert "experiments/digits.py" in said and said.splitlines()[-1] == "[]" and seconds < 2
+
+
+def test_everything_together_needs_neither_tensorflow_nor_torch():
+    walk = "import cnn_jax, importlib, pkgutil, sys; " + (
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(cnn_jax.__path__, 'cnn_jax.')]; "
+        "print(len([n for n in sys.modules if n.startswith('cnn_jax')]), {'tensorflow', 'torch'} & sys.modules.keys())"
+    )
+    count, found = in_a_new_process("-c", walk)[0].split(maxsplit=1)
+    assert int(count) > 50 and found.strip() == "set()"

@@ -1,0 +1,218 @@
+"""Names to functions and back."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from cnn_jax import lookup as module
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.geometry import flip, shift
+from cnn_jax.lookup import describe, did_you_mean, load_file, lookup, public_functions
+from cnn_jax.models.cifar_resnet import resnet20
+from cnn_jax.models.layers import BatchNorm
+from cnn_jax.models.small_cnn import SmallCNN
+from cnn_jax.train.optim import adamw, sgd
+from cnn_jax.train.schedules import cosine
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two functions are equal down to the settings of their partials."""
+    if isinstance(a, functools.partial) and isinstance(b, functools.partial):
+        equal = a.keywords.keys() == b.keywords.keys() and all(same(a.keywords[k], b.keywords[k]) for k in a.keywords)
+        return equal and a.func is b.func and a.args == b.args
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a is b or (not callable(a) and a == b)
+
+
+@pytest.mark.parametrize("text", ["sgd", "optim.sgd", "train.optim.sgd", "cnn_jax.train.optim.sgd", " sgd "])
+def test_a_name_in_every_length(text):
+    assert lookup(text) is sgd
+
+
+def test_a_variant_and_a_class_have_names_too():
+    assert lookup("resnet20") is resnet20
+    assert lookup("cnn_jax.models.small_cnn.SmallCNN") is SmallCNN
+    assert lookup("jax.nn.gelu") is jax.nn.gelu
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sgd(momentum=0.8, nesterov=False)", functools.partial(sgd, momentum=0.8, nesterov=False)),
+        ("shift(pixels=2)", functools.partial(shift, pixels=2)),
+        ("sgd()", functools.partial(sgd)),
+        ("cosine(final=-1e-3)", functools.partial(cosine, final=-1e-3)),
+        ("resnet20(act=jax.nn.gelu)", functools.partial(resnet20, act=jax.nn.gelu)),
+        ("resnet20(blocks=[1, 2])", functools.partial(resnet20, blocks=(1, 2))),
+        ("compose(flip, shift(pixels=2))", compose(flip, functools.partial(shift, pixels=2))),
+        ("resnet20(norm=layers.BatchNorm(a=1))", None),
+    ],
+)
+def test_calls(text, expected):
+    if expected is None:  # classes are named in full only
+        with pytest.raises(ValueError, match="unknown name 'layers.BatchNorm'"):
+            lookup(text)
+    else:
+        assert same(lookup(text), expected)
+
+
+def walked() -> list[str]:
+    names = []
+    for root in module.SEARCHED:
+        package = importlib.import_module(root)
+        names += [root, *(f"{root}.{m.name}" for m in pkgutil.iter_modules(getattr(package, "__path__", [])))]
+    return names
+
+
+@pytest.mark.parametrize("name", walked())
+def test_every_public_function_comes_back_by_its_description(name):
+    for short, function in public_functions(importlib.import_module(name)).items():
+        assert lookup(describe(function)) is function
+        assert lookup(f"{name}.{short}") is function
+        keywords = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for keyword in keywords:
+            partial = functools.partial(function, **{keyword: (1, "a", None)})
+            assert same(lookup(describe(partial)), partial)
+
+
+def test_the_walk_sees_each_package():
+    found = {name for module in walked() for name in public_functions(importlib.import_module(module))}
+    assert {"resnet20", "small_cnn", "flip", "cutmix", "classify", "muon", "one_cycle", "rand_augment"} <= found
+    assert not {"Layer", "Activation", "Augmentation", "Schedule", "partial"} & found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nn.relu,
+        nn.gelu,
+        jax.nn.silu,
+        jnp.tanh,
+        jnp.bfloat16,
+        optax.sgd,
+        nn.GroupNorm,
+        functools.partial(nn.GroupNorm, num_groups=4),
+        functools.partial(resnet20, act=nn.leaky_relu, norm=functools.partial(BatchNorm, momentum=0.9)),
+        compose(),
+        compose(flip),
+        compose(flip, compose(functools.partial(shift, pixels=1), flip)),
+        functools.partial(adamw, b1=0.5, eps=1e-12),
+    ],
+)
+def test_describe_and_lookup_are_inverse(value):
+    assert same(lookup(describe(value)), value)
+
+
+def test_descriptions_read_well():
+    assert describe(compose(flip, functools.partial(shift, pixels=1))) == (
+        "cnn_jax.augment.compose.apply_all("
+        "stages=(cnn_jax.augment.geometry.flip, cnn_jax.augment.geometry.shift(pixels=1)))"
+    )
+    assert describe((1,)) == "(1,)" and describe(()) == "()" and describe("a") == "'a'"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda x: x,
+        functools.partial(sgd, 0.1),
+        functools.partial(cosine, final=float("inf")),
+        functools.partial(cosine, final=jnp.ones(2)),
+        pytest.raises,
+        open,
+    ],
+)
+def test_what_has_no_name_is_refused(value):
+    with pytest.raises(ValueError, match="recorded|no name to record"):
+        describe(value)
+
+
+ERRORS = {
+    "sgdd": "unknown name 'sgdd': did you mean 'sgd'",
+    "optim.sdg": "unknown name 'optim.sdg': did you mean 'sgd'",
+    "optm.sgd": "no module ends in 'optm'",
+    "cnn_jax.train.optim.sdg": "'cnn_jax.train.optim' has no function 'sdg': did you mean 'sgd'",
+    "cnn_jax.train.optm.sgd": "there is no module 'cnn_jax.train.optm'",
+    "jax.nn.rellu": "'jax.nn' has no function 'rellu': did you mean 'relu'",
+    "sgd(momentm=0.9)": "sgd has no setting 'momentm': did you mean 'momentum'",
+    "flip(1, 2, 3)": "takes 2 positional arguments but 3 were given",
+    "sgd(**{})": "write arguments as key=value",
+    "sgd(": "not a function's name",
+    "lambda: 1": "literals or names of functions",
+    "sgd(momentum=1 + 1j * x)": "literals or names of functions",
+    "3": "a value where a function's name is wanted",
+    "": "not a function's name",
+    "experiment.net": "none is loaded",
+}
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_errors_say_what_and_suggest(text, monkeypatch):
+    monkeypatch.delitem(module.sys.modules, "experiment", raising=False)
+    with pytest.raises(ValueError) as error:
+        lookup(text)
+    assert ERRORS[text] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('touch PATH')",
+        "open('PATH', 'w')",
+        "os.system('touch PATH')",
+        "pathlib.Path('PATH').touch()",
+        "(lambda: open('PATH', 'w'))()",
+        "[open('PATH', 'w')]",
+        "sgd(momentum=open('PATH', 'w'))",
+        "sgd.__globals__['__builtins__']['open']('PATH', 'w')",
+        "cnn_jax.lookup.load_file('PATH')",
+        "cnn_jax.lookup.importlib.import_module('this')",
+        "jax.numpy.save('PATH', (1, 2))",
+        'exec(\'open("PATH", "w")\')',
+    ],
+)
+def test_code_is_not_run(text, tmp_path):
+    with pytest.raises(ValueError):
+        lookup(text.replace("PATH", str(tmp_path / "made")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_ambiguous_name_lists_what_it_may_mean(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def sgd():\n    pass\n\ndef net():\n    pass\n")
+    monkeypatch.setitem(module.sys.modules, "experiment", None)
+    loaded = load_file(str(tmp_path / "mine.py"))
+    with pytest.raises(ValueError, match="'sgd' may mean any of cnn_jax.train.optim.sgd, experiment.sgd: write more"):
+        lookup("sgd")
+    assert lookup("optim.sgd") is sgd
+    assert lookup("experiment.sgd") is loaded.sgd
+    assert lookup("net") is lookup("experiment.net") is loaded.net
+    assert describe(loaded.net) == "experiment.net"
+
+
+def test_a_file_that_cannot_be_loaded_is_named_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(module.sys.modules, "experiment", None)
+    (tmp_path / "helper.py").write_text("")
+    for text, says in {
+        "x = (": "line 1: '\\(' was never closed",
+        "\n\nimport no_such": "line 3: ModuleNotFoundError",
+    }.items():
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(ValueError, match=f"mine.py', {says}"):
+            load_file(str(tmp_path / "mine.py"))
+    with pytest.raises(ValueError, match="no Python file|not a Python file"):
+        load_file(str(tmp_path / "mine.txt"))
+
+
+def test_did_you_mean():
+    assert did_you_mean("resnet2", ["resnet20", "lenet5"]) == "did you mean 'resnet20'?"
+    assert did_you_mean("x", ["b", "a", "a"]) == "known: a, b"
+    assert did_you_mean("x", map(str, range(41))) == "41 names are known"
+    assert did_you_mean("x", []) == "there are none"
