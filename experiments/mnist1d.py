@@ -1,7 +1,7 @@
 """MNIST-1D with a deeper network: six normalised 1-D convolutions, 95,114 parameters.
 
-Reproduces: nothing; it shows what is reached on the 4,000 signals of Greydanus & Kobak's data set (arXiv:2011.14439), where
-    the published CNN gets 94 % and a person 96 %.
+Reproduces: nothing; it shows what is reached on the 4,000 signals of Greydanus & Kobak's data set
+    (arXiv:2011.14439), where the published CNN gets 94 % and a person 96 %.
 Command: python launch.py train experiments/mnist1d.py --seeds=0,1,2
 Time: to be measured
 Expected: to be measured

@@ -152,7 +152,7 @@ def test_json_of_another_shape_is_refused(config):
         "incomplete: .*'source'": lambda v: v["data"].pop("source"),
         "incomplete: .*'augment'": lambda v: v.pop("augment"),
         "'data' = 3 must hold fields": lambda v: v.update(data=3),
-        "unknown name 'None'": lambda v: v.update(augment=None),
+        "'None' is a value where": lambda v: v.update(augment=None),
         "optim.lr = 'x' must be a number": lambda v: v["optim"].update(lr="x"),
         "seed = -1 must be at least 0": lambda v: v.update(seed=-1),
     }.items():

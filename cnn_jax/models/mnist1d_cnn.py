@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 
-
 # PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which the published network was trained from
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 

@@ -7,6 +7,7 @@ format of the sha256sum program, written when everything else is on disk; what d
 
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from cnn_jax.train.state import State
 
 SCORE = "score"
+STEP = re.compile(r"0|[1-9][0-9]*")
 
 
 class CheckpointError(OSError):
@@ -42,7 +44,8 @@ class Checkpoints:
         _set_bad_aside(folder)
         best = preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
         policy = preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(keep), best])
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy)
+        # Without best_fn the manager forgets the scores of what an earlier process saved, and deletes the best.
+        options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_score)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._unsealed: int | None = None
 
@@ -55,7 +58,7 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave({**about, SCORE: score}))
         try:
             written = self._manager.save(step, args=items, metrics=None if score is None else {SCORE: score})
-        except OSError as error:
+        except Exception as error:  # from a full disk, OSError or ValueError
             raise self._failed(step, error) from error
         if not written:
             raise self._failed(step, "a later one exists")
@@ -91,7 +94,7 @@ class Checkpoints:
 def steps(folder: Path) -> list[int]:
     """The steps that have a folder, newest first, good or not."""
     names = (path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    return sorted((int(name) for name in names if STEP.fullmatch(name)), reverse=True)
 
 
 def is_good(folder: Path, step: int) -> bool:
@@ -107,9 +110,9 @@ def newest_good(folder: Path) -> int | None:
 
 def best(folder: Path) -> int | None:
     """The step with the best score among the good checkpoints; the latest where no score was recorded."""
-    scored = [(about.get(SCORE), step) for step in steps(folder) if (about := read_about(folder, step)) is not None]
-    found = max(((score, step) for score, step in scored if score is not None), default=None)
-    return found[1] if found and is_good(folder, found[1]) else newest_good(folder)
+    scores = {step: (read_about(folder, step) or {}).get(SCORE) for step in steps(folder) if is_good(folder, step)}
+    scored = [(score, step) for step, score in scores.items() if score is not None]
+    return max(scored)[1] if scored else max(scores, default=None)
 
 
 def read_about(folder: Path, step: int) -> dict[str, Any] | None:

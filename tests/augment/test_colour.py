@@ -13,11 +13,11 @@ from cnn_jax.augment import colour
 RANDOM = np.random.default_rng(0)
 PIXELS = np.concatenate(
     [
-        RANDOM.integers(0, 256, (2, 20, 24, 3)),
-        RANDOM.integers(40, 90, (2, 20, 24, 3)),
-        (RANDOM.random((2, 20, 24, 3)) ** 4 * 255).astype(int),
-        RANDOM.choice([7, 7, 7, 200], (1, 20, 24, 3)),
-        np.full((1, 20, 24, 3), 100),
+        RANDOM.integers(0, 256, (2, 32, 40, 3)),
+        RANDOM.integers(40, 90, (2, 32, 40, 3)),
+        (RANDOM.random((2, 32, 40, 3)) ** 4 * 255).astype(int),
+        RANDOM.choice([7, 7, 7, 200], (1, 32, 40, 3)),
+        np.full((1, 32, 40, 3), 100),
     ]
 ).astype(np.uint8)
 IMAGE = jnp.asarray(PIXELS, jnp.float32) / 255

@@ -1,6 +1,7 @@
 """The frame of the command line: exit codes, one line for an error, one for a warning."""
 
 import errno
+import logging
 import warnings
 
 import pytest
@@ -56,3 +57,13 @@ def test_a_warning_is_one_line(monkeypatch, capsys):
 def test_the_code_of_the_command_is_returned(monkeypatch):
     monkeypatch.setattr("cnn_jax.commands.list.run", lambda arguments: len(arguments))
     assert cli.main(["list", "a", "b"]) == 2 and cli.main(["list"]) == 0
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_what_orbax_logs_as_warnings_is_shown_for_debugging_only(debug, monkeypatch):
+    logger, shown = logging.getLogger("absl"), []
+    logger.setLevel(logging.NOTSET)
+    monkeypatch.setenv(cli.DEBUG, debug)
+    monkeypatch.setattr("cnn_jax.commands.list.run", lambda _: shown.append(logger.isEnabledFor(logging.WARNING)) or 0)
+    assert cli.main(["list"]) == 0
+    assert shown == [bool(debug)]

@@ -1,6 +1,7 @@
 """One command in a process of its own which meets its fate at a given moment; started by test_resume.py.
 
-The starter sets the globals ARGUMENTS (of the command line), MOMENT, STEP and OUTPUT (a file for stdout and stderr).
+The starter sets the global SETTINGS: the arguments of the command line, the moment, its step, and a file for stdout
+and stderr.
 """
 
 import os
@@ -14,6 +15,8 @@ from cnn_jax.launch import cli
 from cnn_jax.report import classify
 from cnn_jax.report.log import MetricLog
 from cnn_jax.train import checkpoint, loop
+
+ARGUMENTS, MOMENT, STEP, OUTPUT = globals()["SETTINGS"]
 
 
 def fate() -> None:
@@ -65,9 +68,8 @@ elif MOMENT in ("sealed", "full disk"):
 elif MOMENT == "sealing":
     Path.replace = sealing
 
-classify.figures = (
-    (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)
-)  # drawing takes longer than training
+# Drawing takes longer than training.
+classify.figures = (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)
 descriptor = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(descriptor, 1)
 os.dup2(descriptor, 2)

@@ -144,14 +144,13 @@ def test_average_follows_its_formula_for_params_and_model_state() -> None:
         assert_close(state.ema, expected)
 
 
-@pytest.mark.parametrize("poison", ["nan", "inf", "slope"])
+@pytest.mark.parametrize("poison", ["value", "slope"])
 def test_an_update_that_is_not_finite_is_skipped_as_a_whole(poison: str) -> None:
     step, good = step_with(ema=0.9, clip=1.0), batch_of(8)
     if poison == "slope":
         good, bad = {**good, "edge": jnp.ones(8)}, {**good, "edge": jnp.zeros(8)}
     else:
-        bad = {**good, "image": good["image"].at[3, 1].set(float(poison)), "label": good["label"].at[3].set(2**30)}
-        bad = bad if poison == "nan" else {**bad, "mask": bad["mask"].at[3].set(jnp.inf)}
+        bad = {**good, "image": good["image"].at[3, 1].set(jnp.nan)}
     before, _ = step(start(ema=True), good)
     after = before
     for count in (1, 2):

@@ -1,0 +1,207 @@
+"""The loop, turned by hand: engine, hooks and checkpoints are stand-ins that write down what is asked of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn_jax.config import Experiment
+from cnn_jax.data.batches import training_indices
+from cnn_jax.data.source import ArraySource
+from cnn_jax.train.loop import UNLOGGED, Diverged, Hooks, fit
+from cnn_jax.train.preempt import Preempted
+from cnn_jax.train.run import Run, Steps, assemble
+
+Events = list[tuple[Any, ...]]
+
+
+class Loss:
+    """A number on a device: to read it is an event."""
+
+    def __init__(self, events: Events, step: int) -> None:
+        self.events, self.step = events, step
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        self.events.append(("fetch", self.step))
+        return np.float32(self.step)
+
+
+class Stage:
+    """A run whose state is the number of steps, whose loss after step k is k over 2 examples."""
+
+    def __init__(self, config: Experiment, source: ArraySource, steps: Steps, bad: tuple[int, ...] = ()) -> None:
+        self.events: Events = []
+        self.rows: list[tuple[int, str, dict[str, float]]] = []
+        self.source, self.bad, self.in_a_row = source, bad, 0
+        run = assemble(config, source.spec, len(source))
+        engine = run.engine._replace(
+            step=self.step, place_batch=lambda batch: batch["index"], whole=lambda state: state
+        )
+        self.run: Run = run._replace(engine=engine, steps=steps)
+        self.stop_at: int | None = None
+        self.now = 0
+
+    def step(self, state: int, batch: np.ndarray) -> tuple[int, dict[str, Any]]:
+        self.now = state + 1
+        self.events.append(("step", self.now, *batch))
+        self.in_a_row = self.in_a_row + 1 if self.now in self.bad else 0
+        numbers = {"count": np.float32(2), "grad_norm": np.float32(9), "skipped": np.float32(self.in_a_row)}
+        return self.now, {"loss": Loss(self.events, self.now), **numbers}
+
+    def write(self, step: int, split: str, metrics: Any) -> None:
+        self.events.append(("write", step, split))
+        self.rows.append((step, split, dict(metrics)))
+
+    def validate(self, state: int) -> dict[str, float]:
+        self.events.append(("validate", state))
+        return {"top1": state / 100, "nll": 1.0}
+
+    def save(self, step: int, state: int, about: dict[str, Any], score: float | None) -> None:
+        self.events.append(("save", step, state, score, about[UNLOGGED]))
+
+    def poll(self) -> None:
+        pass
+
+    def finish(self) -> None:
+        self.events.append(("finish",))
+
+    def fit(self, start: int = 0, unlogged: dict[str, float] | None = None) -> Any:
+        hooks = Hooks(
+            self.write, lambda *_: None, self.validate, lambda: self.now == self.stop_at, lambda: {"who": "me"}
+        )
+        return fit(self.run, self.source, start, start, self, hooks, unlogged)  # type: ignore[arg-type]
+
+    def of(self, *kinds: str) -> Events:
+        return [event for event in self.events if event[0] in kinds]
+
+
+Set = Callable[..., Stage]
+
+
+@pytest.fixture
+def stage(config: Experiment, source: ArraySource) -> Set:
+    def stage(total: int, evaluate: int = 0, save: int = 0, log: int = 0, bad: tuple[int, ...] = ()) -> Stage:
+        return Stage(config, source, Steps(total, evaluate, save, log, 5.0), bad)
+
+    return stage
+
+
+def test_metrics_are_fetched_one_step_late(stage: Set) -> None:
+    run = stage(total=4)
+    run.fit()
+    order = [event[:2] for event in run.of("step", "fetch")]
+    steps_first = [("step", 1), ("step", 2), ("fetch", 1), ("step", 3), ("fetch", 2), ("step", 4), ("fetch", 3)]
+    assert order == [*steps_first, ("fetch", 4)]
+
+
+def test_each_step_gets_its_own_batch_wherever_it_begins(stage: Set) -> None:
+    for start in (0, 3):
+        run = stage(total=8)
+        assert run.fit(start) == 8
+        expected = [("step", s + 1, *training_indices(0, s, batch_size=16, size=80)) for s in range(start, 8)]
+        assert run.of("step") == expected
+
+
+def test_rows_are_means_over_the_examples_since_the_row_before(stage: Set) -> None:
+    run = stage(total=7, log=3)
+    run.fit()
+    rows = [(step, split, row["loss"], row["epoch"], row["grad_norm"]) for step, split, row in run.rows]
+    train = [row for row in rows if row[1] == "train"]
+    # (1 + 2 + 3) / 6 examples; epochs are 5 steps; the last step always has a row
+    assert train == [(3, "train", 1.0, 0.6, 9.0), (6, "train", 2.5, 1.2, 9.0), (7, "train", 3.5, 1.4, 9.0)]
+    assert all(row["learning_rate"] == pytest.approx(0.05) for _, split, row in run.rows)
+
+
+def test_a_row_goes_on_where_the_checkpoint_left_it(stage: Set) -> None:
+    whole, first = stage(total=8, log=4, save=6), stage(total=8, log=4, save=6)
+    whole.fit()
+    first.stop_at = 6
+    with pytest.raises(Preempted):
+        first.fit()
+    unlogged = first.of("save")[-1][-1]
+    assert unlogged == {"loss": 5.0 + 6.0, "count": 4.0}
+    second = stage(total=8, log=4, save=6)
+    second.fit(6, unlogged)
+    measured = {"examples_per_second"}
+    rows = [[{k: v for k, v in row.items() if k not in measured} for *_, row in run.rows] for run in (second, whole)]
+    assert rows[0] == rows[1][-len(rows[0]) :]
+
+
+def test_what_is_due_at_one_step_is_written_then_scored_then_saved(stage: Set) -> None:
+    run = stage(total=4, evaluate=2, save=2, log=2)
+    run.fit()
+    at_two = [("fetch", 2), ("write", 2, "train"), ("validate", 2), ("write", 2, "validation")]
+    at_two.append(("save", 2, 2, 0.02, {}))
+    begin = run.events.index(("fetch", 2))
+    assert run.events[begin : begin + 5] == at_two
+    assert run.of("validate", "save", "finish")[2:] == [("validate", 4), ("save", 4, 4, 0.04, {}), ("finish",)]
+
+
+def test_a_checkpoint_between_validations_has_no_score(stage: Set) -> None:
+    run = stage(total=4, evaluate=2, save=1)
+    run.fit()
+    assert [event[1:4] for event in run.of("save")] == [(1, 1, None), (2, 2, 0.02), (3, 3, None), (4, 4, 0.04)]
+
+
+def test_zero_means_at_the_end_only(stage: Set) -> None:
+    run = stage(total=3)
+    run.fit()
+    assert [event[:2] for event in run.of("validate", "save", "write")] == [
+        ("write", 3),
+        ("validate", 3),
+        ("write", 3),
+        ("save", 3),
+    ]
+
+
+def test_skipped_updates_are_counted_and_left_out_of_the_means(stage: Set) -> None:
+    run = stage(total=8, log=4, bad=(2, 3))
+    run.fit()
+    first, second = (row for _, split, row in run.rows if split == "train")
+    assert first["loss"] == (1 + 4) / 4 and first["skipped"] == 2
+    assert second["loss"] == (5 + 6 + 7 + 8) / 8 and "skipped" not in second
+
+
+def test_too_many_in_a_row_end_the_run_before_they_are_saved(stage: Set, config: Experiment) -> None:
+    config.max_skipped = 3
+    run = stage(total=20, save=6, bad=(2, 3, 5, 6, 7, 8))
+    with pytest.raises(Diverged, match=r"for 3 steps in a row, up to step 7: lower --config.optim.lr"):
+        run.fit()
+    assert [event[1] for event in run.of("save")] == [6]
+    assert run.now <= 8
+
+
+def test_the_last_update_is_looked_at_before_the_last_save(stage: Set, config: Experiment) -> None:
+    config.max_skipped = 1
+    run = stage(total=5, bad=(5,))
+    with pytest.raises(Diverged):
+        run.fit()
+    assert run.of("save") == []
+
+
+def test_asked_to_stop_it_saves_that_step(stage: Set) -> None:
+    run = stage(total=9, save=4)
+    run.stop_at = 6
+    with pytest.raises(Preempted, match="stopped at step 6 of 9, which is saved"):
+        run.fit()
+    assert [event[:2] for event in run.of("step", "save", "finish")][-2:] == [("save", 6), ("finish",)]
+    assert run.now == 6
+
+
+def test_asked_to_stop_at_the_last_step_it_is_done(stage: Set) -> None:
+    run = stage(total=3)
+    run.stop_at = 3
+    assert run.fit() == 3
+    assert [event[1] for event in run.of("save")] == [3]
+
+
+def test_an_error_of_the_source_reaches_the_caller(stage: Set, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stage(total=3)
+
+    def broken(indices: np.ndarray) -> dict[str, np.ndarray]:
+        raise ValueError("image 7 is gone")
+
+    monkeypatch.setattr(run.source, "batch", broken)
+    with pytest.raises(ValueError, match="image 7 is gone"):
+        run.fit()
