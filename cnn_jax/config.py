@@ -59,7 +59,6 @@ class Model:
 
     build: Function = required("a model, as resnet20 or wrn_16_4(dropout=0.3)", called="classes=, dtype=")
     task: Function = required("what it learns, as classify(label_smoothing=0.1)", called="model, spec")
-    initial: str = setting("", "run folder whose weights to start from; empty = from scratch")
 
 
 @dataclasses.dataclass(kw_only=True)

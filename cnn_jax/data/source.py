@@ -203,6 +203,12 @@ def open_source(
     return in_memory(splits[split])
 
 
+def has_split(text: str, split: Split) -> bool:
+    """Whether the source `text` comes with such a split of its own; nothing is decoded."""
+    name, _, argument = text.partition(":")
+    return split in find_source(name).open_splits(argument, Decode())
+
+
 class SourceModule(Protocol):
     """A module of this package that holds a kind of source."""
 

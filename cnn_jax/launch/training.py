@@ -56,9 +56,9 @@ class Clock:
         self.loop_began = self.compile = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._compiled)
 
-    def _compiled(self, event: str, seconds: float, **_: object) -> None:
+    def _compiled(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith("backend_compile_duration"):
-            self.compile += seconds
+            self.compile += duration_secs
 
     def seconds(self) -> dict[str, float]:
         """What has passed up to now."""
@@ -120,7 +120,7 @@ def _finish(run: Run, state: State, folder: Path, clock: Clock) -> dict[str, flo
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
         "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
     }
-    np.savez_compressed(folder / "predictions.npz", labels=found.labels, positions=found.positions, **found.outputs)
+    np.savez_compressed(folder / "predictions.npz", labels=found.labels, positions=found.positions, **found.outputs)  # type: ignore[arg-type]
     report = importlib.import_module(f"cnn_jax.report.{run.task.kind}")
     report.figures(folder / run_folder.FIGURES, rows, found, source)
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete

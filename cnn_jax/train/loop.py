@@ -81,7 +81,7 @@ def fit(
                 hooks.write(step, "validation", {**scores, "epoch": step / run.steps.per_epoch})
         if run.steps.saves_after(step) or stopping:
             meter.flush()
-            about = {**hooks.about(), UNLOGGED: meter.sums}
+            about = {**hooks.about(), UNLOGGED: dict(meter.sums)}
             checkpoints.save(step, run.engine.whole(state), about, scores.get(run.task.headline))
         checkpoints.poll()
         if stopping and step < run.steps.total:

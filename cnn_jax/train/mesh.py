@@ -121,7 +121,10 @@ def build(
             devices=count,
         )
 
-    step = inside(jax.jit(functools.partial(train_step, key=key), donate_argnums=0, out_shardings=(layout, everywhere)))
+    def keyed(state: State, batch: Tree) -> tuple[State, dict[str, jax.Array]]:
+        return train_step(state, batch, key)
+
+    step = inside(jax.jit(keyed, donate_argnums=0, out_shardings=(layout, everywhere)))
     return Engine(
         # From the host: device_put of a device array may alias it, and the donated step would delete the original.
         place=lambda state: jax.tree.map(lambda a, s: jax.device_put(np.asarray(a), s), state, layout),

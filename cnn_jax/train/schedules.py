@@ -4,12 +4,14 @@ Each rises linearly from 0 over `warmup` steps, unless it says otherwise, and sp
 curve. Step k (from 0) is trained with schedule(k).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-Schedule = optax.Schedule
+Schedule = Callable[[jax.typing.ArrayLike], jax.typing.ArrayLike]
 
 
 def _after_warmup(curve: Schedule, peak: float, warmup: int) -> Schedule:

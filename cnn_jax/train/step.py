@@ -1,6 +1,7 @@
 """The one training step: a pure function of (state, batch, key), compiled by `mesh` for any number of devices."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -68,12 +69,12 @@ def train_step(
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new = state.replace(params=params, model_state=model_state, opt_state=opt_state)
+    new = replace(state, params=params, model_state=model_state, opt_state=opt_state)
     if state.ema is not None:
-        new = new.replace(ema=_average(state.ema, {"params": params, **model_state}, state.step, settings.ema))
+        new = replace(new, ema=_average(state.ema, {"params": params, **model_state}, state.step, settings.ema))
     kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
     skipped = jnp.where(finite, 0, state.skipped + 1)
-    kept = kept.replace(step=state.step + 1, skipped=skipped, loss_scale=_rescale(state.loss_scale, finite))
+    kept = replace(kept, step=state.step + 1, skipped=skipped, loss_scale=_rescale(state.loss_scale, finite))
     return kept, {**sums, "grad_norm": norm, "skipped": skipped}
 
 
@@ -120,8 +121,8 @@ def _keep_products(primitive: Any, *_: Any, **__: Any) -> bool:
 
 def _average(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tree:
     """Exponential moving average whose decay warms up as (1 + t) / (10 + t), so that early weights do not linger."""
-    decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda e, v: decay * e + (1 - decay) * v, ema, variables)
+    now = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda e, v: now * e + (1 - now) * v, ema, variables)
 
 
 def _rescale(loss_scale: LossScale | None, finite: jax.Array) -> LossScale | None:
