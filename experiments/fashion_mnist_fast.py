@@ -22,7 +22,7 @@ def experiment() -> Experiment:
     return Experiment(
         name="fashion_mnist_fast",
         data=Data(source="fashion_mnist", validation=0.0, batch_size=256),
-        model=Model(build=fast_net, task=partial(classify, label_smoothing=0.1, flip_test=True)),
+        model=Model(build=fast_net, task=partial(classify, label_smoothing=0.1, flip_test=True, shift_test=1)),
         optim=Optim(
             build=partial(muon, momentum=0.6, adam_lr=0.0625, iterations=3),
             lr=0.08,

@@ -155,5 +155,6 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
     return (
         f"{config.name}: {run.examples} examples of {run.spec.name} {run.spec.shape}, {len(run.spec.classes)} classes\n"
         f"{parameters(engine.whole(state).params):,} parameters, {where}, {config.compute.precision}\n"
-        f"{steps.total} steps of {config.data.batch_size} ({steps.total / steps.per_epoch:.1f} epochs), {begins}, in {folder}"
+        f"{steps.total} steps of {config.data.batch_size} ({steps.total / steps.per_epoch:.1f} epochs), {begins}, "
+        f"in {folder}"
     )

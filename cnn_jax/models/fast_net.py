@@ -17,7 +17,7 @@ from cnn_jax.ops.pooling import max_pool
 
 
 class FastNet(nn.Module):
-    """[B, H, W, C] with H, W >= 2^blocks -> logits: a stem, then per block a pooling and two 3x3 convolutions.
+    """[B, H, W, C] with H, W >= 2^blocks -> logits: a stem, and blocks of two 3x3 convolutions with poolings between.
 
     The second convolution of a block has a shortcut around it.
     """
@@ -34,13 +34,14 @@ class FastNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         require_size(x, rank=2, smallest=2 ** len(self.features), model="FastNet")
 
-        def layer(x: jax.Array, width: int, name: str) -> jax.Array:
+        def layer(x: jax.Array, width: int, name: str, pool: bool = False) -> jax.Array:
             x = self.conv(width, (3, 3), use_bias=False, dtype=self.dtype, name=f"{name}_conv")(x)
+            x = max_pool(x, 2) if pool else x  # before the norm: it and the activation then see a quarter of the values
             return self.act(self.norm(dtype=self.dtype, name=f"{name}_norm")(x, train=train))
 
-        features = {"stem": (x := layer(x, self.stem, "stem"))}
+        features = {"stem": (x := layer(x, self.stem, "stem", pool=True))}
         for number, width in enumerate(self.features, 1):
-            x = layer(max_pool(x, 2), width, f"block{number}_1")
+            x = layer(x if number == 1 else max_pool(x, 2), width, f"block{number}_1")
             features[f"block{number}"] = x = x + layer(x, width, f"block{number}_2")
         features["pooled"] = x = global_average_pool(x)
         return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features

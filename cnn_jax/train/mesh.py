@@ -56,9 +56,10 @@ def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[ja
             f"ask for at most {len(available)}"
         )
     if wanted and part % wanted:
+        multiple = wanted * accumulate
         raise ValueError(
             f"data.batch_size = {batch_size}{f' in {accumulate} parts' if accumulate > 1 else ''} does not divide "
-            f"over {wanted} devices: use a multiple of {wanted * accumulate}, as {-(-part // wanted) * wanted * accumulate}"
+            f"over {wanted} devices: use a multiple of {multiple}, as {-(-part // wanted) * multiple}"
         )
     # An even share for each device, because mixup and CutMix mix neighbours.
     fits = [n for n in range(1, len(available) + 1) if part % n == 0 and (n == 1 or part // n % 2 == 0)]

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: run the same command again to go on
 
 
 class Preempted(Exception):

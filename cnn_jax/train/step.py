@@ -34,7 +34,7 @@ def train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
     augment: Callable[[jax.Array, Batch], Batch],
-    settings: Settings = Settings(),
+    settings: Settings,
 ) -> tuple[State, dict[str, jax.Array]]:
     """One update of the state.
 

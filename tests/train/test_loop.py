@@ -172,9 +172,10 @@ def test_too_many_in_a_row_end_the_run_before_they_are_saved(stage: Set, config:
     assert run.now <= 8
 
 
-def test_the_last_update_is_looked_at_before_the_last_save(stage: Set, config: Experiment) -> None:
+@pytest.mark.parametrize("total", [4, 9])
+def test_an_update_is_looked_at_before_it_is_saved(total: int, stage: Set, config: Experiment) -> None:
     config.max_skipped = 1
-    run = stage(total=5, bad=(5,))
+    run = stage(total=total, save=4, bad=(4,))
     with pytest.raises(Diverged):
         run.fit()
     assert run.of("save") == []

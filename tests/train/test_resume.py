@@ -41,7 +41,7 @@ def experiment():
     return Experiment(
         name="tiny",
         data=Data(source="digits", batch_size=16, eval_batch_size=128),
-        model=Model(build=partial(small_cnn, features=(8, 16), hidden=16, dropout=0.3), task=classify),
+        model=Model(build=partial(small_cnn, features=(8, 16), hidden=128, dropout=0.3), task=classify),
         optim=Optim(build=sgd, lr=0.05, schedule=cosine, ema=0.9),
         augment=compose(flip, partial(shift, pixels=1)),
         duration="{STEPS} steps", evaluate_every="10 steps", save_every="5 steps", log_every="4 steps",
@@ -260,7 +260,7 @@ def test_a_full_disk_and_a_stop_cost_nothing(
     assert ends(start(folder, "full disk", 10)) == 74, _output(folder)
     message = _output(folder).splitlines()[-1]
     assert message.startswith("error: the checkpoint of step 15 could not be written ("), message
-    assert message.endswith("; the newest good one is of step 10") and "Traceback" not in _output(folder)
+    assert message.endswith("; the newest good one is of step 10") and "ERROR:absl" not in _output(folder)
     assert checkpoint.newest_good(folder / "checkpoints") == 10
 
     assert ends(start(folder, "asked to stop", 17)) == 75, _output(folder)
