@@ -7,7 +7,6 @@ from types import FrameType
 from typing import Any
 
 
-
 class Preempted(Exception):
     """The run was asked to stop and has saved its state."""
 
