@@ -9,6 +9,7 @@ import optax
 
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import Source, Spec, Split, open_source
+from cnn_jax.lookup import describe
 from cnn_jax.tasks.task import Task
 from cnn_jax.train import mesh
 from cnn_jax.train import state as state_of
@@ -93,6 +94,7 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     schedule = optim.schedule(optim.lr, steps.total, warmup)
     optimizer = optim.build(schedule, optim.weight_decay)
     task = make_task(config, spec)
+    _check_augment(config, spec)
     step = functools.partial(
         train_step,
         task=task,
@@ -109,6 +111,20 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
 def fresh(run: Run) -> State:
     """The state before the first step, on the engine's devices."""
     return run.engine.place(jax.jit(functools.partial(_create, run.config, run.task, run.optimizer))())
+
+
+def _check_augment(config: Experiment, spec: Spec) -> None:
+    """Raises ValueError now, not at the first step, for a function that is no augmentation of such examples."""
+    size, dtype = config.data.batch_size, "float32" if spec.dtype == "uint8" else spec.dtype
+    shape = functools.partial(jax.ShapeDtypeStruct, dtype="int32")
+    batch = {"image": jax.ShapeDtypeStruct((size, *spec.shape), dtype), "label": shape((size,)), "mask": shape((size,))}
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size))
+    try:
+        changed = jax.eval_shape(config.augment, keys, batch)
+    except TypeError as error:
+        raise ValueError(f"augment = {describe(config.augment)} is no augmentation: {error}") from None
+    if not isinstance(changed, dict) or changed["image"].shape != batch["image"].shape:
+        raise ValueError(f"augment = {describe(config.augment)} does not return a batch of the same shape")
 
 
 def _create(config: Experiment, task: Task, optimizer: optax.GradientTransformation) -> State:
