@@ -176,12 +176,14 @@ def open_source(
     image_size: int | None = None,
     channels: int | None = None,
     corrupt: str = "skip",
+    also: tuple[Split, ...] = (),
 ) -> Source:
     """Opens one split of 'digits', 'fashion_mnist', 'mnist1d', 'tfds:NAME', 'folder:PATH' or 'npz:PATH'.
 
     A set without a validation split of its own has the fraction `validation` carved from train, by `seed`: leave that
     one alone, so that every run of an experiment validates on the same examples. `image_size`, `channels` and
-    `corrupt` are those of `Decode`. Splits whose arrays fit MEMORY_BUDGET are held in memory.
+    `corrupt` are those of `Decode`. Splits whose arrays fit MEMORY_BUDGET are held in memory. The splits `also` must be
+    there too, though they are not opened.
 
     Raises:
       ValueError: unknown source or split, or bad data; one line.
@@ -194,19 +196,14 @@ def open_source(
     name, _, argument = text.partition(":")
     splits = find_source(name).open_splits(argument, Decode(image_size, channels, corrupt))
     carved = "validation" not in splits and validation > 0
+    for wanted in (split, *also):
+        if wanted not in splits and not (carved and wanted == "validation"):
+            hint = ": set validation above 0 to carve one from train" if wanted == "validation" else ""
+            raise ValueError(f"{text} has no {wanted} split{hint}")
     if carved and split != "test":
         train, held_out = carve(len(splits["train"]), validation, seed)
         return in_memory(View(splits["train"], train if split == "train" else held_out))
-    if split not in splits:
-        hint = ": set validation above 0 to carve one from train" if split == "validation" else ""
-        raise ValueError(f"{text} has no {split} split{hint}")
     return in_memory(splits[split])
-
-
-def has_split(text: str, split: Split) -> bool:
-    """Whether the source `text` comes with such a split of its own; nothing is decoded."""
-    name, _, argument = text.partition(":")
-    return split in find_source(name).open_splits(argument, Decode())
 
 
 class SourceModule(Protocol):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Source, has_split
+from cnn_jax.data.source import Source
 from cnn_jax.launch import run_folder
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
@@ -29,9 +29,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     """
     began = time.monotonic()
     run_folder.refuse_other_run(folder, config)
-    if not has_split(config.data.source, "test"):
-        raise ValueError(f"'{config.data.source}' has no test split to score the trained model on: add one")
-    source = open_split(config, "train")
+    source = open_split(config, "train", also=("test",))  # that it is missing is said now, not at the end
     run = assemble(config, source.spec, len(source))
     with run_folder.opened(folder):
         run_folder.describe_run(folder, config, experiment_file, source.spec, len(source))

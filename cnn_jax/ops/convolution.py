@@ -163,7 +163,8 @@ def _geometry(
     dilation = tuple(dilation or (1,) * dims)
     extent = [(k - 1) * step + 1 for k, step in zip(window, dilation, strict=True)]
     pads = explicit_padding(padding, x.shape[1:-1], extent, strides)
-    precision = jax.config.jax_default_matmul_precision if precision is None else precision
+    if precision is None:
+        precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     tile = TILES[mode] if precision in (None, "default", lax.Precision.DEFAULT) else 0
     geometry = Geometry(x.shape, kernel.shape, tuple(strides), pads, dilation, groups, tile)
     return geometry if min(*x.shape, *kernel.shape, *geometry.out_shape) > 0 else None

@@ -39,8 +39,8 @@ def learning_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None
     axes = figure.subplots(len(names), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for name, ax in zip(names, axes, strict=True):
         _tidy(ax)
-        for split, (steps, values) in curves[name].items():
-            _draw_curve(ax, steps, values, split)
+        for split, (steps, values, label) in curves[name].items():
+            _draw_curve(ax, steps, values, COLOURS[split], label)
         ax.set_ylabel(panels[name], fontsize=11)
         if name == "top1":
             ax.yaxis.set_major_formatter(PercentFormatter(1))
@@ -136,8 +136,8 @@ def short(name: str, length: int) -> str:
     return name.replace("$", r"\$")
 
 
-def _curves(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """{split: (steps, values)} of the metric."""
+def _curves(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[NDArray[Any], NDArray[Any], str]]:
+    """{split: (steps, values, label)} of the metric."""
     curves = {}
     for split in ("train",) if name == "learning_rate" else COLOURS:
         mine = [row for row in rows if row["split"] == split]
@@ -145,12 +145,13 @@ def _curves(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[NDA
         found = [(row["step"], row[key]) for row in mine if key in row]
         if found:
             steps, values = np.array(found, dtype=float).T
-            curves[split] = steps, values
+            # A training loss may be smoothed or mixed; the likelihood is not, and may lie far below it.
+            curves[split] = steps, values, split if key == name else f"{split} ({key})"
     return curves
 
 
-def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], split: str) -> None:
-    colour, finite = COLOURS[split], np.isfinite(values)
+def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str, label: str) -> None:
+    finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
     marker = "o" if len(steps) <= 30 else ""
     window = len(steps) // 40
@@ -161,11 +162,11 @@ def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], split: str)
         weight = np.convolve(finite, kernel, "same")
         mean = np.convolve(np.nan_to_num(values), kernel, "same") / np.maximum(weight, 1)
         values = np.where(finite, mean, np.nan)
-    ax.plot(steps, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=split)
+    ax.plot(steps, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
     if not finite.all():
         bad = steps[~finite]
-        foot, label = ax.get_xaxis_transform(), f"{split} not finite"
-        ax.plot(bad, np.full(len(bad), 0.03), "x", color=colour, transform=foot, label=label)
+        foot = ax.get_xaxis_transform()
+        ax.plot(bad, np.full(len(bad), 0.03), "x", color=colour, transform=foot, label=f"{label} not finite")
 
 
 def _write_cells(ax: Axes, matrix: NDArray[np.int64], percent: NDArray[np.float64]) -> None:

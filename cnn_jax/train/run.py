@@ -56,8 +56,8 @@ class Run(NamedTuple):
     steps: Steps
 
 
-def open_split(config: Experiment, split: Split) -> Source:
-    """A split of the data that `config` describes."""
+def open_split(config: Experiment, split: Split, also: tuple[Split, ...] = ()) -> Source:
+    """A split of the data that `config` describes; the splits `also` must be there too."""
     data = config.data
     return open_source(
         data.source,
@@ -66,6 +66,7 @@ def open_split(config: Experiment, split: Split) -> Source:
         image_size=data.image_size or None,
         channels=data.channels or None,
         corrupt=data.corrupt,
+        also=also,
     )
 
 

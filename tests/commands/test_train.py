@@ -209,3 +209,10 @@ def test_an_experiment_file_runs_itself(project):
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == "error: optim.lr = nan must be a finite number\n"
+
+
+def test_data_without_a_test_split_is_refused_before_training(project, launch):
+    np.savez(project / "only.npz", train_images=np.zeros((20, 8, 8), np.uint8), train_labels=np.arange(20) % 2)
+    said = launch("train", TINY, "--config.data.source=npz:only.npz", "--workdir=new")
+    assert said.code == 2 and said.err == "error: npz:only.npz has no test split\n"
+    assert not (project / "new").exists()

@@ -225,6 +225,8 @@ def test_setting_and_precision_choose_the_lowering() -> None:
         assert "stablehlo.convolution" in text() and "stablehlo.dot_general" not in text()
     exact = jax.jit(functools.partial(ours(c), precision="highest")).lower(x, kernel).as_text()
     assert "stablehlo.convolution" in exact and "stablehlo.dot_general" not in exact
+    with jax.default_matmul_precision("highest"):
+        assert "stablehlo.convolution" in text() and "stablehlo.dot_general" not in text()
     with lowering("quick"), pytest.raises(ValueError, match="quick"):
         ours(c)(x, kernel)
 

@@ -53,6 +53,7 @@ def test_learning_curves_hold_the_numbers(tmp_path: Path, drawn: list[Figure]) -
     loss, accuracy, rate = drawn[0].axes
     assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "top-1 accuracy", "learning rate"]
     train, validation = loss.lines
+    assert [line.get_label() for line in loss.lines] == ["train", "validation (nll)"]
     np.testing.assert_allclose(train.get_ydata(), 1 / np.arange(1, 13))
     np.testing.assert_allclose(validation.get_xydata(), [[4, 0.5], [8, 0.25], [12, 1 / 6]])
     assert [line.get_label() for line in accuracy.lines] == ["train", "validation"]
