@@ -96,6 +96,7 @@ class Meter:
     """Sums of the training metrics since the last row of the log.
 
     The metrics of step k are fetched after step k + 1 has been dispatched, so that the devices never wait for the host.
+    No more than two steps are under way at a time: with 32 of them XLA's CPU devices would lock each other out.
     """
 
     def __init__(self, run: Run, hooks: Hooks, start: int, sums: Mapping[str, float]) -> None:
