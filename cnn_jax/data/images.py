@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # the EXIF tag; values 2 to 8 say which turn or flip shows the picture upright
