@@ -105,6 +105,8 @@ def fit_images(images: np.ndarray, decode: Decode) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # whose own words name a Python object
+        return "no known image format"
     return str(error).partition("\n")[0] or type(error).__name__
 
 
