@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return verb.run(words[1:])
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader, such as head, has seen enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_WRITTEN
     except Exception as error:
         code = exit_code(error)
         if code is None:

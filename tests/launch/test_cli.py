@@ -2,7 +2,11 @@
 
 import errno
 import logging
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -11,6 +15,8 @@ from cnn_jax.launch import cli
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import Diverged
 from cnn_jax.train.preempt import Preempted
+
+ROOT = Path(__file__).parents[2]
 
 CODES = [
     (ValueError("x"), 2, "x"),
@@ -67,3 +73,13 @@ def test_what_orbax_logs_as_warnings_is_shown_for_debugging_only(debug, monkeypa
     monkeypatch.setattr("cnn_jax.commands.list.run", lambda _: shown.append(logger.isEnabledFor(logging.WARNING)) or 0)
     assert cli.main(["list"]) == 0
     assert shown == [bool(debug)]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """`launch.py --help` into a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = "import sys; from cnn_jax.launch.cli import main; code = main(['list']); sys.exit(code)"
+    done = subprocess.run([sys.executable, "-u", "-c", script], stdout=writer, stderr=subprocess.PIPE, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (74, b"")
