@@ -1,8 +1,6 @@
 """The figures of numbers: files that exist, are pictures and hold what they should; edge cases do not break them."""
 
 import math
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +10,6 @@ from matplotlib.image import imread
 
 from cnn_jax.evals import classification
 from cnn_jax.report import figures
-
-
-@pytest.fixture(autouse=True)
-def strict() -> Iterator[None]:
-    """A warning of matplotlib (a layout that collapses, an axis without extent) fails the test."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures as they are saved."""
-    saved: list[Figure] = []
-    keep = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (saved.append(figure), keep(figure, *a, **k))[1])
-    return saved
 
 
 def inked(path: Path) -> float:

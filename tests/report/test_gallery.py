@@ -1,7 +1,6 @@
 """Pictures of examples: the right ones, in the right order, for images and signals."""
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +10,6 @@ from matplotlib.image import imread
 
 from cnn_jax.data.source import ArraySource, Spec
 from cnn_jax.report import gallery
-
-
-@pytest.fixture(autouse=True)
-def strict() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures as they are saved."""
-    saved: list[Figure] = []
-    keep = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (saved.append(figure), keep(figure, *a, **k))[1])
-    return saved
-
 
 SHAPES = [(6, 5, 3), (6, 5, 1), (6, 5, 2), (40, 1), (40, 3)]
 
