@@ -21,8 +21,8 @@ ARGUMENTS, MOMENT, STEP, OUTPUT = globals()["SETTINGS"]
 
 def fate() -> None:
     """What happens at the moment."""
-    if MOMENT == "full disk":  # no file may grow beyond 16 kB: that is less than the arrays need
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16384, resource.RLIM_INFINITY))
+    if MOMENT == "full disk":  # no file may grow beyond 64 kB: that is less than the arrays need
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
     elif MOMENT == "asked to stop":
         os.kill(os.getpid(), signal.SIGTERM)
     elif MOMENT == "stuck":

@@ -259,18 +259,19 @@ def test_a_full_disk_and_a_stop_cost_nothing(
 ) -> None:
     folder = tmp_path / "run"
     assert ends(start(folder, "full disk", 10)) == 74, _output(folder)
-    message = _output(folder).splitlines()[-1]
-    # How much is written before a file is too large differs: the checkpoint after that of step 10, or the next.
-    said = re.fullmatch(
-        r"error: the checkpoint of step (\d+) could not be written .*newest good one is of step (\d+)", message
+    # How much is written before a file is too large differs: one of the
+    # checkpoints after that of step 10 fails. And Orbax's threads may print tracebacks of their own around the line.
+    said = re.search(
+        r"error: the checkpoint of step (\d+) could not be written .*newest good one is of step (\d+)", _output(folder)
     )
-    assert said and "ERROR:absl" not in _output(folder), message
-    assert 10 <= int(said[2]) < int(said[1]) <= 20
+    assert said and "ERROR:absl" not in _output(folder), _output(folder)
+    assert 10 <= int(said[2]) < int(said[1])
     assert checkpoint.newest_good(folder / "checkpoints") == int(said[2])
 
-    assert ends(start(folder, "asked to stop", 17)) == 75, _output(folder)
-    assert _output(folder).splitlines()[-1].startswith("error: stopped at step 17 of 40, which is saved")
-    assert checkpoint.newest_good(folder / "checkpoints") == 17
+    stop = int(said[2]) + 2
+    assert ends(start(folder, "asked to stop", stop)) == 75, _output(folder)
+    assert _output(folder).splitlines()[-1].startswith(f"error: stopped at step {stop} of 40, which is saved")
+    assert checkpoint.newest_good(folder / "checkpoints") == stop
 
     assert ends(start(folder)) == 0, _output(folder)
     assert differences(folder) == set()
