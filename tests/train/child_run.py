@@ -21,8 +21,8 @@ ARGUMENTS, MOMENT, STEP, OUTPUT = globals()["SETTINGS"]
 
 def fate() -> None:
     """What happens at the moment."""
-    if MOMENT == "full disk":  # no file may grow beyond 64 kB: that is less than the arrays need
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
+    if MOMENT == "full disk":  # no file may grow beyond 32 kB: that is less than the arrays need
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32768, resource.RLIM_INFINITY))
     elif MOMENT == "asked to stop":
         os.kill(os.getpid(), signal.SIGTERM)
     elif MOMENT == "stuck":
@@ -74,5 +74,6 @@ descriptor = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(descriptor, 1)
 os.dup2(descriptor, 2)
 code = cli.main(ARGUMENTS)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 sys.stdout.flush()
 os._exit(code)
