@@ -20,6 +20,7 @@ class Variant:
 
     input_shape: one example, (H, W, C) or (L, C). params: trainable numbers, without BatchNorm's running statistics.
     macs: multiply-adds of convolutions and matrix products for one example. Both are for `classes` and `input_shape`.
+    reference: who publishes the same network with weights, as "torchvision:resnet18" or "timm:convnext_atto".
     """
 
     build: partial[Any]  # of a Linen module
@@ -28,6 +29,7 @@ class Variant:
     params: int
     macs: int
     source: str
+    reference: str = ""
 
     def __call__(self, **fields: Any) -> nn.Module:
         """The module, with `fields` in place of its defaults, e.g. classes=100, dtype=jnp.bfloat16, act=nn.gelu.
