@@ -62,6 +62,7 @@ REFUSED = {
     "optim.ema": [-0.1, 1.0, 1.5],
     "compute.devices": [-1, 0.5],
     "compute.parallel": ["tpu"],
+    "compute.convolution": ["quick"],
     "compute.precision": ["float64"],
     "compute.matmul": ["low"],
     "compute.remat": [1, "yes"],

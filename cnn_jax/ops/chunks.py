@@ -54,11 +54,25 @@ def sum_chunks(
         return f(*arrays)
     chunks = tuple(_split(array, size) for array in arrays)
     total = jax.eval_shape(f, *(jax.ShapeDtypeStruct(chunk.shape[1:], chunk.dtype) for chunk in chunks))
-    # Inside shard_map the carry must vary over the same mesh axes as what is added to it.
-    start = lax.pcast(
-        jnp.zeros(total.shape, total.dtype), tuple(jax.typeof(arrays[0]).manual_axis_type.varying), to="varying"
-    )
+    start = _zeros(total, like=arrays[0])
     return lax.scan(lambda carry, chunk: (carry + f(*chunk), None), start, chunks)[0]
+
+
+def compute_once(f: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """f(*arrays), computed once and stored.
+
+    XLA's CPU backend would compute an elementwise f again inside every operation that reads its result, those of the
+    backward pass included; an optimization barrier does not stop it, a branch whose condition it cannot fold does.
+    """
+    result = jax.eval_shape(f, *(jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays))
+    always = lax.optimization_barrier(jnp.array(True))
+    return lax.cond(always, f, lambda *arrays: _zeros(result, like=arrays[0]), *arrays)
+
+
+def _zeros(shape: jax.ShapeDtypeStruct, like: jax.Array) -> jax.Array:
+    """Zeros that, inside shard_map, vary over the same mesh axes as `like`."""
+    axes = tuple(jax.typeof(like).manual_axis_type.varying)
+    return lax.pcast(jnp.zeros(shape.shape, shape.dtype), axes, to="varying")
 
 
 def _split(x: jax.Array, size: int) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_jax.ops.chunks import pad_spatial, shifted_windows, sum_chunks
+from cnn_jax.ops.chunks import compute_once, pad_spatial, shifted_windows, sum_chunks
 from cnn_jax.ops.conv_geometry import Geometry, stock_forward, stock_input_gradient, stock_weight_gradient
 from cnn_jax.ops.winograd import winograd_forward, winograd_weight_gradient
 
@@ -137,9 +137,12 @@ def _visited(x: jax.Array, geometry: Geometry) -> jax.Array:
 
 def shifted_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """y = sum over window positions of (x shifted) * kernel[position]; depthwise, or x of one channel."""
-    return sum(
-        part * weight for part, weight in zip(_windows(x, geometry), kernel.reshape(-1, kernel.shape[-1]), strict=True)
-    )
+
+    def multiply_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        taps = kernel.reshape(-1, kernel.shape[-1])
+        return sum(part * weight for part, weight in zip(_windows(x, geometry), taps, strict=True))
+
+    return compute_once(multiply_add, x, kernel)
 
 
 def depthwise_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -> jax.Array:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.ops.batch_axis import AXIS
+from cnn_jax.ops.convolution import lowering
 from cnn_jax.train.state import State, Tree, evaluated
 
 HostBatch = Mapping[str, np.ndarray]
@@ -74,6 +75,7 @@ def build(
     *,
     parallel: str,
     devices: list[jax.Device],
+    convolution: str = "auto",
 ) -> Engine:
     """Compiles `train_step(state, batch, key)` and `predict(variables, batch)` for `devices`.
 
@@ -84,6 +86,7 @@ def build(
       key: the seed's key, a constant of the step.
       parallel: 'jit' (a copy of the state on each device), 'fsdp' (large arrays of it sharded), or 'pmap'.
       devices: from `choose_devices`.
+      convolution: how convolutions are computed on a CPU, see `ops.convolution.lowering`.
     """
     mesh = Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
@@ -94,8 +97,7 @@ def build(
         # An example's index in its split is for the host only.
         return {k: jax.make_array_from_process_local_data(split, a) for k, a in batch.items() if k != "index"}
 
-    # Traced inside the mesh, so that an operation can see how the batch is split.
-    inside = functools.partial(_inside, mesh=mesh)
+    inside = functools.partial(_inside, mesh=mesh, convolution=convolution)
     compiled_predict = inside(jax.jit(predict, out_shardings=split))
 
     if parallel == "pmap":
@@ -104,7 +106,8 @@ def build(
         whole = functools.partial(jax.tree.map, _first)
 
         def pmap_step(state: State, batch: Tree) -> tuple[State, dict[str, jax.Array]]:
-            state, metrics = pmapped(state, batch, key)
+            with lowering(convolution):
+                state, metrics = pmapped(state, batch, key)
             return state, whole(metrics)
 
         def replicate(state: State) -> State:
@@ -145,9 +148,11 @@ def _first(array: jax.Array) -> jax.Array:
     return array.addressable_data(0)[0]
 
 
-def _inside(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def _inside(function: Callable[..., Any], mesh: Mesh, convolution: str) -> Callable[..., Any]:
+    """`function`, traced where its operations can see how the batch is split, and how convolutions are computed."""
+
     def call(*args: Any) -> Any:
-        with jax.set_mesh(mesh):
+        with jax.set_mesh(mesh), lowering(convolution):
             return function(*args)
 
     return call

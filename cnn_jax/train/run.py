@@ -95,7 +95,6 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     schedule = optim.schedule(optim.lr, steps.total, warmup)
     optimizer = optim.build(schedule, optim.weight_decay)
     task = make_task(config, spec)
-    _check_augment(config, spec)
     step = functools.partial(
         train_step,
         task=task,
@@ -105,7 +104,15 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     )
     key = jax.random.fold_in(jax.random.key(config.seed), TRAIN)
     shapes = jax.eval_shape(functools.partial(_create, config, task, optimizer))
-    engine = mesh.build(step, task.predict, shapes, key, parallel=compute.parallel, devices=devices)
+    engine = mesh.build(
+        step,
+        task.predict,
+        shapes,
+        key,
+        parallel=compute.parallel,
+        devices=devices,
+        convolution=compute.convolution,
+    )
     return Run(config, spec, examples, task, optimizer, schedule, engine, steps)
 
 
@@ -114,7 +121,7 @@ def fresh(run: Run) -> State:
     return run.engine.place(jax.jit(functools.partial(_create, run.config, run.task, run.optimizer))())
 
 
-def _check_augment(config: Experiment, spec: Spec) -> None:
+def check_augment(config: Experiment, spec: Spec) -> None:
     """Raises ValueError now, not at the first step, for a function that is no augmentation of such examples."""
     size, dtype = config.data.batch_size, "float32" if spec.dtype == "uint8" else spec.dtype
     shape = functools.partial(jax.ShapeDtypeStruct, dtype="int32")
