@@ -22,7 +22,7 @@ from cnn_jax.devices import one_host_device_per_core
 from cnn_jax.lookup import did_you_mean
 
 DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the libraries log
-BAD_INPUT, DIVERGED, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 3, 74, 75, 130
+BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 2, 74, 130  # 3 and 75 stand with the exceptions that mean them
 
 
 class UsageError(ValueError):
@@ -60,18 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        return _fail(f"{error}: run the same command again to go on" if code == STOPPED else error, code)
+        return _fail(error, code)
 
 
 def exit_code(error: Exception) -> int | None:
     """The documented exit code of an expected error, None for a bug."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if "Preempted" in kinds:
-        return STOPPED
-    if "Diverged" in kinds:
-        return DIVERGED
-    if "CheckpointError" in kinds:
-        return NOT_WRITTEN
+    if hasattr(error, "exit_code"):
+        return error.exit_code
     if isinstance(
         error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError
     ):

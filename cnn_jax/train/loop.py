@@ -23,6 +23,8 @@ Write = Callable[[int, str, Mapping[str, Any]], None]
 class Diverged(Exception):
     """Too many updates in a row were nan or inf."""
 
+    exit_code = 3
+
 
 class Hooks(NamedTuple):
     """What the loop tells the world.
@@ -86,7 +88,7 @@ def fit(
         checkpoints.poll()
         if stopping and step < run.steps.total:
             checkpoints.finish()
-            raise Preempted(f"stopped at step {step} of {run.steps.total}, which is saved")
+            raise Preempted(f"stopped at step {step} of {run.steps.total}, which is saved: run the same command again to go on")
     meter.flush()
     checkpoints.finish()
     return state

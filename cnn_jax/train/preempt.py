@@ -10,6 +10,8 @@ from typing import Any
 class Preempted(Exception):
     """The run was asked to stop and has saved its state."""
 
+    exit_code = 75
+
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:

@@ -29,7 +29,7 @@ CODES = [
     (Diverged("nan"), 3, "nan"),
     (OSError(errno.ENOSPC, "No space left on device", "run/a"), 74, "'run/a': No space left on device"),
     (CheckpointError("not written"), 74, "not written"),
-    (Preempted("stopped at step 3"), 75, "stopped at step 3: run the same command again to go on"),
+    (Preempted("stopped at step 3"), 75, "stopped at step 3"),
     (KeyboardInterrupt(), 130, "interrupted"),
 ]
 
