@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+
+from cnn_jax.ops.chunks import compute_once
 
 Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, Batch], Batch]
@@ -61,15 +64,14 @@ def per_image(values: jax.Array) -> jax.Array:
 def materialise(array: jax.Array) -> jax.Array:
     """The same array, computed once and stored, where XLA's CPU backend would rather compute it again for each reader.
 
-    That backend fuses a cheap producer into every consumer, gathers included, so a chain of augmentations costs the
-    product of its parts (RandAugment: 150 instead of 20 ms) and an `optimization_barrier` alone does not stop it. A
-    branch whose condition it cannot fold does. Elsewhere this does nothing.
+    A chain of augmentations would cost the product of its parts (RandAugment: 150 instead of 20 ms). Elsewhere this
+    does nothing.
     """
 
-    def stored(array: jax.Array) -> jax.Array:
-        return jax.lax.cond(jax.lax.optimization_barrier(jnp.array(True)), lambda x: x, lambda x: -x, array)
+    def same(array: jax.Array) -> jax.Array:
+        return array
 
-    return jax.lax.platform_dependent(array, cpu=stored, default=lambda array: array)
+    return jax.lax.platform_dependent(array, cpu=partial(compute_once, same), default=same)
 
 
 def box_sizes(

@@ -1,6 +1,8 @@
-"""Padding, shifted windows, and loops over chunks of the batch sized to stay in a processor's cache."""
+"""Padding, shifted windows, and computing on a CPU: in chunks that stay in its cache, and once."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,25 +39,23 @@ def chunk_size(batch: int, bytes_each: int, bytes_allowed: int) -> int:
 
 
 def map_chunks(f: Callable[[jax.Array], jax.Array], x: jax.Array, bytes_each: int, bytes_allowed: int) -> jax.Array:
-    """f(x) for f that treats the examples of x [B, ...] separately, a chunk at a time."""
+    """f(x) for f that treats the examples of x [B, ...] separately, a chunk at a time; computed once."""
     size = chunk_size(x.shape[0], bytes_each, bytes_allowed)
     if size == x.shape[0]:
-        return f(x)
+        return compute_once(f, x)
     y = lax.map(f, _split(x, size))
     return y.reshape(x.shape[0], *y.shape[2:])
 
 
-def sum_chunks(
-    f: Callable[..., jax.Array], arrays: tuple[jax.Array, ...], bytes_each: int, bytes_allowed: int
-) -> jax.Array:
-    """f(*arrays) for f that sums over the examples of its arrays [B, ...], a chunk at a time."""
+def sum_chunks(f: Callable[..., Any], arrays: tuple[jax.Array, ...], bytes_each: int, bytes_allowed: int) -> Any:
+    """f(*arrays), one array or several, for f that sums over the examples of its arrays [B, ...], a chunk at a time."""
     size = chunk_size(arrays[0].shape[0], bytes_each, bytes_allowed)
     if size == arrays[0].shape[0]:
         return f(*arrays)
     chunks = tuple(_split(array, size) for array in arrays)
     total = jax.eval_shape(f, *(jax.ShapeDtypeStruct(chunk.shape[1:], chunk.dtype) for chunk in chunks))
-    start = _zeros(total, like=arrays[0])
-    return lax.scan(lambda carry, chunk: (carry + f(*chunk), None), start, chunks)[0]
+    start = jax.tree.map(partial(_zeros, like=arrays[0]), total)
+    return lax.scan(lambda carry, chunk: (jax.tree.map(jnp.add, carry, f(*chunk)), None), start, chunks)[0]
 
 
 def compute_once(f: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_jax.ops.chunks import compute_once, pad_spatial, shifted_windows, sum_chunks
+from cnn_jax.ops.chunks import chunk_size, map_chunks, pad_spatial, shifted_windows, sum_chunks
 from cnn_jax.ops.conv_geometry import Geometry, stock_forward, stock_input_gradient, stock_weight_gradient
 from cnn_jax.ops.winograd import winograd_forward, winograd_weight_gradient
 
@@ -23,6 +23,7 @@ MAX_SHIFTS = 49  # more window positions than this are not unrolled as shifted m
 MAX_PATCHES = 128  # nor as patches
 WINOGRAD_CHANNELS = 32  # with fewer channels the transforms cost more than the products save
 PATCH_BYTES = 1 << 20  # patches per chunk: about one second level cache
+SUM_BYTES = 4 << 20  # partial sums of a depthwise weight gradient
 TALL_ROWS = 4096  # rows per chunk of a product over batch and positions
 
 
@@ -137,24 +138,35 @@ def _visited(x: jax.Array, geometry: Geometry) -> jax.Array:
 
 def shifted_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """y = sum over window positions of (x shifted) * kernel[position]; depthwise, or x of one channel."""
+    taps = kernel.reshape(-1, kernel.shape[-1])
 
-    def multiply_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        taps = kernel.reshape(-1, kernel.shape[-1])
+    def chunk(x: jax.Array) -> jax.Array:
         return sum(part * weight for part, weight in zip(_windows(x, geometry), taps, strict=True))
 
-    return compute_once(multiply_add, x, kernel)
+    bytes_each = 4 * max(prod(geometry.x_shape[1:]), prod(geometry.out_shape[1:]))
+    return map_chunks(chunk, x, bytes_each, PATCH_BYTES)
 
 
 def depthwise_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -> jax.Array:
-    """dkernel[position] = sum over batch and positions of (x shifted) * dy."""
-    axes = tuple(range(dy.ndim - 1))
-    return jnp.stack([(part * dy).sum(axes) for part in _windows(x, geometry)]).reshape(geometry.kernel_shape)
+    """dkernel[position] = sum over batch and positions of (x shifted) * dy.
+
+    The sum runs over examples, and over blocks of rows, elementwise, so that the processor works on whole vectors;
+    the rows and columns of what is left are summed at the end.
+    """
+    height = geometry.out_spatial[0]
+    row_bytes = 4 * prod(geometry.window) * prod(geometry.out_shape[2:])
+    rows = chunk_size(height, row_bytes, SUM_BYTES)
+
+    def one_example(x: jax.Array, dy: jax.Array) -> tuple[jax.Array, ...]:
+        blocks = [slice(i, i + rows) for i in range(0, height, rows)]
+        return tuple(sum(part[0, i] * dy[0, i] for i in blocks) for part in _windows(x, geometry))
+
+    sums = sum_chunks(one_example, (x, dy), 1, 1)
+    return jnp.stack([part.sum(tuple(range(part.ndim - 1))) for part in sums]).reshape(geometry.kernel_shape)
 
 
 def _windows(x: jax.Array, geometry: Geometry) -> list[jax.Array]:
-    padded = pad_spatial(x, geometry.padding)
-    if padded is not x:
-        padded = lax.optimization_barrier(padded)
+    padded = lax.optimization_barrier(pad_spatial(x, geometry.padding))
     return shifted_windows(padded, geometry.window, geometry.strides, geometry.dilation, geometry.out_spatial)
 
 
