@@ -23,6 +23,8 @@ def max_pool(
     window: int | Sequence[int],
     strides: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
+    *,
+    ceil_mode: bool = False,
 ) -> jax.Array:
     """The largest value in every window.
 
@@ -34,14 +36,16 @@ def max_pool(
         window: size per spatial dimension, or one number for all.
         strides: step between windows; by default the window, so that windows tile x.
         padding: "SAME", "VALID", one number for every side, or (low, high) per dimension; padded with -inf.
+        ceil_mode: one more window where windows leave positions over at the end, as torch.nn.MaxPool2d does: only if
+            it starts inside x or the padding before x.
 
     Returns:
-        [B, *out, C] with out = (spatial + low + high - window) // strides + 1.
+        [B, *out, C] with out = (spatial + low + high - window) // strides + 1, the quotient rounded up in ceil_mode.
 
     Raises:
         ValueError: sizes that do not fit the spatial dimensions of x.
     """
-    window, strides, pads, out = _resolve(x, window, strides, padding)
+    window, strides, pads, out = _resolve(x, window, strides, padding, ceil_mode)
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     return _pool_each_dimension(jnp.maximum, pad_spatial(x, pads, lowest), window, strides, out)
 
@@ -82,8 +86,38 @@ def avg_pool(
     return (total / count).astype(x.dtype)
 
 
+def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
+    """The mean of every bin of a grid of `size` bins laid over x, summed in float32 or better.
+
+    Along a dimension of length n, bin i of `size` covers the positions from floor(i n / size) up to, but without,
+    ceil((i + 1) n / size), as in torch.nn.AdaptiveAvgPool2d: neighbours overlap by one position where their border
+    falls inside it, and positions are repeated where `size` is larger than n.
+
+    Args:
+        x: [B, *spatial, C], floating.
+        size: number of bins per spatial dimension, or one number for all.
+
+    Returns:
+        [B, *size, C].
+
+    Raises:
+        ValueError: sizes that do not fit the spatial dimensions of x.
+    """
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    for axis, bins in enumerate(per_dimension("size", size, x.ndim - 2), 1):
+        length = x.shape[axis]
+        if length != bins:
+            edges = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+            y = jnp.stack([lax.slice_in_dim(y, *edge, axis=axis).mean(axis) for edge in edges], axis)
+    return y.astype(x.dtype)
+
+
 def _resolve(
-    x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None, padding: Padding
+    x: jax.Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: Padding,
+    ceil_mode: bool = False,
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pads, tuple[int, ...]]:
     """Window, strides, (low, high) pairs and output size, per spatial dimension."""
     dims, spatial = x.ndim - 2, x.shape[1:-1]
@@ -93,10 +127,20 @@ def _resolve(
     pads = explicit_padding(padding, spatial, window, strides)
     if len(pads) != dims:
         raise ValueError(f"padding must have {dims} (low, high) pairs for x of shape {x.shape}, got {padding}")
+    if ceil_mode:
+        pads = tuple(map(_pad_last_window, spatial, pads, window, strides))
     out = tuple((size + sum(pad) - k) // s + 1 for size, pad, k, s in zip(spatial, pads, window, strides, strict=True))
     if min(out) < 1:
         raise ValueError(f"a window of {window} does not fit into x of shape {x.shape} padded by {pads}")
     return window, strides, pads, out
+
+
+def _pad_last_window(size: int, pad: tuple[int, int], window: int, stride: int) -> tuple[int, int]:
+    """`pad` with what the window over the last positions lacks at the end, if it starts before the end of x."""
+    low, high = pad
+    beyond = (window - size - low - high) % stride
+    starts = size + low + high + beyond - window
+    return (low, high + beyond) if starts < low + size else pad
 
 
 def _pool_each_dimension(

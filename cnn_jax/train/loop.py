@@ -88,7 +88,9 @@ def fit(
         checkpoints.poll()
         if stopping and step < run.steps.total:
             checkpoints.finish()
-            raise Preempted(f"stopped at step {step} of {run.steps.total}, which is saved: run the same command again to go on")
+            raise Preempted(
+                f"stopped at step {step} of {run.steps.total}, which is saved: run the same command again to go on"
+            )
     meter.flush()
     checkpoints.finish()
     return state
