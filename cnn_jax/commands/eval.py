@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _evaluate(folder: Path, split: str, which: str, data: str | None) -> None:
-    from cnn_jax.launch import run_folder  # JAX starts here, not for --help
+    from cnn_jax.launch import imported, run_folder  # JAX starts here, not for --help
     from cnn_jax.launch.training import plain, score
     from cnn_jax.report import log
     from cnn_jax.report.classify import figures
@@ -42,7 +42,11 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None) -> None:
     trained = run_folder.load(folder, which)
     config, spec = trained.run.config, trained.run.spec
     config.data.source = data or config.data.source
+    if config.data.source == imported.SOURCE:
+        raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
     source = open_split(config, split)  # type: ignore[arg-type]
+    if preprocessing := imported.load_preprocessing(folder):
+        source = imported.Cropped(source, preprocessing.size)
     if source.spec.classes != spec.classes:
         raise ValueError(
             f"'{config.data.source}' has other classes than the run was trained on "
@@ -60,7 +64,7 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None) -> None:
     name = re.sub(r"[^\w.-]+", "_", name)  # 'folder:PATH' is no file name
     target = folder / "evaluations" / name
     target.mkdir(parents=True, exist_ok=True)
-    figures(target, log.read(folder), found, source)
+    figures(target, log.read(folder) if (folder / log.FILE).is_file() else [], found, source)
     run_folder.write_json(
         target / "scores.json", {"split": split, "step": trained.step, "data": config.data.source, **scores}
     )

@@ -1,21 +1,38 @@
-"""List the experiments: what each reproduces, its expected score and time.
+"""List the experiments: what each reproduces, its expected score and time; or the published models.
 
 python launch.py list
+python launch.py list models [FILTER]
+
+FILTER is a part of the names to show, as resnet.
 """
 
 from absl import flags
 
 from cnn_jax.launch import cli
 from cnn_jax.launch.experiment_file import described, experiment_files
+from cnn_jax.launch.table import sizes, table
+from cnn_jax.lookup import did_you_mean
 
 
 def run(arguments: list[str]) -> int:
-    """Prints a paragraph per experiment."""
+    """Prints a paragraph per experiment, or a line per model."""
     values = flags.FlagValues()
     if cli.wants_help(arguments):
         print(__doc__)
         return 0
-    cli.parse("list", values, arguments, words=0)
+    words = cli.parse("list", values, arguments)
+    if words and words[0] != "models":
+        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], ['models'])}")
+    if len(words) > 2:
+        raise cli.UsageError(f"leftover words '{' '.join(words[2:])}': see launch.py list --help")
+    if words:
+        _models(words[1] if len(words) == 2 else "")
+    else:
+        _experiments()
+    return 0
+
+
+def _experiments() -> None:
     for path in experiment_files():
         print(path)
         try:
@@ -28,4 +45,18 @@ def run(arguments: list[str]) -> int:
             print(f"    {name + ':':12}{text}")
         print()
     print("Train one with: python launch.py train EXPERIMENT")
-    return 0
+
+
+def _models(part: str) -> None:
+    from cnn_jax.launch.models import published  # JAX starts here, not for the experiments
+
+    variants = published()
+    rows = [
+        (name, sizes(variant.input_shape), variant.params, variant.macs, variant.source)
+        for name, variant in variants.items()
+        if part.lower() in name
+    ]
+    if not rows:
+        raise ValueError(f"no model's name contains '{part}': {did_you_mean(part, variants)}")
+    print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
+    print("\nMore about one with: python launch.py describe MODEL")

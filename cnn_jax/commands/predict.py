@@ -33,13 +33,15 @@ def run(arguments: list[str]) -> int:
 
 def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> None:
     from cnn_jax.data.source import ArraySource  # JAX starts here, not for --help
-    from cnn_jax.launch import run_folder
+    from cnn_jax.launch import imported, run_folder
     from cnn_jax.report.classify import annotate, predicted
     from cnn_jax.train.evaluate import predictions
 
     trained = run_folder.load(folder, which)
     spec = trained.run.spec
-    examples = np.stack([_read(path, spec, convert) for path in inputs])
+    preprocessing = imported.load_preprocessing(folder)
+    resized = imported.resized(preprocessing) if preprocessing else spec.shape[0]
+    examples = np.stack([_read(path, spec, resized if convert else None) for path in inputs])
     source = ArraySource(examples, np.zeros(len(examples), np.int32), spec)
     batch_size = trained.run.config.data.eval_batch_size
     found = predictions(trained.run.engine, trained.variables, source, batch_size)
@@ -53,9 +55,10 @@ def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> Non
             print(f"  {probability:7.2%}  {name}")
 
 
-def _read(path: Path, spec: Any, convert: bool) -> np.ndarray:
-    """One example in the shape and type that `spec` says."""
+def _read(path: Path, spec: Any, convert: int | None) -> np.ndarray:
+    """One example in the shape and type that `spec` says; with `convert`, cut from an image resized to that."""
     from cnn_jax.data.images import Decode, decode_image, fit_images, native_channels
+    from cnn_jax.launch.imported import centre
 
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}'" + (", it is a folder" if path.is_dir() else ""))
@@ -68,7 +71,7 @@ def _read(path: Path, spec: Any, convert: bool) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"'{path}': {error}: give a picture such as PNG or JPEG") from None
     if convert and shape[0] == shape[1]:
-        image = fit_images(image[None], Decode(shape[0], shape[-1]))[0]
+        image = centre(fit_images(image[None], Decode(convert, shape[-1]))[0], shape[0])
     if image.shape != shape:
         hint = "give such an image" + ("" if convert else ", or say --convert")
         raise ValueError(f"'{path}' is {image.shape}, the run was trained on {shape} (height, width, channels): {hint}")

@@ -18,7 +18,7 @@ from cnn_jax.train import checkpoint, loop
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.evaluate import Predictions, predictions
 from cnn_jax.train.preempt import stop_requested
-from cnn_jax.train.run import Run, assemble, check_augment, open_split
+from cnn_jax.train.run import Run, assemble, check_augment, check_stem, open_split
 from cnn_jax.train.state import State, Tree
 
 
@@ -32,6 +32,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     source = open_split(config, "train", also=("test",))  # that it is missing is said now, not at the end
     run = assemble(config, source.spec, len(source))
     check_augment(config, source.spec)
+    check_stem(run)
     with run_folder.opened(folder):
         run_folder.describe_run(folder, config, experiment_file, source.spec, len(source))
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)

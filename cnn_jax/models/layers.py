@@ -81,12 +81,13 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
@@ -108,13 +109,15 @@ class GroupNorm(nn.Module):
 
     groups: int = 32
     epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         del train  # the statistics are each example's own
         groups = math.gcd(self.groups, x.shape[-1])
-        return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="group")(x)
+        norm = nn.GroupNorm(groups, epsilon=self.epsilon, scale_init=self.scale_init, dtype=self.dtype, name="group")
+        return norm(x)
 
 
 class Dropout(nn.Module):

@@ -3,8 +3,8 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,24 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.ops import convolution
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What published weights expect of an image, for their accuracy to be the published one.
+
+    size: side of the square that the model reads, in pixels.
+    crop: the square is cut from the centre of an image whose short side was resized to round(size / crop).
+    mean, std: per channel, of pixels in [0, 1]; the model reads (pixels - mean) / std.
+    """
+
+    size: int
+    crop: float
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +39,7 @@ class Variant:
     input_shape: one example, (H, W, C) or (L, C). params: trainable numbers, without BatchNorm's running statistics.
     macs: multiply-adds of convolutions and matrix products for one example. Both are for `classes` and `input_shape`.
     reference: who publishes the same network with weights, as "torchvision:resnet18" or "timm:convnext_atto".
+    preprocessing: of the images for those weights.
     """
 
     build: partial[Any]  # of a Linen module
@@ -30,6 +49,7 @@ class Variant:
     macs: int
     source: str
     reference: str = ""
+    preprocessing: Preprocessing | None = None
 
     def __call__(self, **fields: Any) -> nn.Module:
         """The module, with `fields` in place of its defaults, e.g. classes=100, dtype=jnp.bfloat16, act=nn.gelu.
@@ -44,26 +64,33 @@ class Variant:
         return self.build(**{"classes": self.classes} | fields)
 
 
-def _shapes(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[dict[str, Any], Any]:
-    """(features, variables) as shapes only, at batch 1."""
+class _Trace(NamedTuple):
+    """What one abstract forward pass at batch 1 says: its operations, and the shapes of all that comes and goes."""
+
+    operations: Jaxpr
+    features: dict[str, jax.ShapeDtypeStruct]
+    variables: Any
+
+
+@lru_cache(maxsize=8)
+def _trace(module: nn.Module, input_shape: tuple[int, ...]) -> _Trace:
+    """Traces the module's initialisation, which runs it once. Convolutions are XLA's, however they are computed."""
     names: list[str] = []  # a dict comes out of a trace with its keys sorted; the order of the network is kept here
 
-    def trace(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
+    def forward(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
         (_, features), variables = module.init_with_output(key, x, train=False)
         names.extend(features)
         return features, variables
 
-    features, variables = jax.eval_shape(trace, jax.random.key(0), _example(input_shape))
-    return {name: features[name] for name in names}, variables
-
-
-def _example(input_shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((1, *input_shape), "float32")
+    example = jax.ShapeDtypeStruct((1, *input_shape), "float32")
+    with convolution.lowering("native"):
+        closed, (features, variables) = jax.make_jaxpr(forward, return_shape=True)(jax.random.key(0), example)
+    return _Trace(closed.jaxpr, {name: features[name] for name in names}, variables)
 
 
 def count_params(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Trainable numbers of `module` on examples of `input_shape`; nothing is computed."""
-    _, variables = _shapes(module, input_shape)
+    variables = _trace(module, input_shape).variables
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
@@ -74,22 +101,16 @@ def feature_info(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, t
     multiple of every stride makes that exact for any padding, where input size / map size is not (32 / 5 in LeNet).
     """
     growth = 1024
-    small, _ = _shapes(module, input_shape)
-    large, _ = _shapes(module, (input_shape[0] + growth, *input_shape[1:]))
+    small = _trace(module, input_shape).features
+    large = _trace(module, (input_shape[0] + growth, *input_shape[1:])).features
     return {
         name: (x.shape[-1], growth // (large[name].shape[1] - x.shape[1])) for name, x in small.items() if x.ndim > 2
     }
 
 
 def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Multiply-adds of all convolutions and matrix products in one forward pass at batch 1; nothing is computed.
-
-    The project's convolutions are traced as XLA's, so that the count does not depend on how one is computed.
-    """
-    with convolution.lowering("native"):
-        _, variables = _shapes(module, input_shape)
-        closed = jax.make_jaxpr(partial(module.apply, train=False))(variables, _example(input_shape))
-    return _jaxpr_macs(closed.jaxpr)
+    """Multiply-adds of all convolutions and matrix products in one forward pass at batch 1; nothing is computed."""
+    return _jaxpr_macs(_trace(module, input_shape).operations)
 
 
 def _jaxpr_macs(jaxpr: Jaxpr) -> int:

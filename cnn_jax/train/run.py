@@ -1,8 +1,10 @@
 """From the description of an experiment to the parts that the loop turns."""
 
 import functools
+import warnings
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,6 +12,7 @@ import optax
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import Source, Spec, Split, open_source
 from cnn_jax.lookup import describe
+from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 from cnn_jax.tasks.task import Task
 from cnn_jax.train import mesh
 from cnn_jax.train import state as state_of
@@ -72,8 +75,11 @@ def open_split(config: Experiment, split: Split, also: tuple[Split, ...] = ()) -
 
 def make_task(config: Experiment, spec: Spec) -> Task:
     """The task with its model, for data of `spec`."""
-    model = config.model.build(classes=len(spec.classes), dtype=jnp.dtype(config.compute.precision))
-    return config.model.task(model, spec)
+    return config.model.task(_model(config, spec), spec)
+
+
+def _model(config: Experiment, spec: Spec) -> nn.Module:
+    return config.model.build(classes=len(spec.classes), dtype=jnp.dtype(config.compute.precision))
 
 
 def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
@@ -133,6 +139,17 @@ def check_augment(config: Experiment, spec: Spec) -> None:
         raise ValueError(f"augment = {describe(config.augment)} is no augmentation: {error}") from None
     if not isinstance(changed, dict) or changed["image"].shape != batch["image"].shape:
         raise ValueError(f"augment = {describe(config.augment)} does not return a batch of the same shape")
+
+
+def check_stem(run: Run) -> None:
+    """Warns of a classifier whose stem was made for larger images than those of the data."""
+    if run.task.kind != "classify":
+        return
+    model, image = _model(run.config, run.spec), jax.ShapeDtypeStruct((1, *run.spec.shape), "float32")
+    (_, features), _ = jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), image)
+    maps = {name: value.shape[1:-1] for name, value in features.items()}
+    if text := stem_warning(maps, run.spec.shape[:-1], replaceable=takes_fitting_stem(model)):
+        warnings.warn(text, stacklevel=2)
 
 
 def _create(config: Experiment, task: Task, optimizer: optax.GradientTransformation) -> State:

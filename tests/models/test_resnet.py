@@ -8,10 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from cnn_jax.models.layers import BatchNorm, Conv, GroupNorm
-from cnn_jax.models.resnet import BasicBlock, Bottleneck, ResNet, imagenet_stem, projection, resnet18, resnet18_small
+from cnn_jax.models.resnet import (
+    BasicBlock,
+    Bottleneck,
+    ResNet,
+    imagenet_stem,
+    projection,
+    resnet18,
+    resnet18_small,
+    small_image_stem,
+)
 from cnn_jax.models.variant import count_params, feature_info
+from cnn_jax.ops.blur_pool import blur_pool
 
 X = np.random.default_rng(0).normal(size=(2, 6, 6, 8)).astype(np.float32)
 
@@ -93,3 +104,52 @@ def test_group_norm_has_as_many_parameters_and_no_statistics() -> None:
     variables = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), jnp.ones((1, 8, 8, 3)))
     assert set(variables) == {"params"}
     assert count_params(module, (8, 8, 3)) == resnet18_small.params
+
+
+def test_zero_init_starts_each_block_as_the_identity(jit: Any) -> None:
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    module = ResNet(classes=3, blocks=(2, 1), features=4, stem=small_image_stem, zero_init=True)
+    variables = jit(partial(module.init, train=False))(jax.random.key(0), x)
+    scales = {path: value for path, value in flatten_dict(variables["params"], sep="/").items() if "scale" in path}
+    zero = [path for path, value in scales.items() if not value.any()]
+    assert sorted(zero) == [f"{block}/norm2/scale" for block in ("stage1_block1", "stage1_block2", "stage2_block1")]
+    _, maps = jit(partial(module.apply, train=False))(variables, x)
+    np.testing.assert_array_equal(maps["stem"], maps["stage1"])
+
+
+def test_bottleneck_width_and_groups() -> None:
+    conv: Any = partial(Conv, use_bias=False)
+    wide, grouped = (
+        Bottleneck(8, 1, shortcut=projection, conv=conv, norm=BatchNorm, act=nn.relu, **fields)
+        for fields in ({"width": 128}, {"groups": 4, "width": 32})
+    )
+    for block, shape in ((wide, (3, 3, 16, 16)), (grouped, (3, 3, 4, 16))):
+        variables = jax.eval_shape(partial(block.init, train=False), jax.random.key(0), X)
+        assert variables["params"]["conv2"]["kernel"].shape == shape
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_injected_downsampling_takes_the_stride_over(block: Any) -> None:
+    """It is given the whole map, once, and what it makes of it goes on."""
+    calls = []
+
+    def spy(x: jax.Array, strides: int) -> jax.Array:
+        calls.append((x.shape, strides))
+        return blur_pool(x, strides)
+
+    module = ResNet(classes=3, blocks=(1, 1), features=4, stem=small_image_stem, block=block, downsample=spy)
+    x = jnp.ones((2, 8, 8, 3))
+    (_, maps), _ = jax.eval_shape(partial(module.init_with_output, train=False), jax.random.key(0), x)
+    assert calls == [((2, 8, 8, 8), 2)] and maps["stage2"].shape[1:3] == (4, 4)
+
+
+def test_attention_is_part_of_the_branch_not_of_the_shortcut(jit: Any) -> None:
+    """A branch that is weighed with 0 leaves the activated identity."""
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+
+    def nothing(dtype: Any, name: str) -> Any:
+        return lambda y: 0 * y
+
+    module = ResNet(classes=3, blocks=(1,), features=4, stem=small_image_stem, attention=nothing)
+    (_, maps), _ = jit(partial(module.init_with_output, train=False))(jax.random.key(0), x)
+    np.testing.assert_array_equal(maps["stem"], maps["stage1"])

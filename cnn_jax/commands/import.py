@@ -1,0 +1,112 @@
+"""Make a run folder of published weights, for eval and predict.
+
+python launch.py import MODEL FILE [--workdir=FOLDER] [--classes=NAMES.txt]
+
+MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds its weights as torchvision or timm
+publish them: .pth, .safetensors or .npz, or hf:ORG/REPO on the Hugging Face hub. Size, crop and channel statistics of
+the images come with the variant. NAMES.txt has the name of a class on each line, in the order of the classifier.
+"""
+
+import hashlib
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from cnn_jax.launch import cli
+
+
+def run(arguments: list[str]) -> int:
+    """Reads, checks and stores the weights; nothing is written unless every tensor has its place."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the folder to make (default: runs/MODEL)", flag_values=values)
+    flags.DEFINE_string("classes", None, "a text file with the names of the classes, one a line", flag_values=values)
+    if cli.wants_help(arguments):
+        print(cli.help_text(sys.modules[__name__], values))
+        return 0
+    words = cli.parse("import", values, arguments)
+    if len(words) != 2:
+        raise cli.UsageError("say a model and a file: launch.py import MODEL FILE")
+    _import(words[0], words[1], values.workdir, values.classes and Path(values.classes))
+    return 0
+
+
+def _import(text: str, file: str, workdir: str | None, names: Path | None) -> None:
+    from cnn_jax.data.source import Spec  # JAX starts here, not for --help
+    from cnn_jax.launch import imported
+    from cnn_jax.launch.training import parameters
+    from cnn_jax.lookup import lookup
+    from cnn_jax.models.variant import Preprocessing
+    from cnn_jax.weights import files, hub
+    from cnn_jax.weights.convert import to_variables
+    from cnn_jax.weights.schemes import choose, count_classes
+
+    model = lookup(text)
+    variant, family, name = _variant(text, model)
+    path = hub.fetch(file) if file.startswith(hub.PREFIX) else Path(file)
+    tensors = files.read(path)
+    images = variant.preprocessing or Preprocessing(size=variant.input_shape[0], crop=0.875)
+    shape = (images.size, images.size, variant.input_shape[-1])
+    try:
+        scheme = choose(model(), shape, tensors, family)
+        count = count_classes(tensors, scheme) or variant.classes
+        classes = _names(names, count)
+        module = model(classes=count)
+        variables = to_variables(module, shape, tensors, scheme.names, scheme.flattened)
+    except ValueError as error:
+        raise ValueError(f"'{file}' as weights of {text}: {error}") from None
+    if variant.preprocessing is None:
+        warnings.warn(
+            f"how images are prepared for {text} is not recorded: taken to be as usual for ImageNet", stacklevel=2
+        )
+    spec = Spec(
+        name=name,
+        classes=classes,
+        shape=shape,
+        dtype="uint8",
+        mean=images.mean,
+        std=images.std,
+        licence="",
+        citation=variant.source,
+        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+    folder = Path(workdir or f"runs/{name}")
+    imported.create(folder, name, model, variables, spec, images)
+    print(f"{text}: {parameters(variables['params']):,} parameters, {count} classes, named as by {scheme.name}")
+    print(
+        f"images: {images.size} pixels, the centre of {imported.resized(images)}; mean {images.mean}, std {images.std}"
+    )
+    print(f"written to {folder}/")
+    print(f"python launch.py predict {folder} IMAGE... --convert")
+    print(f"python launch.py eval {folder} --data=folder:PATH")
+
+
+def _variant(text: str, model: Any) -> tuple[Any, str, str]:
+    """(the Variant that `model` is, or is a partial of; its family; its name)."""
+    from cnn_jax.lookup import describe
+    from cnn_jax.models.variant import Variant
+
+    variant = getattr(model, "func", model)
+    if not isinstance(variant, Variant):
+        raise ValueError(f"'{text}' is no published model: name a variant, as resnet50")
+    if len(variant.input_shape) != 3:
+        raise ValueError(f"'{text}' reads signals: only weights of image models are imported")
+    _, family, name = describe(variant).rsplit(".", 2)
+    return variant, family, name
+
+
+def _names(path: Path | None, count: int) -> tuple[str, ...]:
+    if path is None:
+        return tuple(str(number) for number in range(count))
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").strip().splitlines()]
+    except UnicodeDecodeError:
+        raise ValueError(f"'{path}' is no text file of class names") from None
+    if len(lines) != count:
+        raise ValueError(f"'{path}' has {len(lines)} names, the weights are for {count} classes: give one for each")
+    twice = [line for number, line in enumerate(lines) if not line or line in lines[:number]]
+    if twice:
+        raise ValueError(f"'{path}': the name '{twice[0]}' stands for two classes: make the names differ")
+    return tuple(lines)

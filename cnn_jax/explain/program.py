@@ -1,0 +1,150 @@
+"""A model's forward pass as JAX traces it: a flat list of operations on shapes, from one trace, nothing computed."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
+
+from cnn_jax.ops import convolution
+
+# Operations that do nothing but run another program on their operands.
+CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call")
+
+
+class Value:
+    """An array of the program: its shape and type, and its identity."""
+
+    def __init__(self, kind: Any) -> None:
+        self.shape: tuple[int, ...] = getattr(kind, "shape", ())
+        self.dtype = kind.dtype
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        return math.prod(self.shape) * int(self.dtype.itemsize)
+
+
+class Step(NamedTuple):
+    """One operation. `path` leads to the Linen module that it is part of: "stage1_block1/conv1", "" is the model."""
+
+    name: str
+    params: dict[str, Any]
+    inputs: list[Value]
+    outputs: list[Value]
+    path: str
+
+
+class Module(NamedTuple):
+    """A Linen module that was called, and the shape of the (first) array that it returned."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+
+class Program(NamedTuple):
+    """What a model does with one batch in evaluation mode.
+
+    closed: the program of (key, image, *variables) in JAX's form.
+    steps: the same, without calls: every operation in the order of execution.
+    image, outputs: the input, and "logits" and the named feature maps in the order of the network.
+    variables: the tree of the model's variables as shapes; modules: path -> what was called, as they returned.
+    """
+
+    closed: ClosedJaxpr
+    steps: list[Step]
+    image: Value
+    outputs: dict[str, Value]
+    variables: dict[str, Any]
+    modules: dict[str, Module]
+
+
+def trace(module: nn.Module, input_shape: tuple[int, ...], batch: int = 1) -> Program:
+    """The program of `module` on [batch, *input_shape] float32, with XLA's own convolutions.
+
+    Initialisation and forward pass are traced together, which halves the time, and then cut apart.
+    Raises ValueError where the model refuses the shape.
+    """
+    names: list[str] = []
+    modules: dict[str, Module] = {}
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        out = call(*args, **kwargs)
+        arrays = jax.tree.leaves(out)
+        if context.method_name == "__call__" and arrays:
+            modules.setdefault("/".join(context.module.path), Module(type(context.module).__name__, arrays[0].shape))
+        return out
+
+    def run(key: jax.Array, image: jax.Array) -> Any:
+        (logits, features), variables = module.init_with_output(key, image, train=False)
+        names.extend(["logits", *features])
+        return [logits, *features.values()], variables
+
+    image = jax.ShapeDtypeStruct((batch, *input_shape), "float32")
+    with convolution.lowering("native"), nn.intercept_methods(note):
+        both, (outputs, variables) = jax.make_jaxpr(run, return_shape=True)(jax.random.key(0), image)
+    closed = ClosedJaxpr(_forward(both.jaxpr, len(outputs)), both.consts)
+    steps: list[Step] = []
+    env = {var: Value(var.aval) for var in (*closed.jaxpr.constvars, *closed.jaxpr.invars)}
+    results = _flatten(closed.jaxpr, env, "", steps)
+    return Program(
+        closed, steps, env[closed.jaxpr.invars[1]], dict(zip(names, results, strict=True)), variables, modules
+    )
+
+
+def xla_flops(program: Program) -> float:
+    """Floating-point operations as XLA counts them before it optimises: every operation, without those on padding."""
+    shapes = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in program.closed.jaxpr.invars]
+    lowered = jax.jit(jaxpr_as_fun(program.closed)).lower(*shapes)
+    return float((lowered.cost_analysis() or {}).get("flops", math.nan))
+
+
+def _forward(both: Jaxpr, outputs: int) -> Jaxpr:
+    """(key, image) -> (outputs, variables) as (key, image, *variables) -> outputs, without the initialisation."""
+    variables = [var for var in both.outvars[outputs:] if isinstance(var, Var)]
+    given = {*both.invars, *both.constvars, *variables}
+    needed = {var for var in both.outvars[:outputs] if isinstance(var, Var)} - given
+    eqns: list[JaxprEqn] = []
+    for eqn in reversed(both.eqns):
+        if not needed.isdisjoint(eqn.outvars):
+            eqns.append(eqn)
+            needed |= {var for var in eqn.invars if isinstance(var, Var)} - given
+    return both.replace(
+        invars=[*both.invars, *dict.fromkeys(variables)], outvars=both.outvars[:outputs], eqns=eqns[::-1]
+    )
+
+
+def _flatten(jaxpr: Jaxpr, env: dict[Var, Value], path: str, steps: list[Step]) -> list[Value]:
+    """Appends the operations of `jaxpr` to `steps`; `env` gives its operands. Returns its results."""
+
+    def read(atom: Any) -> Value:
+        return Value(atom.aval) if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        inputs, name = [read(atom) for atom in eqn.invars], eqn.primitive.name
+        here = "/".join(part for part in (path, str(eqn.source_info.name_stack)) if part)
+        if name in CALLS or name == "cond":
+            operands = inputs if name in CALLS else inputs[1:]
+            branches = [_flatten(inner, _bind(inner, operands), here, steps) for inner in jaxprs_in_params(eqn.params)]
+            outputs = branches[0]
+            if len(branches) > 1:  # which one runs is not known: each result depends on all of them
+                outputs = [Value(var.aval) for var in eqn.outvars]
+                for result, *choices in zip(outputs, *branches, strict=True):
+                    steps.append(Step("select_n", {}, choices, [result], _module_path(here)))
+        else:
+            outputs = [Value(var.aval) for var in eqn.outvars]
+            steps.append(Step(name, eqn.params, inputs, outputs, _module_path(here)))
+        env |= zip(eqn.outvars, outputs, strict=True)
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _bind(jaxpr: Jaxpr, operands: list[Value]) -> dict[Var, Value]:
+    constants = {var: Value(var.aval) for var in jaxpr.constvars}
+    return constants | dict(zip(jaxpr.invars, operands, strict=True))
+
+
+def _module_path(scopes: str) -> str:
+    """The path below the model, whose own name comes first: "ResNet/stage1_block1/conv1" is "stage1_block1/conv1"."""
+    return scopes.partition("/")[2]

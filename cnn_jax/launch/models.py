@@ -1,0 +1,45 @@
+"""Models by their names: the published variants, and the module that a text describes."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cnn_jax import models
+from cnn_jax.lookup import Function, lookup
+from cnn_jax.models.variant import Variant
+
+
+def published() -> dict[str, Variant]:
+    """Every variant of the package by the name under which `lookup` finds it, as "resnet.resnet18"."""
+    found: dict[str, Variant] = {}
+    for info in pkgutil.iter_modules(models.__path__):
+        module = importlib.import_module(f"cnn_jax.models.{info.name}")
+        found |= {f"{info.name}.{name}": value for name, value in vars(module).items() if isinstance(value, Variant)}
+    return found
+
+
+def find(text: str) -> tuple[Function, Variant | None]:
+    """What `text`, as "resnet18" or "resnet18(act=jax.nn.gelu)", describes, and the variant that it is made from.
+
+    Raises ValueError, with a suggestion, for an unknown name.
+    """
+    function = lookup(text)
+    origin = function.func if isinstance(function, functools.partial) else function
+    return function, origin if isinstance(origin, Variant) else None
+
+
+def build(text: str, function: Function, classes: int) -> nn.Module:
+    """The module in float32. Raises ValueError where `function`, described by `text`, makes none."""
+    wanted = dict(classes=classes, dtype=jnp.float32)
+    try:
+        inspect.signature(function).bind(**wanted)
+    except TypeError:
+        raise ValueError(f"'{text}' is no model: it cannot be called with classes= and dtype=") from None
+    module = function(**wanted)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"'{text}' is no model: it returns {type(module).__name__}, not a Linen module")
+    return module

@@ -1,0 +1,111 @@
+"""U-Net (Ronneberger, Fischer & Brox 2015, arXiv:1505.04597), padded and normalised: one class for every pixel."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, require_size
+from cnn_jax.models.variant import Variant
+from cnn_jax.ops.convolution import convolution
+from cnn_jax.ops.pooling import max_pool
+
+# Section 3: standard deviation sqrt(2 / N), N the number of inputs of one neuron
+he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# of a neuron of UpConv, which sees one of the 2x2 taps
+he_one_tap = nn.initializers.variance_scaling(2.0, "fan_in", "normal", batch_axis=(0, 1))
+
+
+class UpConv(nn.Module):
+    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> [B, 2H, 2W, features]: y[2i + u] = x[i] kernel[u] + bias.
+
+    Its windows do not overlap: a 1x1 convolution makes the four pixels of a window as channels, which then unfold.
+    """
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, height, width, channels = x.shape
+        kernel = self.param("kernel", he_one_tap, (2, 2, channels, self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolution(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, channels, -1), padding=0)
+        y = y.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
+        return y.reshape(batch, 2 * height, 2 * width, self.features) + bias
+
+
+class DoubleConv(nn.Module):
+    """Two 3x3 convolutions, each normalised and activated."""
+
+    features: int
+    conv: Layer
+    norm: Layer
+    act: Activation
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        for i in (1, 2):
+            x = self.conv(self.features, (3, 3), use_bias=False, name=f"conv{i}")(x)
+            x = self.act(self.norm(name=f"norm{i}")(x, train=train))
+        return x
+
+
+class UNet(nn.Module):
+    """[B, H, W, C] -> logits [B, H, W, classes] (figure 1), with zero padding instead of unpadded convolutions.
+
+    Level i of `levels` has `features` x 2^i channels. "stage1", "stage2", ... are the maps on the way down, of stride
+    1, 2, ...; "up1" of stride 1 is the last one on the way up. Any size: the odd row or column of a level is pooled by
+    itself, and cut off again where the way up rejoins that level. `up` is what doubles the size of a map.
+    """
+
+    classes: int
+    features: int = 64
+    levels: int = 5
+    conv: Layer = Conv
+    norm: Layer = BatchNorm
+    pool: Callable[..., jax.Array] = max_pool
+    up: Layer = UpConv
+    act: Activation = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        require_size(x, rank=2, smallest=1, model="UNet")
+        conv = partial(self.conv, kernel_init=he_fan_in, dtype=self.dtype)
+        double = partial(DoubleConv, conv=conv, norm=partial(self.norm, dtype=self.dtype), act=self.act)
+        features: dict[str, jax.Array] = {}
+        for level in range(1, self.levels + 1):
+            if level > 1:
+                x = self.pool(x, 2, ceil_mode=True)
+            features[f"stage{level}"] = x = double(self.features * 2 ** (level - 1), name=f"stage{level}")(
+                x, train=train
+            )
+        for level in range(self.levels - 1, 0, -1):
+            width = self.features * 2 ** (level - 1)
+            down = features[f"stage{level}"]
+            x = self.up(width, dtype=self.dtype, name=f"up{level}_conv")(x)[:, : down.shape[1], : down.shape[2]]
+            features[f"up{level}"] = x = double(width, name=f"up{level}")(jnp.concatenate([down, x], -1), train=train)
+        return conv(self.classes, (1, 1), dtype=jnp.float32, name="classifier")(x), features
+
+
+unet = Variant(
+    build=partial(UNet),
+    input_shape=(256, 256, 3),
+    classes=2,
+    params=31_037_698,
+    macs=48_171_581_440,
+    source="Ronneberger et al. 2015, arXiv:1505.04597, figure 1, padded and with BatchNorm (Ioffe & Szegedy 2015)",
+)
+unet_small = Variant(
+    build=partial(UNet, features=16),
+    input_shape=(64, 64, 1),
+    classes=11,
+    params=1_942_459,
+    macs=189_005_824,
+    source="the same with a quarter of the channels",
+)

@@ -1,0 +1,5 @@
+"""How other libraries call the parts of `cnn_jax.models.efficientnet_v2`: as those of EfficientNet."""
+
+from cnn_jax.weights.efficientnet import torchvision
+
+__all__ = ["torchvision"]

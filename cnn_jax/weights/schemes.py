@@ -1,0 +1,60 @@
+"""Which naming a file of weights follows: each public function of `cnn_jax.weights.<family>` is one."""
+
+import importlib
+import inspect
+import pkgutil
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+import cnn_jax.weights
+from cnn_jax.weights.convert import CLASSIFIER, NONE, Flattened, Names, Tensors, tensor_name, tensor_shapes
+
+
+class Scheme(NamedTuple):
+    """How one library names the parts of one family; `flattened` is FLATTENED of the family's file."""
+
+    name: str
+    names: Names
+    flattened: Flattened
+
+
+def schemes(family: str, module: Any) -> dict[str, Scheme]:
+    """The namings known for `module` of `cnn_jax.models.<family>`, by name ('torchvision', 'timm').
+
+    One that numbers the blocks through all stages has a second parameter `blocks`, which is that field of the module.
+    """
+    package: Any = cnn_jax.weights
+    if family not in [info.name for info in pkgutil.iter_modules(package.__path__)]:
+        return {}
+    file = importlib.import_module(f"{package.__name__}.{family}")
+    flattened, found = getattr(file, "FLATTENED", NONE), {}
+    for name, function in inspect.getmembers(file, inspect.isfunction):
+        if not name.startswith("_"):
+            counts = "blocks" in inspect.signature(function).parameters
+            found[name] = Scheme(name, partial(function, blocks=module.blocks) if counts else function, flattened)
+    return found
+
+
+def choose(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, family: str) -> Scheme:
+    """The naming that gives most arrays of `module` the name of a tensor; whether they all fit, `to_variables` says.
+
+    Raises ValueError where no naming is known, or none knows the parts of this module.
+    """
+    found, reason = [], f"no published weights are known for the models of {family}"
+    for scheme in schemes(family, module).values():
+        try:
+            matches = len(tensor_shapes(module, input_shape, scheme.names).keys() & tensors.keys())
+            found.append((matches, scheme))
+        except ValueError as error:
+            reason = str(error)
+    if not found:
+        raise ValueError(reason)
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def count_classes(tensors: Tensors, scheme: Scheme) -> int | None:
+    """Classes that the classifier among `tensors` tells apart; None where there is none."""
+    kernel = tensors.get(tensor_name(f"params/{CLASSIFIER}/kernel", scheme.names))
+    return None if kernel is None or kernel.ndim < 2 else len(kernel)

@@ -1,0 +1,214 @@
+"""Compare every published model with the library that publishes it, number by number, on made-up weights.
+
+Command: python experiments/parity.py [NAME ...]            all variants that have a reference, or those named
+         python experiments/parity.py --stored [NAME ...]   against tests/weights/parity/, without PyTorch
+         python experiments/parity.py --write [NAME ...]    computes tests/weights/parity/ anew
+Time: about ten seconds a model on two CPU cores
+Needs: pip install 'cnn_jax[parity]' (PyTorch, torchvision and timm), except with --stored
+
+The reference is computed in float64, ours in float32 with XLA's convolution: logits and features in eval mode, and the
+gradient of every parameter in training mode. A row shows the worst relative difference of each kind; where it is above
+the tolerance, the layers are compared in order and the first that disagrees is named.
+"""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+from flax.traverse_util import flatten_dict
+
+from cnn_jax.lookup import did_you_mean
+from cnn_jax.ops import convolution
+from cnn_jax.weights import parity
+from cnn_jax.weights.convert import COUNTER, first_few, tensor_shapes, to_variables, variable_shapes
+from cnn_jax.weights.parity import TOLERANCE, Case, Reference
+
+WRITE = flags.DEFINE_bool("write", False, "compute the stored references of the tests anew, with PyTorch")
+STORED = flags.DEFINE_bool("stored", False, "compare with the stored references, without PyTorch")
+FOLDER = Path(__file__).parents[1] / "tests" / "weights" / "parity"
+KINDS = ("logits", "feature", "gradient")
+WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}  # these two have heads that serve training only
+OPTIONS = {"googlenet": WITHOUT_AUXILIARY, "inception_v3": WITHOUT_AUXILIARY}
+
+Arrays = dict[str, np.ndarray]
+
+
+def main(argv: list[str]) -> None:
+    known = parity.cases()
+    for name in argv[1:]:
+        if name not in known:
+            sys.exit(f"error: no variant '{name}' has a reference: {did_you_mean(name, known)}")
+    failed = []
+    print(f"{'variant':40} {'input':>12} " + "".join(f"{kind:>10}" for kind in KINDS) + "  seconds")
+    for name in argv[1:] or known:
+        began = time.monotonic()
+        shape, worst, hint = _compare(known[name])
+        row = "".join(f"{worst[kind][1]:10.1e}" if kind in worst else "   written" for kind in KINDS)
+        print(f"{name:40} {'x'.join(map(str, shape)):>12} {row} {time.monotonic() - began:8.0f}", flush=True)
+        bad = [f"{what} {far:.1e}" for what, far in worst.values() if not far <= TOLERANCE]
+        if bad:
+            failed.append(name)
+            print(f"    disagrees: {', '.join(bad)}; {hint()}", flush=True)
+    sys.exit(f"error: {len(failed)} disagree: {', '.join(failed)}" if failed else 0)
+
+
+def _compare(case: Case) -> tuple[tuple[int, ...], dict[str, tuple[str, float]], Callable[[], str]]:
+    """(input shape, the worst array of each kind and its distance, what to say of a failure)."""
+    path = FOLDER / f"{case.name}.npz"
+    if STORED.value:
+        stored = parity.read(path)
+        ours = parity.digests(_ours(case, stored.tensors, stored.input_shape))
+        far = parity.distances(ours, stored.digests)
+        return stored.input_shape, _worst(far), lambda: "leave out --stored to compare layer by layer"
+    shape = parity.input_shape(case.variant)
+    model = _published(case)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+    expected = _run(model, case, shape)
+    if WRITE.value:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parity.write(path, Reference(shape, shapes, parity.digests(expected)))
+        return shape, {}, str
+    ours = _ours(case, shapes, shape)
+    return shape, _worst(_distances(ours, expected)), lambda: _first_disagreement(model, case, shape)
+
+
+def _ours(case: Case, shapes: parity.Shapes, input_shape: tuple[int, ...]) -> Arrays:
+    return parity.forward(case, shapes, input_shape) | parity.gradients(case, shapes, input_shape)
+
+
+def _worst(distances: dict[str, float]) -> dict[str, tuple[str, float]]:
+    found: dict[str, tuple[str, float]] = {}
+    for name, far in distances.items():
+        kind = name.split()[0]
+        if kind not in found or not far <= found[kind][1]:  # nan is the worst
+            found[kind] = name, far
+    return found
+
+
+def _distances(ours: Arrays, expected: Arrays) -> dict[str, float]:
+    """max |ours - expected| / max |expected|, with the scales of `parity.scales`."""
+    if ours.keys() != expected.keys():
+        raise ValueError(f"other arrays are compared: {first_few(ours.keys() ^ expected.keys())}")
+    sizes = parity.scales({name: float(np.abs(array).max()) for name, array in expected.items()})
+    return {name: float(np.abs(ours[name] - array).max()) / sizes[name] for name, array in expected.items()}
+
+
+def _published(case: Case) -> Any:
+    """The library's model in float64, with nothing dropped."""
+    _import("torch")
+    if case.library == "torchvision":
+        model = _import("torchvision").models.get_model(case.model, weights=None, **OPTIONS.get(case.model, {}))
+    else:
+        model = _import("timm").create_model(case.model, pretrained=False)
+    for module in model.modules():
+        kind = type(module).__name__
+        for rate in ("p", "drop_prob"):
+            if hasattr(module, rate) and ("Drop" in kind or kind == "StochasticDepth"):
+                setattr(module, rate, 0.0)
+        if hasattr(module, "running_mean"):
+            module.momentum = 0.0  # the statistics stay, for another look in eval mode
+    return model.double()
+
+
+def _fill(model: Any, *, calm: bool) -> None:
+    tensors = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name, array in parity.all_made_up(shapes, calm=calm).items():
+        tensors[name].copy_(_import("torch").from_numpy(array))
+
+
+def _run(model: Any, case: Case, shape: tuple[int, ...]) -> Arrays:
+    """What the published model computes, named and laid out as `parity.forward` and `parity.gradients` do."""
+    torch = _import("torch")
+    images, labels = parity.batch(shape, case.variant.classes, calm=False)
+    calm_images, _ = parity.batch(shape, case.variant.classes, calm=True)
+    shapes = jax.eval_shape(
+        lambda key: case.variant().init_with_output(key, images, train=False)[0][1], jax.random.key(0)
+    )
+    modules = {feature: case.scheme.names(feature) for feature in shapes}
+    _fill(model.eval(), calm=False)
+    logits, seen = _watch(model, images, {name for name in modules.values() if name})
+    found = {"logits": logits.numpy()}
+    for feature, module in modules.items():
+        if module:
+            found[f"feature {feature}"] = _channels_last(seen[module][-1], shapes[feature].shape)
+    _fill(model.train(), calm=True)
+    model.zero_grad()
+    torch.nn.functional.cross_entropy(model(_to_torch(calm_images)), torch.from_numpy(labels).long()).backward()
+    return found | {f"gradient {name}": value.grad.numpy() for name, value in model.named_parameters()}
+
+
+def _to_torch(images: np.ndarray) -> Any:
+    return _import("torch").from_numpy(images).double().movedim(-1, 1)
+
+
+def _watch(model: Any, images: np.ndarray, names: set[str]) -> tuple[Any, dict[str, list[np.ndarray]]]:
+    """(output, what each of the modules returned, in the order of execution)."""
+    seen: dict[str, list[np.ndarray]] = {}
+    modules = dict(model.named_modules())
+    missing = names - modules.keys()
+    if missing:
+        raise ValueError(f"the published model has no modules {sorted(missing)}")
+
+    def keep(name: str) -> Callable[..., None]:
+        # a copy: the next module may work in place
+        return lambda module, args, output: seen.setdefault(name, []).append(output.detach().clone().numpy())
+
+    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
+    with _import("torch").no_grad():
+        output = model(_to_torch(images))
+    for handle in handles:
+        handle.remove()
+    return output, seen
+
+
+def _channels_last(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return (array if array.shape == shape else np.moveaxis(array, 1, -1)).reshape(shape)
+
+
+def _first_disagreement(model: Any, case: Case, shape: tuple[int, ...]) -> str:
+    """The first convolution or linear layer, in the order of execution, whose output in eval mode is another."""
+    names = case.scheme.names
+    module = parity.without_dropout(case.variant)
+    tensors = parity.all_made_up(tensor_shapes(module, shape, names), calm=False)
+    variables = to_variables(module, shape, tensors, names, case.scheme.flattened)
+    images, _ = parity.batch(shape, case.variant.classes, calm=False)
+    paths = [
+        path.split("/", 1)[1].removesuffix("/kernel") for path in variable_shapes(module, shape) if "kernel" in path
+    ]
+
+    def run(variables: Any) -> Any:
+        return module.apply(variables, images, train=False, capture_intermediates=True, mutable=["intermediates"])[1]
+
+    with convolution.lowering("native"):
+        captured = jax.device_get(jax.jit(run, compiler_options=parity.QUICK)(variables))["intermediates"]
+    ours = flatten_dict(captured, sep="/")
+    _fill(model.eval(), calm=False)
+    _, seen = _watch(model, images, {names(path) for path in paths})
+    agrees = "the input"
+    places = {names(path): path for path in paths}
+    for name, expected in seen.items():
+        found = ours[f"{places[name]}/__call__"]
+        for own, other in zip(found, expected, strict=True):
+            far = np.abs(own - _channels_last(other, own.shape)).max() / np.abs(other).max()
+            if not far <= TOLERANCE:
+                return f"{agrees} agrees, {name} ({places[name]}) is {far:.1e} apart"
+            agrees = f"{name} ({places[name]})"
+    return f"up to the last layer, {agrees}, all agree in eval mode"
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        sys.exit(f"error: {name} is not installed: pip install 'cnn_jax[parity]'")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,130 @@
+"""Published models compute here what they compute in PyTorch, on made-up weights.
+
+`experiments/parity.py` keeps digests of PyTorch's results in parity/, compares all variants with them (--stored) or
+with PyTorch itself, and says which layer differs; here the smallest variants of the families are compared.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn_jax.weights import parity
+from cnn_jax.weights.convert import tensor_shapes
+from cnn_jax.weights.parity import TOLERANCE
+
+FOLDER = Path(__file__).parent / "parity"
+CASES = parity.cases()
+FAMILIES = {name.split(".")[0] for name in CASES}
+SMALLEST = sorted(
+    min((name for name in CASES if name.startswith(f"{family}.")), key=lambda name: CASES[name].variant.params)
+    for family in FAMILIES
+)
+# Made-up numbers for more parameters than this take longer than all else, and so does compiling the gradient of more
+# layers: those are left to the script.
+MOST_PARAMETERS, MOST_TENSORS = 80_000_000, 150
+
+
+STORED = {path.stem for path in FOLDER.glob("*.npz")}
+
+
+def stored(name: str) -> parity.Reference:
+    return parity.read(FOLDER / f"{name}.npz")
+
+
+SMALLEST = [name for name in SMALLEST if name in STORED and CASES[name].variant.params <= MOST_PARAMETERS]
+SHALLOW = [name for name in SMALLEST if len(stored(name).tensors) <= MOST_TENSORS]
+
+
+def test_every_published_variant_has_a_reference():
+    missing, unknown = sorted(CASES.keys() - STORED), sorted(STORED - CASES.keys())
+    assert not missing, f"python experiments/parity.py --write {' '.join(missing)}"
+    assert not unknown, f"no variants have these references: {' '.join(unknown)}"
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() & STORED))
+def test_the_reference_is_of_the_variants_tensors(name):
+    case, reference = CASES[name], stored(name)
+    ours = tensor_shapes(case.variant(), reference.input_shape, case.scheme.names)
+    # a scale may be stored as [C, 1, 1], a 1x1 convolution as a linear layer
+    assert {name: without_ones(shape) for name, shape in reference.tensors.items()} == {
+        name: without_ones(shape) for name, shape in ours.items()
+    }
+    gradients = {f"gradient {name}" for name in ours if "running_" not in name}
+    assert gradients == {name for name in reference.digests if name.startswith("gradient")}
+    assert "logits" in reference.digests and any(name.startswith("feature") for name in reference.digests)
+
+
+def without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]
+
+
+def too_far(ours: dict[str, np.ndarray], reference: parity.Reference, *kinds: str) -> dict[str, float]:
+    expected = {name: digest for name, digest in reference.digests.items() if name.split()[0] in kinds}
+    far = parity.distances(parity.digests(ours), expected)
+    return {name: distance for name, distance in far.items() if not distance <= TOLERANCE}
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_features_and_logits(name):
+    reference = stored(name)
+    ours = parity.forward(CASES[name], reference.tensors, reference.input_shape)
+    assert too_far(ours, reference, "logits", "feature") == {}
+
+
+@pytest.mark.parametrize("name", SHALLOW)
+def test_gradients_in_training(name):
+    reference = stored(name)
+    ours = parity.gradients(CASES[name], reference.tensors, reference.input_shape)
+    assert too_far(ours, reference, "gradient") == {}
+
+
+def test_made_up_tensors_never_change():
+    """The stored references hold for these numbers."""
+    ordinary = parity.made_up("layer1.0.conv1.weight", (2, 3), calm=False)
+    expected = [[0.44652137, -0.8352756, 1.1519649], [-1.1738034, 1.1274207, -0.15938863]]
+    np.testing.assert_allclose(ordinary, expected, rtol=1e-6)
+    assert ordinary.dtype == np.float32
+    variance = parity.made_up("a.running_var", (2,), calm=True)
+    np.testing.assert_allclose(variance, [1.1099712, 1.8920273], rtol=1e-6)
+    calm = parity.made_up("a.weight", (1, 1, 2, 2), calm=True)
+    np.testing.assert_allclose(calm.ravel(), [-0.30937588, -0.85876757, 0.6671455, 0.51761913], rtol=1e-6)
+    images, labels = parity.batch((1, 2, 1), 10, calm=True)
+    np.testing.assert_allclose(images[0].ravel(), [0.5292157, 0.12004716], rtol=1e-6)
+    assert labels.tolist() == [0, 7, 4, 1]
+
+
+def test_calm_tensors_keep_activations_off_the_kinks():
+    bias, scale = (parity.made_up(f"bn.{leaf}", (1000,), calm=True) for leaf in ("bias", "weight"))
+    assert (bias - 3.9 * scale > 0).all() and (bias + 3.9 * scale < 3).all()
+    kernel = parity.made_up("conv.weight", (64, 32, 3, 3), calm=True)
+    assert np.abs(kernel.sum((1, 2, 3))).max() < 0.3
+
+
+def test_digests_measure_the_distance_of_arrays():
+    draw = np.random.default_rng(0)
+    array = draw.normal(size=(40, 50))
+    for size in (1e-6, 1e-3, 0.1):
+        error = draw.normal(size=array.shape)
+        other = array + size * error / np.linalg.norm(error) * np.linalg.norm(array)
+        (far,) = parity.distances(parity.digests({"a": other}), parity.digests({"a": array})).values()
+        assert 0.3 * size < far < 3 * size
+    few = parity.distances(parity.digests({"a": np.ones(3)}), parity.digests({"a": np.array([1.0, 1, 2])}))
+    assert few["a"] == pytest.approx(1 / np.sqrt(6))
+
+
+def test_small_gradients_are_measured_by_the_largest():
+    reference = {"gradient a": np.ones(4), "gradient b": np.full(4, 1e-9), "logits": np.full(4, 1e-9)}
+    ours = {"gradient a": np.ones(4), "gradient b": np.full(4, 2e-9), "logits": np.full(4, 2e-9)}
+    far = parity.distances(parity.digests(ours), parity.digests(reference))
+    assert far["gradient a"] == 0 and far["gradient b"] == pytest.approx(1e-6) and far["logits"] == pytest.approx(1)
+
+
+def test_a_stored_reference_is_read_as_written(tmp_path):
+    digests = {"logits": np.arange(9.0), "gradient a.weight": np.ones(9)}
+    reference = parity.Reference((8, 6, 3), {"a.weight": (2, 3), "scale": ()}, digests)
+    parity.write(tmp_path / "a.b.npz", reference)
+    found = parity.read(tmp_path / "a.b.npz")
+    assert found.input_shape == (8, 6, 3) and found.tensors == reference.tensors
+    assert list(found.digests) == list(digests)
+    np.testing.assert_array_equal(list(found.digests.values()), list(digests.values()))
