@@ -62,10 +62,12 @@ class VGG(nn.Module):
 _imagenet = partial(
     Variant, input_shape=(224, 224, 3), classes=1000, source="Simonyan & Zisserman 2014, arXiv:1409.1556, table 1"
 )
+# the columns of table 1
 _a = partial(VGG, blocks=(1, 1, 2, 2, 2))
 _b = partial(VGG, blocks=(2, 2, 2, 2, 2))
 _d = partial(VGG, blocks=(2, 2, 3, 3, 3))
 _e = partial(VGG, blocks=(2, 2, 4, 4, 4))
+
 vgg11 = _imagenet(build=_a, params=132_863_336, macs=7_609_090_048, reference="torchvision:vgg11")
 vgg13 = _imagenet(build=_b, params=133_047_848, macs=11_308_466_176, reference="torchvision:vgg13")
 vgg16 = _imagenet(build=_d, params=138_357_544, macs=15_470_264_320, reference="torchvision:vgg16")

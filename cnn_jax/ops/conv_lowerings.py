@@ -6,6 +6,7 @@ and its depthwise weight gradient first computes a dense one. All algorithms are
 """
 
 from collections.abc import Callable
+from functools import reduce
 from math import prod
 
 import jax
@@ -159,7 +160,7 @@ def depthwise_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -
 
     def one_example(x: jax.Array, dy: jax.Array) -> tuple[jax.Array, ...]:
         blocks = [slice(i, i + rows) for i in range(0, height, rows)]
-        return tuple(sum(part[0, i] * dy[0, i] for i in blocks) for part in _windows(x, geometry))
+        return tuple(reduce(jnp.add, [part[0, i] * dy[0, i] for i in blocks]) for part in _windows(x, geometry))
 
     sums = sum_chunks(one_example, (x, dy), 1, 1)
     return jnp.stack([part.sum(tuple(range(part.ndim - 1))) for part in sums]).reshape(geometry.kernel_shape)
