@@ -19,7 +19,9 @@ def test_all_parts_in_small(tmp_path):
     assert "| lenet.lenet5 | stage2 | 16 | 4 |" in (tmp_path / "fields.md").read_text()
     assert "direct: speed, error" in (tmp_path / "algorithms.md").read_text()
     assert Image.open(tmp_path / "kernel.gif").n_frames > 5
-    assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("algorithms", "kernel", "fields", "shifts"))
+    assert all(
+        (tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("algorithms", "kernel", "fields", "shifts")
+    )
 
 
 def test_an_unknown_part_is_named():

@@ -10,8 +10,16 @@ import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.drop import DropPath
-from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
-from cnn_jax.models.mobilenet_v1 import he_depthwise
+from cnn_jax.models.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Layer,
+    global_average_pool,
+    he_depthwise,
+    require_size,
+)
 
 
 class InvertedResidual(nn.Module):

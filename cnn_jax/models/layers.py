@@ -20,6 +20,8 @@ Activation = Callable[[jax.Array], jax.Array]
 
 # He et al. 2015, arXiv:1502.01852, section 2.2, backward case: keeps the variance of the gradients
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# Each channel of a depthwise kernel has its own window only, so that its fan-in is also its fan-out.
+he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def Conv(

@@ -7,11 +7,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
+from cnn_jax.models.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Layer,
+    global_average_pool,
+    he_depthwise,
+    require_size,
+)
 from cnn_jax.models.variant import Variant
-
-# Each channel of a depthwise kernel has its own window only, so that its fan-in is also its fan-out.
-he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class SeparableBlock(nn.Module):

@@ -7,8 +7,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
-from cnn_jax.models.mobilenet_v1 import he_depthwise
+from cnn_jax.models.layers import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Layer,
+    global_average_pool,
+    he_depthwise,
+    require_size,
+)
 from cnn_jax.models.variant import Variant
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.models.layers import BatchNorm, Conv
-from cnn_jax.models.mobilenet_v1 import SeparableBlock, he_depthwise, mobilenet_v1_025, mobilenet_v1_100
+from cnn_jax.models.layers import BatchNorm, Conv, he_depthwise
+from cnn_jax.models.mobilenet_v1 import SeparableBlock, mobilenet_v1_025, mobilenet_v1_100
 from cnn_jax.models.variant import feature_info
 
 
