@@ -19,7 +19,8 @@ from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
 
 GROUPS = ("data", "model", "optim", "compute")
-EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+EXPERIMENTS = [path for path in FILES if "def experiment(" in path.read_text()]
 
 
 @pytest.fixture
@@ -140,9 +141,12 @@ def test_json_and_back(config):
 def test_every_experiment_goes_through_json(path, monkeypatch):
     monkeypatch.setitem(configuration.inspect.sys.modules, "experiment", None)
     module = load_file(str(path))
-    if hasattr(module, "experiment"):
-        values = to_json(module.experiment())
-        assert to_json(from_json(json.loads(json.dumps(values)))) == values
+    values = to_json(module.experiment())
+    assert to_json(from_json(json.loads(json.dumps(values)))) == values
+
+
+def test_experiments_are_found():
+    assert {"digits.py", "fashion_mnist_fast.py"} <= {path.name for path in EXPERIMENTS}
 
 
 def test_json_of_another_shape_is_refused(config):

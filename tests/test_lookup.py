@@ -75,7 +75,7 @@ def walked() -> list[str]:
 @pytest.mark.parametrize("name", walked())
 def test_every_public_function_comes_back_by_its_description(name):
     for short, function in public_functions(importlib.import_module(name)).items():
-        assert lookup(describe(function)) is function
+        assert same(lookup(describe(function)), function)
         assert lookup(f"{name}.{short}") is function
         keywords = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         for keyword in keywords:
