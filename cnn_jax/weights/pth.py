@@ -41,7 +41,8 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
         raise ValueError("no file of torch.save")
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error) as error:  # from zipfile
+    # All from zipfile; OSError where a damaged file sends it to a place before its start.
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, struct.error) as error:
         raise ValueError(f"'{path}': damaged or truncated ({error})") from None
 
 
