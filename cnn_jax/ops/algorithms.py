@@ -69,8 +69,8 @@ def winograd(x: jax.Array, kernel: jax.Array, tile: int = 2) -> jax.Array:
     """Fewer multiplications through polynomials, for 3x3 kernels: see `ops.winograd`. `tile` is 2 or 4."""
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f"Winograd's minimal filtering here is for 3x3 kernels, got {kernel.shape[:2]}")
-    geometry = Geometry(x.shape, kernel.shape, (1, 1), ((0, 0), (0, 0)), (1, 1), groups=1, tile=tile)
-    return winograd_forward(x, kernel, geometry)
+    geometry = Geometry(x.shape, kernel.shape, (1, 1), ((0, 0), (0, 0)), (1, 1), groups=1)
+    return winograd_forward(x, kernel, geometry, tile)
 
 
 def _out(x: jax.Array, kernel: jax.Array) -> tuple[int, int]:

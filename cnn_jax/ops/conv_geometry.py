@@ -15,7 +15,7 @@ Pads = tuple[tuple[int, int], ...]
 
 
 class Geometry(NamedTuple):
-    """Everything static about a convolution. `tile` is the Winograd output tile: 0 (never), 2 or 4."""
+    """Everything static about a convolution; `winograd` says whether its rounding, up to 5e-6, is allowed."""
 
     x_shape: tuple[int, ...]
     kernel_shape: tuple[int, ...]
@@ -23,7 +23,7 @@ class Geometry(NamedTuple):
     padding: Pads
     dilation: tuple[int, ...]
     groups: int
-    tile: int = 0
+    winograd: bool = False
 
     @property
     def batch(self) -> int:

@@ -1,12 +1,13 @@
 """How a float32 convolution is computed on a CPU: one small rule per direction, and the algorithms it chooses from.
 
-What the rules rest on (measured, 2 Zen 3 cores, XLA of jax 0.10): matrix products and plain stride-1 convolutions reach
-50 to 90 GFLOP/s a core. XLA's own weight gradient runs at 2 to 30, its strided input gradient leaves the fast library,
-and its depthwise weight gradient first computes a dense one. All algorithms are exact but for float32 rounding.
+What the rules rest on (measured, one Zen 4 core, XLA of jax 0.10): matrix products and plain stride-1 convolutions reach
+80 to 105 GFLOP/s. XLA's own weight gradient runs at 2 to 30, its strided input gradient and its convolutions between few
+channels leave the fast library, and its depthwise weight gradient first computes a dense one. All algorithms are exact
+but for float32 rounding.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from math import prod
 
 import jax
@@ -23,6 +24,8 @@ Lowering = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
 MAX_SHIFTS = 49  # more window positions than this are not unrolled as shifted multiply-adds
 MAX_PATCHES = 128  # nor as patches
 WINOGRAD_CHANNELS = 32  # with fewer channels the transforms cost more than the products save
+FEW_CHANNELS = 16  # XLA's fast library wants more, of one side or the other
+CHANNELS_IN_ORDER = 8  # fewer channels are too short to copy one position at a time
 PATCH_BYTES = 1 << 20  # patches per chunk: about one second level cache
 SUM_BYTES = 4 << 20  # partial sums of a depthwise weight gradient
 TALL_ROWS = 4096  # rows per chunk of a product over batch and positions
@@ -32,10 +35,12 @@ def forward_lowering(geometry: Geometry) -> Lowering:
     """The rule for y = x * kernel."""
     if geometry.pointwise:
         return pointwise_forward
-    if (geometry.depthwise or geometry.x_shape[-1] == 1) and prod(geometry.window) <= MAX_SHIFTS:
+    if geometry.depthwise and prod(geometry.window) <= MAX_SHIFTS:
         return shifted_forward
-    if suits_winograd(geometry):
-        return winograd_forward
+    if tile := winograd_tile(geometry):
+        return partial(winograd_forward, m=tile)
+    if suits_pairs(geometry):
+        return paired_forward
     return native_forward
 
 
@@ -58,25 +63,32 @@ def weight_gradient_lowering(geometry: Geometry) -> Lowering:
         return stock_weight_gradient
     if geometry.depthwise:
         return depthwise_weight_gradient
-    if suits_winograd(geometry):
-        return winograd_weight_gradient
+    if tile := winograd_tile(geometry):
+        return partial(winograd_weight_gradient, m=tile)
     if geometry.groups > 1:
         return grouped_weight_gradient
-    if geometry.unit_strides and geometry.x_shape[-1] >= 8:
+    if geometry.unit_strides and geometry.x_shape[-1] < CHANNELS_IN_ORDER:
         return channel_first_weight_gradient
     return patches_weight_gradient
 
 
-def suits_winograd(geometry: Geometry) -> bool:
-    """3x3, stride 1, dense, enough channels to pay for the transforms and enough tiles to fill the products."""
+def winograd_tile(geometry: Geometry) -> int:
+    """4 or 2 for 3x3 windows of stride 1 with enough channels to pay for the transforms, and enough tiles to pay for
+    those of the kernel; else 0."""
     plain = geometry.window == (3, 3) and geometry.unit_strides and geometry.unit_dilation and geometry.groups == 1
-    return (
-        plain
-        and geometry.tile > 0
-        and min(geometry.channels) >= WINOGRAD_CHANNELS
-        and min(geometry.out_spatial) >= 4
-        and geometry.batch * prod(geometry.out_spatial) // 4 >= 2 * max(geometry.channels)
-    )
+    if plain and geometry.winograd and min(geometry.channels) >= WINOGRAD_CHANNELS and min(geometry.out_spatial) >= 4:
+        for tile, tiles_per_channel in ((4, 1 / 4), (2, 1 / 8)):
+            tiles = geometry.batch * prod(-(-size // tile) for size in geometry.out_spatial)
+            if tiles >= tiles_per_channel * max(geometry.channels):
+                return tile
+    return 0
+
+
+def suits_pairs(geometry: Geometry) -> bool:
+    """So few channels that XLA leaves its fast library, and rows of outputs that fall into pairs."""
+    few = max(geometry.channels) <= FEW_CHANNELS or geometry.x_shape[-1] in (2, 3)
+    last = geometry.strides[-1] == geometry.dilation[-1] == 1 and geometry.window[-1] % 2 == 1 < geometry.window[-1]
+    return few and last and geometry.groups == 1 and geometry.out_spatial[-1] % 2 == 0
 
 
 def native_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -88,6 +100,21 @@ def native_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
         x = lax.optimization_barrier(pad_spatial(x, geometry.padding))
         geometry = geometry._replace(x_shape=x.shape, padding=((0, 0),) * len(geometry.padding))
     return stock_forward(x, kernel, geometry)
+
+
+def paired_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """A convolution of pairs of neighbouring pixels in a row, which have twice the channels and are there already:
+    [B, H, W, C] is [B, H, W / 2, 2 C] in memory. Two outputs of an odd window of k see k + 1 pixels, (k + 1) / 2 pairs;
+    one in k + 1 taps of the wider kernel is zero."""
+    (*window, k, c, d), (*pads, columns) = kernel.shape, geometry.padding
+    x = lax.optimization_barrier(pad_spatial(x, [*((0, 0) for _ in pads), columns]))
+    pairs = x.reshape(*x.shape[:-2], x.shape[-2] // 2, 2 * c)
+    rows = [(0, 0)] * len(window)
+    both = jnp.stack([jnp.pad(kernel, [*rows, shift, (0, 0), (0, 0)]) for shift in ((0, 1), (1, 0))], -2)
+    wider = lax.optimization_barrier(both.reshape(*window, (k + 1) // 2, 2 * c, 2 * d))
+    geometry = geometry._replace(x_shape=pairs.shape, kernel_shape=wider.shape, padding=(*pads, (0, 0)))
+    y = native_forward(pairs, wider, geometry)
+    return y.reshape(*y.shape[:-2], y.shape[-2] * 2, d)
 
 
 # A window of one position: a matrix product over channels.
@@ -134,11 +161,11 @@ def _visited(x: jax.Array, geometry: Geometry) -> jax.Array:
     return shifted_windows(x, geometry.window, geometry.strides, geometry.dilation, geometry.out_spatial)[0]
 
 
-# One input channel per output channel: no product over channels to speak of, so multiply and add shifted inputs.
+# One input channel per output channel: no product over channels, so multiply and add shifted inputs.
 
 
 def shifted_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """y = sum over window positions of (x shifted) * kernel[position]; depthwise, or x of one channel."""
+    """y = sum over window positions of (x shifted) * kernel[position]."""
     taps = kernel.reshape(-1, kernel.shape[-1])
 
     def chunk(x: jax.Array) -> jax.Array:

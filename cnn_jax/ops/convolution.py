@@ -19,10 +19,8 @@ Padding = str | int | Sequence[tuple[int, int]]
 
 # How convolutions are lowered on a CPU inside `with lowering("native"):` (part of jit's cache key).
 #   "auto"    the measured rule, relative error at most 1e-5 in float32
-#   "fast"    larger Winograd tiles: forward and gradients to about 2e-5, second gradients 5e-5
 #   "native"  XLA's convolution
 lowering = jax.make_user_context("auto")
-TILES = {"auto": 2, "fast": 4}
 
 
 def convolution(
@@ -150,8 +148,8 @@ def _geometry(
 ) -> Geometry | None:
     """What the CPU's rules need to know, or None where XLA's convolution is the one to use."""
     mode = lowering.value
-    if mode not in ("auto", "fast", "native"):
-        raise ValueError(f'lowering is "auto", "fast" or "native", got {mode!r}')
+    if mode not in ("auto", "native"):
+        raise ValueError(f'lowering is "auto" or "native", got {mode!r}')
     explicit = AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
     if mode == "native" or jax.default_backend() != "cpu" or explicit:
         return None
@@ -165,6 +163,6 @@ def _geometry(
     pads = explicit_padding(padding, x.shape[1:-1], extent, strides)
     if precision is None:
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    tile = TILES[mode] if precision in (None, "default", lax.Precision.DEFAULT) else 0
-    geometry = Geometry(x.shape, kernel.shape, tuple(strides), pads, dilation, groups, tile)
+    winograd = precision in (None, "default", lax.Precision.DEFAULT)
+    geometry = Geometry(x.shape, kernel.shape, tuple(strides), pads, dilation, groups, winograd)
     return geometry if min(*x.shape, *kernel.shape, *geometry.out_shape) > 0 else None
