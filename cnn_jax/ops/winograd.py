@@ -63,9 +63,8 @@ def winograd_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry, m:
         tiles, cotangents = _transform_input(x, geometry, m), _transform_cotangent(dy, m)
         return lax.dot_general(tiles, cotangents, (((1,), (1,)), ((0,), (0,))))
 
-    products = sum_chunks(chunk, (x, dy), *_chunk_budget(geometry, m)).reshape(m + 2, m + 2, c, d)
-    rows = lax.optimization_barrier(jnp.stack(_combine(KERNEL[m].T, list(products))))
-    return jnp.stack(_combine(KERNEL[m].T, [rows[:, j] for j in range(m + 2)]), 1)
+    products = sum_chunks(chunk, (x, dy), *_chunk_budget(geometry, m)).reshape((m + 2) ** 2, c * d)
+    return (_both_ways(KERNEL[m]).T @ products).reshape(3, 3, c, d)
 
 
 def _chunk_budget(geometry: Geometry, m: int) -> tuple[int, int]:
@@ -89,9 +88,15 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
 
 def _transform_kernel(kernel: jax.Array, m: int) -> jax.Array:
     """kernel [3, 3, C, D] -> G g G^T [(m + 2)^2, C, D]."""
-    rows = lax.optimization_barrier(jnp.stack(_combine(KERNEL[m], list(kernel))))
-    both = jnp.stack(_combine(KERNEL[m], [rows[:, j] for j in range(3)]), 1)
-    return lax.optimization_barrier(both.reshape((m + 2) ** 2, *kernel.shape[2:]))
+    product = _both_ways(KERNEL[m]) @ kernel.reshape(9, -1)
+    return lax.optimization_barrier(product.reshape(-1, *kernel.shape[2:]))
+
+
+def _both_ways(matrix: np.ndarray) -> jax.Array:
+    """A transform of rows and columns as one matrix: for kernels, whose positions lie far apart in memory, a product
+    with it is faster than sums. It is computed, as what is partitioned may hold no constant arrays."""
+    one_way = jnp.stack(_combine(matrix, list(jnp.eye(matrix.shape[1]))))
+    return jnp.kron(one_way, one_way)
 
 
 def _transform_input(x: jax.Array, geometry: Geometry, m: int) -> jax.Array:
