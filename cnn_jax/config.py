@@ -51,6 +51,9 @@ class Data:
     corrupt: str = setting(
         "skip", "an image that cannot be decoded: skip (and count) or error", choices=("skip", "error")
     )
+    labels: float = setting(
+        1.0, "share of the training examples used, of each class; a smaller share lies within a larger", above=0, high=1
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -86,9 +89,24 @@ class Compute:
     precision: str = setting("float32", "type of activations", choices=("float32", "bfloat16", "float16"))
     matmul: str = setting("default", "precision of float32 products", choices=("default", "high", "highest"))
     convolution: str = setting(
-        "auto", "on a CPU: 'fast' rounds more (2e-5), 'native' is XLA's", choices=("auto", "fast", "native")
+        "auto", "on a CPU: 'auto' is the fastest known, 'native' is XLA's", choices=("auto", "native")
     )
     remat: bool = setting(False, "recompute what lies between convolutions, to save memory")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Transfer:
+    """What a run takes over from weights that were trained before, and what of it may change."""
+
+    weights: str = setting("", "to begin with: a file, hf:ORG/REPO, package:NAME or a run folder; '' = drawn at random")
+    head: str = setting("new", "the last layer: drawn anew, for any classes, or kept", choices=("new", "keep"))
+    frozen: str = setting(
+        "", "the last feature map (describe names them) up to which nothing changes; backbone = all but the last layer"
+    )
+    frozen_norm: bool = setting(False, "BatchNorm normalises by the running statistics it began with, everywhere")
+    layer_decay: float = setting(
+        1.0, "learning rate of a stage over that of the next; the last layer has the full one", above=0, high=1
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -110,6 +128,9 @@ class Experiment:
     max_skipped: int = setting(10, "updates in a row that may be skipped for being nan or inf", low=1)
     seed: int = setting(0, "of weights, data order, augmentation and dropout", low=0)
     compute: Compute = dataclasses.field(default_factory=Compute, metadata=dict(help="where and how precisely it runs"))
+    transfer: Transfer = dataclasses.field(
+        default_factory=Transfer, metadata=dict(help="what it takes over from earlier training")
+    )
 
 
 def fields(kind: Any = Experiment, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
@@ -224,6 +245,17 @@ def from_json(values: dict[str, Any]) -> Experiment:
     config = build(Experiment, values, "")
     check(config)
     return config
+
+
+def completed(values: dict[str, Any], kind: Any = Experiment) -> dict[str, Any]:
+    """A configuration as JSON, perhaps of an earlier version, with the defaults of the fields that it lacks."""
+    full = dict(values)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type):
+            full[field.name] = completed(values.get(field.name, {}), field.type)
+        elif field.name not in values and field.default is not dataclasses.MISSING:
+            full[field.name] = field.default
+    return full
 
 
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

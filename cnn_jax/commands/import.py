@@ -3,15 +3,15 @@
 python launch.py import MODEL FILE [--workdir=FOLDER] [--classes=NAMES.txt]
 
 MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds its weights as torchvision or timm
-publish them: .pth, .safetensors or .npz, or hf:ORG/REPO on the Hugging Face hub. Size, crop and channel statistics of
-the images come with the variant. NAMES.txt has the name of a class on each line, in the order of the classifier.
+publish them: .pth, .safetensors or .npz, hf:ORG/REPO on the Hugging Face hub, or package:NAME, an installed package
+that brings them along. Size, crop and channel statistics of the images come with the variant. NAMES.txt has the name
+of a class on each line, in the order of the classifier.
 """
 
 import hashlib
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -35,17 +35,18 @@ def run(arguments: list[str]) -> int:
 
 def _import(text: str, file: str, workdir: str | None, names: Path | None) -> None:
     from cnn_jax.data.source import Spec  # JAX starts here, not for --help
-    from cnn_jax.launch import imported
+    from cnn_jax.launch import imported, models
+    from cnn_jax.launch.initial import weights_file
     from cnn_jax.launch.training import parameters
     from cnn_jax.lookup import lookup
     from cnn_jax.models.variant import Preprocessing
-    from cnn_jax.weights import files, hub
+    from cnn_jax.weights import files
     from cnn_jax.weights.convert import to_variables
     from cnn_jax.weights.schemes import choose, count_classes
 
     model = lookup(text)
-    variant, family, name = _variant(text, model)
-    path = hub.fetch(file) if file.startswith(hub.PREFIX) else Path(file)
+    variant, family, name = models.variant_of(text, model)
+    path = weights_file(file)
     tensors = files.read(path)
     images = variant.preprocessing or Preprocessing(size=variant.input_shape[0], crop=0.875)
     shape = (images.size, images.size, variant.input_shape[-1])
@@ -81,20 +82,6 @@ def _import(text: str, file: str, workdir: str | None, names: Path | None) -> No
     print(f"written to {folder}/")
     print(f"python launch.py predict {folder} IMAGE... --convert")
     print(f"python launch.py eval {folder} --data=folder:PATH")
-
-
-def _variant(text: str, model: Any) -> tuple[Any, str, str]:
-    """(the Variant that `model` is, or is a partial of; its family; its name)."""
-    from cnn_jax.lookup import describe
-    from cnn_jax.models.variant import Variant
-
-    variant = getattr(model, "func", model)
-    if not isinstance(variant, Variant):
-        raise ValueError(f"'{text}' is no published model: name a variant, as resnet50")
-    if len(variant.input_shape) != 3:
-        raise ValueError(f"'{text}' reads signals: only weights of image models are imported")
-    _, family, name = describe(variant).rsplit(".", 2)
-    return variant, family, name
 
 
 def _names(path: Path | None, count: int) -> tuple[str, ...]:

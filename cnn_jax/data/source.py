@@ -230,20 +230,31 @@ def carve(size: int, validation: float, seed: int) -> tuple[np.ndarray, np.ndarr
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def subset(source: Source, labels_per_class: int, seed: int) -> Source:
+def subset(source: Source, labels_per_class: int, seed: int) -> View:
     """A class-balanced subset, in the order of `source`; for one seed, smaller subsets lie within larger ones.
 
     Raises:
       ValueError: a class has fewer examples than `labels_per_class`.
     """
-    chosen = []
     for label, name in enumerate(source.spec.classes):
+        members = int((source.labels == label).sum())
+        if not 1 <= labels_per_class <= members:
+            raise ValueError(f"labels_per_class must be 1 to {members} (examples of {name}), not {labels_per_class}")
+    return _first(source, [labels_per_class] * len(source.spec.classes), seed)
+
+
+def fraction(source: Source, share: float, seed: int = 0) -> View:
+    """The share 0 < share <= 1 of each class, one example at least; ordered and nested like `subset`."""
+    sizes = np.bincount(source.labels, minlength=len(source.spec.classes))
+    return _first(source, [min(max(round(share * size), 1), size) for size in sizes.tolist()], seed)
+
+
+def _first(source: Source, counts: list[int], seed: int) -> View:
+    """The first `counts[label]` examples of each class in an order that the seed fixes, in the order of `source`."""
+    chosen = []
+    for label, count in enumerate(counts):
         members = np.flatnonzero(source.labels == label)
-        if not 1 <= labels_per_class <= len(members):
-            raise ValueError(
-                f"labels_per_class must be 1 to {len(members)} (examples of {name}), not {labels_per_class}"
-            )
-        chosen.append(members[permutation(len(members), seed, label)[:labels_per_class]])
+        chosen.append(members[permutation(len(members), seed, label)[:count]])
     return View(source, np.sort(np.concatenate(chosen)))
 
 

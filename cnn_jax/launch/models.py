@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cnn_jax import models
-from cnn_jax.lookup import Function, lookup
+from cnn_jax.lookup import Function, describe, lookup
 from cnn_jax.models.variant import Variant
 
 
@@ -43,3 +43,17 @@ def build(text: str, function: Function, classes: int) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ValueError(f"'{text}' is no model: it returns {type(module).__name__}, not a Linen module")
     return module
+
+
+def variant_of(text: str, model: Function) -> tuple[Variant, str, str]:
+    """(the image variant that `model`, described by `text`, is or is made from; its family; its name).
+
+    Raises ValueError where it is none.
+    """
+    variant = getattr(model, "func", model)
+    if not isinstance(variant, Variant):
+        raise ValueError(f"'{text}' is no published model: name a variant, as resnet50")
+    if len(variant.input_shape) != 3:
+        raise ValueError(f"'{text}' reads signals: only weights of image models are imported")
+    _, family, name = describe(variant).rsplit(".", 2)
+    return variant, family, name

@@ -4,6 +4,8 @@ config.json         the resolved configuration
 experiment.py       the experiment's source
 versions.json       of Python, the packages and the project's git revision
 data.json           description and fingerprint of the data
+labels.json         which training examples were used, of those that the split has, where not all were
+weights.json        where the first weights came from, where they were not drawn
 metrics.jsonl       the log; tensorboard/ holds the same as events
 checkpoints/        the states
 results.json        the final scores
@@ -34,6 +36,7 @@ from cnn_jax.train.state import State, Tree
 
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
+LABELS, WEIGHTS = "labels.json", "weights.json"
 CHECKPOINTS, FIGURES, LOCK = "checkpoints", "figures", ".lock"
 
 
@@ -69,7 +72,9 @@ def refuse_other_run(folder: Path, config: Experiment) -> None:
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
     if not (folder / CONFIG).is_file():
         return  # it was killed before it began
-    lines = configuration.differences(read_json(folder / CONFIG), configuration.to_json(config))
+    lines = configuration.differences(
+        configuration.completed(read_json(folder / CONFIG)), configuration.to_json(config)
+    )
     if lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
@@ -172,12 +177,13 @@ def load(folder: Path, which: str = "last") -> Trained:
     except (KeyError, TypeError) as error:
         raise ValueError(f"'{folder / DATA}' is damaged: {error}") from None
     run = assemble(config, spec, examples)
-    step = _checkpoint_step(folder / CHECKPOINTS, which)
+    step = checkpoint_step(folder / CHECKPOINTS, which)
     state: State = checkpoint.restore(folder / CHECKPOINTS, step, run.engine.target)
     return Trained(run, step, run.engine.variables(run.engine.place(state)))
 
 
-def _checkpoint_step(folder: Path, which: str) -> int:
+def checkpoint_step(folder: Path, which: str) -> int:
+    """The step of the checkpoint 'last', 'best' or of a number; raises where there is no such good one."""
     if which not in ("last", "best") and not which.isdigit():
         raise ValueError(f"--checkpoint={which}: say last, best or a step")
     step = {"last": checkpoint.newest_good, "best": checkpoint.best}.get(which, lambda _: int(which))(folder)

@@ -1,6 +1,7 @@
 """One run from its configuration to its results: the parts are put together, the loop turns, the test split is read."""
 
 import importlib
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,18 @@ import jax
 import numpy as np
 
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Source
-from cnn_jax.launch import run_folder
+from cnn_jax.data.source import Source, View
+from cnn_jax.launch import initial, run_folder
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
-from cnn_jax.train import checkpoint, loop
+from cnn_jax.train import checkpoint, loop, transfer
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.evaluate import Predictions, predictions
 from cnn_jax.train.preempt import stop_requested
-from cnn_jax.train.run import Run, assemble, check_augment, check_stem, open_split
+from cnn_jax.train.run import Run, assemble, check_augment, check_stem, make_model, open_split
 from cnn_jax.train.state import State, Tree
+from cnn_jax.weights.convert import variable_shapes
 
 
 def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:
@@ -30,13 +32,19 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     began = time.monotonic()
     run_folder.refuse_other_run(folder, config)
     source = open_split(config, "train", also=("test",))  # that it is missing is said now, not at the end
-    run = assemble(config, source.spec, len(source))
+    start_with = initial.prepare(config, source.spec, folder)
+    run = assemble(config, start_with.spec, len(source))
     check_augment(config, source.spec)
     check_stem(run)
     with run_folder.opened(folder):
-        run_folder.describe_run(folder, config, experiment_file, source.spec, len(source))
+        if start_with.record:
+            run_folder.write_json(folder / run_folder.WEIGHTS, start_with.record)
+        if isinstance(source, View) and config.data.labels < 1:
+            used = {"positions": source.indices.tolist(), "labels": source.labels.tolist()}
+            run_folder.write_json(folder / run_folder.LABELS, used)
+        run_folder.describe_run(folder, config, experiment_file, run.spec, len(source))
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
-        state, start, about = loop.resume(run, checkpoints.folder)
+        state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
         results = folder / run_folder.RESULTS
         if start == run.steps.total and results.is_file():
             print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
@@ -154,9 +162,21 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
     device = jax.devices()[0].device_kind
     where = f"{engine.devices} {device} device{'s' if engine.devices > 1 else ''}, {config.compute.parallel}"
     begins = f"going on from step {start}" if start else "from the beginning"
+    total = parameters(engine.whole(state).params)
+    trained = f"{_trained(run):,} trained, " if config.transfer.frozen else ""
+    if config.transfer.weights:
+        begins += f" with the weights of {config.transfer.weights}" * (not start)
     return (
         f"{config.name}: {run.examples} examples of {run.spec.name} {run.spec.shape}, {len(run.spec.classes)} classes\n"
-        f"{parameters(engine.whole(state).params):,} parameters, {where}, {config.compute.precision}\n"
+        f"{total:,} parameters, {trained}{where}, {config.compute.precision}\n"
         f"{steps.total} steps of {config.data.batch_size} ({steps.total / steps.per_epoch:.1f} epochs), {begins}, "
         f"in {folder}"
     )
+
+
+def _trained(run: Run) -> int:
+    """The number of parameters that are not frozen."""
+    model = make_model(run.config, run.spec)
+    factors = transfer.plan(run.config.transfer, model, run.spec.shape)
+    shapes = variable_shapes(model, run.spec.shape)
+    return sum(math.prod(shapes[path]) for path, factor in factors.items() if factor and path.startswith("params/"))

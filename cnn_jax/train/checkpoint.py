@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from cnn_jax.train.state import State
@@ -128,6 +129,19 @@ def restore(folder: Path, step: int, target: State) -> State:
     """The state of `step`, into the shapes and shardings of `target`; the number of devices may have changed."""
     with ocp.StandardCheckpointer() as reader:
         return reader.restore((folder / str(step) / "state").absolute(), target)
+
+
+def restore_variables(folder: Path, step: int) -> Any:
+    """The variables that are evaluated at `step`, as NumPy arrays, whatever model and devices they come from."""
+    with ocp.StandardCheckpointer() as reader:
+        path = (folder / str(step) / "state").absolute()
+        here = SingleDeviceSharding(jax.devices()[0])
+        target = jax.tree.map(
+            lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=here),
+            reader.metadata(path).item_metadata,
+        )
+        state = jax.device_get(reader.restore(path, target))
+    return state["ema"] or {"params": state["params"], **state["model_state"]}
 
 
 def _score(metrics: Any) -> float:

@@ -155,10 +155,13 @@ class Meter:
         return {**means, **({"skipped": self.sums["skipped"]} if "skipped" in self.sums else {})}
 
 
-def resume(run: Run, folder: Path) -> tuple[State, int, dict[str, Any]]:
-    """The state to go on from, its step, and what was kept with it: of the newest good checkpoint, or a fresh state."""
+def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> tuple[State, int, dict[str, Any]]:
+    """The state to go on from, its step, and what was kept with it: of the newest good checkpoint, or a fresh state.
+
+    A fresh state begins with the variables `initial`, by path; what is not there is drawn.
+    """
     step = checkpoint.newest_good(folder)
     if step is None:
-        return fresh(run), 0, {}
+        return fresh(run, initial), 0, {}
     state = checkpoint.restore(folder, step, run.engine.target)
     return run.engine.place(state), step, checkpoint.read_about(folder, step) or {}

@@ -2,7 +2,8 @@
 
 import functools
 import warnings
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,11 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Source, Spec, Split, open_source
+from cnn_jax.data.source import Source, Spec, Split, fraction, open_source
 from cnn_jax.lookup import describe
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 from cnn_jax.tasks.task import Task
-from cnn_jax.train import mesh
+from cnn_jax.train import mesh, transfer
 from cnn_jax.train import state as state_of
 from cnn_jax.train.durations import in_steps
 from cnn_jax.train.mesh import Engine
@@ -62,7 +63,7 @@ class Run(NamedTuple):
 def open_split(config: Experiment, split: Split, also: tuple[Split, ...] = ()) -> Source:
     """A split of the data that `config` describes; the splits `also` must be there too."""
     data = config.data
-    return open_source(
+    source = open_source(
         data.source,
         split,
         validation=data.validation,
@@ -71,14 +72,16 @@ def open_split(config: Experiment, split: Split, also: tuple[Split, ...] = ()) -
         corrupt=data.corrupt,
         also=also,
     )
+    return fraction(source, data.labels) if split == "train" and data.labels < 1 else source
 
 
 def make_task(config: Experiment, spec: Spec) -> Task:
     """The task with its model, for data of `spec`."""
-    return config.model.task(_model(config, spec), spec)
+    return config.model.task(make_model(config, spec), spec)
 
 
-def _model(config: Experiment, spec: Spec) -> nn.Module:
+def make_model(config: Experiment, spec: Spec) -> nn.Module:
+    """The model, for the classes of `spec`."""
     return config.model.build(classes=len(spec.classes), dtype=jnp.dtype(config.compute.precision))
 
 
@@ -100,7 +103,9 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     warmup = in_steps(optim.warmup, examples=examples, batch_size=config.data.batch_size, total=steps.total)
     schedule = optim.schedule(optim.lr, steps.total, warmup)
     optimizer = optim.build(schedule, optim.weight_decay)
-    task = make_task(config, spec)
+    task, optimizer = transfer.apply(
+        config.transfer, make_model(config, spec), spec.shape, make_task(config, spec), optimizer
+    )
     step = functools.partial(
         train_step,
         task=task,
@@ -109,7 +114,7 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
         settings=Settings(optim.accumulate, optim.clip, optim.ema, compute.remat),
     )
     key = jax.random.fold_in(jax.random.key(config.seed), TRAIN)
-    shapes = jax.eval_shape(functools.partial(_create, config, task, optimizer))
+    shapes = jax.eval_shape(functools.partial(_create, config, task, optimizer, {}))
     engine = mesh.build(
         step,
         task.predict,
@@ -122,9 +127,9 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     return Run(config, spec, examples, task, optimizer, schedule, engine, steps)
 
 
-def fresh(run: Run) -> State:
-    """The state before the first step, on the engine's devices."""
-    return run.engine.place(jax.jit(functools.partial(_create, run.config, run.task, run.optimizer))())
+def fresh(run: Run, loaded: Mapping[str, Any] | None = None) -> State:
+    """The state before the first step, on the engine's devices; variables are `loaded`, by path, or drawn."""
+    return run.engine.place(jax.jit(functools.partial(_create, run.config, run.task, run.optimizer))(loaded or {}))
 
 
 def check_augment(config: Experiment, spec: Spec) -> None:
@@ -145,15 +150,19 @@ def check_stem(run: Run) -> None:
     """Warns of a classifier whose stem was made for larger images than those of the data."""
     if run.task.kind != "classify":
         return
-    model, image = _model(run.config, run.spec), jax.ShapeDtypeStruct((1, *run.spec.shape), "float32")
+    model, image = make_model(run.config, run.spec), jax.ShapeDtypeStruct((1, *run.spec.shape), "float32")
     (_, features), _ = jax.eval_shape(functools.partial(model.init_with_output, train=False), jax.random.key(0), image)
     maps = {name: value.shape[1:-1] for name, value in features.items()}
     if text := stem_warning(maps, run.spec.shape[:-1], replaceable=takes_fitting_stem(model)):
         warnings.warn(text, stacklevel=2)
 
 
-def _create(config: Experiment, task: Task, optimizer: optax.GradientTransformation) -> State:
+def _create(
+    config: Experiment, task: Task, optimizer: optax.GradientTransformation, loaded: Mapping[str, Any]
+) -> State:
     variables = task.init(jax.random.fold_in(jax.random.key(config.seed), INIT))
+    if loaded:
+        variables = transfer.overlaid(variables, loaded)
     scaled = config.compute.precision == "float16"
     return state_of.create(variables, optimizer, ema=config.optim.ema > 0, loss_scale=scaled)
 

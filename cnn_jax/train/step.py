@@ -120,9 +120,12 @@ def _keep_products(primitive: Any, *_: Any, **__: Any) -> bool:
 
 
 def _average(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tree:
-    """Exponential moving average whose decay warms up as (1 + t) / (10 + t), so that early weights do not linger."""
+    """Exponential moving average whose decay warms up as (1 + t) / (10 + t), so that early weights do not linger.
+
+    In the form that leaves a variable that never changes exactly as it is.
+    """
     now = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda e, v: now * e + (1 - now) * v, ema, variables)
+    return jax.tree.map(lambda e, v: e + (1 - now) * (v - e), ema, variables)
 
 
 def _rescale(loss_scale: LossScale | None, finite: jax.Array) -> LossScale | None:

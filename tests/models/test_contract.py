@@ -15,6 +15,7 @@ import optax
 import pytest
 
 import cnn_jax.models
+from cnn_jax.models.depth import CLASSIFIER, HEAD, depths, feature_names
 from cnn_jax.models.variant import Variant, count_macs, count_params, feature_info
 
 MODULES = [
@@ -76,6 +77,24 @@ def test_exact_params_and_macs(name: str) -> None:
     assert count_params(module, variant.input_shape) == variant.params
     assert count_macs(module, variant.input_shape) == variant.macs
     assert variant.source
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variable_has_a_depth_and_the_classifier_is_deepest(name: str) -> None:
+    module, shape = shallow(VARIANTS[name]), VARIANTS[name].input_shape
+    found = depths(module, shape)
+    assert len({path for path in found if path.startswith("params/")}) == len(jax.tree.leaves(shapes_of(module, shape)))
+    stages = list(dict.fromkeys(found.values()))
+    assert stages == [stage for stage in [*feature_names(module, shape), HEAD, CLASSIFIER] if stage in stages]
+    last = {path.split("/")[1] for path, stage in found.items() if stage == CLASSIFIER}
+    assert last == {"classifier"}
+    # of the first stage are the variables that read the image
+    assert any(path.endswith("kernel") for path, stage in found.items() if stage == stages[0])
+
+
+def shapes_of(module: nn.Module, shape: tuple[int, ...]) -> Any:
+    x = jax.ShapeDtypeStruct((1, *shape), "float32")
+    return jax.eval_shape(functools.partial(module.init, train=False), jax.random.key(0), x)["params"]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
