@@ -2,7 +2,9 @@
 
 import sys
 
+from cnn_jax.devices import ask_for_huge_pages
 from cnn_jax.launch.cli import main
 
 if __name__ == "__main__":
+    ask_for_huge_pages()
     sys.exit(main())

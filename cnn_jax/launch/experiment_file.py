@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from cnn_jax.config import Experiment
+from cnn_jax.devices import ask_for_huge_pages
 from cnn_jax.launch import cli
 from cnn_jax.lookup import did_you_mean, in_file, load_file
 
@@ -69,4 +70,5 @@ def load(word: str) -> tuple[Path, Experiment]:
 
 def main() -> None:
     """What an experiment file does when it is run itself: the same as `launch.py train FILE`."""
+    ask_for_huge_pages()
     sys.exit(cli.main(["train", sys.argv[0], *sys.argv[1:]]))

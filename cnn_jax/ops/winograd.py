@@ -5,8 +5,8 @@ kernel; summed over input channels the middle product is one matrix product per 
 (m + 2)^2 / (9 m^2) of the multiplications: 4 / 9 for m = 2, 1 / 4 for m = 4.
 
 What rounding does depends on the points where the polynomials are evaluated (Barabasz et al. 2020, arXiv:1803.10986).
-With +-3/4 and +-3/2 in place of the usual +-1 and +-2, m = 4 is about four times as exact: its relative error in float32
-is about 3e-6, that of m = 2 below 1e-6.
+With +-3/4 and +-3/2 in place of the usual +-1 and +-2, m = 4 is about four times as exact: its relative error in
+float32 is about 3e-6, that of m = 2 below 1e-6.
 
 The optimization barriers keep XLA from fusing the two 1-D passes of a transform, which would compute the first pass
 m + 2 times over.

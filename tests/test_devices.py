@@ -1,0 +1,38 @@
+"""What is arranged before JAX starts."""
+
+import os
+import subprocess
+import sys
+
+from cnn_jax.devices import HUGE_PAGES, ON_REQUEST, TUNABLES
+
+SCRIPT = """
+import os, sys
+print("started")
+from cnn_jax.devices import ask_for_huge_pages
+ask_for_huge_pages()
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[1:])
+"""
+
+
+def run(tunables: str | None) -> list[str]:
+    environment = {name: value for name, value in os.environ.items() if name != TUNABLES}
+    if tunables is not None:
+        environment[TUNABLES] = tunables
+    command = [sys.executable, "-c", SCRIPT, "two words", "--flag"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_a_process_starts_again_once_with_the_same_words() -> None:
+    on_request = ON_REQUEST.is_file() and "[madvise]" in ON_REQUEST.read_text()
+    words = "['two words', '--flag']"
+    other = "glibc.malloc.arena_max=2"
+    if on_request:
+        assert run(None) == ["started", "started", f"{HUGE_PAGES} {words}"]
+        assert run(other) == ["started", "started", f"{other}:{HUGE_PAGES} {words}"]
+    else:
+        assert run(None) == ["started", f"None {words}"]
+
+
+def test_a_wish_of_the_user_stands() -> None:
+    assert run("glibc.malloc.hugetlb=0") == ["started", "glibc.malloc.hugetlb=0 ['two words', '--flag']"]
