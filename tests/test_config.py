@@ -18,7 +18,7 @@ from cnn_jax.train.durations import in_steps
 from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
 
-GROUPS = ("data", "model", "optim", "compute")
+GROUPS = ("data", "model", "optim", "compute", "transfer")
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 EXPERIMENTS = [path for path in FILES if "def experiment(" in path.read_text()]
 
@@ -51,6 +51,7 @@ REFUSED = {
     "data.image_size": [-1],
     "data.channels": [-1, 5],
     "data.corrupt": ["ignore"],
+    "data.labels": [0, 0.0, 1.01, -1, "5%"],
     "model.build": ["resnet20", None, lambda classes, dtype: None, sgd, partial(small_cnn, 3)],
     "model.task": [lambda model, spec: None, cosine],
     "optim.build": [cosine, None],
@@ -67,6 +68,9 @@ REFUSED = {
     "compute.precision": ["float64"],
     "compute.matmul": ["low"],
     "compute.remat": [1, "yes"],
+    "transfer.head": ["old"],
+    "transfer.layer_decay": [0, 1.1, float("nan")],
+    "transfer.frozen": [3, None],
     "augment": [None, cosine, "flip", compose(lambda keys, batch: batch)],
     "duration": ["10", "ten epochs", 10],
     "evaluate_every": ["often"],

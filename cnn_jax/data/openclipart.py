@@ -1,0 +1,154 @@
+"""openclipart: about 1,900 colour drawings in six classes, from the folders of the Open Clip Art library.
+
+Read from the folder $CNN_JAX_DATA or $CNN_JAX_DATA/openclipart (with folders food, animals, ... in it), or from the
+Debian package openclipart-png. Folders below a class count for it. What is transparent is white, and a drawing is
+padded with white to a square, never cropped or squashed.
+
+No drawing is on two sides of a split. A file that stands in several classes, byte by byte, is left out, as are a dozen
+more than 4,000 pixels wide; one that stands in a class several times is read once. Drawings belong together if their
+file names differ in digits, single letters and the word "bw" only (apple_01, apple_2b, apple_bw), or if they look
+alike: reduced to 17 x 17 grey values, these increase from left to right at the same places but for 6 of 272. Such a
+group goes as a whole, by a checksum of its first name, to test (20 %), validation (10 %) or train.
+"""
+
+import functools
+import hashlib
+import os
+import re
+import struct
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.data.images import Decode, decode_image, fit_images
+from cnn_jax.data.source import Source
+from cnn_jax.data.splits import array_splits
+
+CLASSES = ("food", "animals", "people", "transportation", "tools", "recreation")
+DEBIAN = Path("/usr/share/openclipart/png")
+INSTALL = "apt-get install openclipart-png, or set CNN_JAX_DATA to a folder that holds its folders food, animals, ..."
+SIZE = 96  # pixels, where none are asked for
+TEST, VALIDATION = 0.2, 0.1
+LARGEST = 4000  # pixels; a dozen road signs are 29,700 wide
+ALIKE, TELLING = 6, 30  # bits in which drawings that look alike may differ, and bits without which a look says nothing
+
+Files = dict[str, list[tuple[Path, int]]]  # by split: a drawing and its label
+
+
+def available() -> str | None:
+    """None when the set can be opened, else how to install it."""
+    return None if _folder() else INSTALL
+
+
+def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
+    """The splits "train", "validation" and "test", uint8 [96, 96, 3] unless `decode` says otherwise.
+
+    Raises:
+      FileNotFoundError: it is in none of the places.
+      ValueError: an image is damaged, or a class has no images.
+    """
+    if argument:
+        raise ValueError(f"openclipart takes no argument, not {argument!r}")
+    folder = _folder()
+    if folder is None:
+        raise FileNotFoundError(f"openclipart is not installed: {INSTALL}")
+    return dict(_splits(folder, Decode(decode.image_size or SIZE, decode.channels or 3)))
+
+
+def files(image_size: int = SIZE) -> Files:
+    """The drawings of each split, in the order of its examples. Raises FileNotFoundError where there are none."""
+    folder = _folder()
+    if folder is None:
+        raise FileNotFoundError(f"openclipart is not installed: {INSTALL}")
+    return _read(folder, Decode(image_size, 3))[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _splits(folder: Path, how: Decode) -> dict[str, Source]:
+    drawings, images = _read(folder, how)
+    arrays = {
+        split: (np.stack([images[path] for path, _ in found]), np.array([label for _, label in found], np.int32))
+        for split, found in drawings.items()
+    }
+    return array_splits(
+        "openclipart",
+        arrays,
+        Decode(),
+        classes=CLASSES,
+        licence="public domain",
+        citation="Open Clip Art Library 0.18, openclipart.org",
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _read(folder: Path, how: Decode) -> tuple[Files, dict[Path, np.ndarray]]:
+    """The drawings of each split, and their pixels; all are decoded, as their looks say which belong together."""
+    drawings = _drawings(folder)
+    paths = [path for path, _ in drawings]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        images, looks = zip(*threads.map(functools.partial(_decode, how=how), paths), strict=True)
+    splits: Files = {"train": [], "validation": [], "test": []}
+    for drawing, group in zip(drawings, _groups(paths, np.stack(looks)), strict=True):
+        place = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 16**8
+        splits["test" if place < TEST else "validation" if place < TEST + VALIDATION else "train"].append(drawing)
+    for split, found in splits.items():
+        if missing := [name for label, name in enumerate(CLASSES) if label not in {of for _, of in found}]:
+            raise ValueError(f"'{folder}' has too few images: the {split} split would have no {missing[0]}")
+    return splits, dict(zip(paths, images, strict=True))
+
+
+def _drawings(folder: Path) -> list[tuple[Path, int]]:
+    """Each drawing of one class once, with its label."""
+    copies: dict[bytes, list[tuple[Path, int]]] = defaultdict(list)
+    for label, name in enumerate(CLASSES):
+        for path in sorted((folder / name).rglob("*.png")):
+            data = path.read_bytes()
+            if max(struct.unpack(">II", data[16:24].ljust(8, b"\0"))) <= LARGEST:
+                copies[hashlib.sha256(data).digest()].append((path, label))
+    return [same[0] for same in copies.values() if len({label for _, label in same}) == 1]
+
+
+def _groups(paths: list[Path], looks: np.ndarray) -> list[str]:
+    """For each drawing the alphabetically first name among those that belong together; looks: [N, 272] bool."""
+    names = [_family(path.stem) for path in paths]
+    parents = {name: name for name in names}
+
+    def first(name: str) -> str:
+        while parents[name] != name:
+            name = parents[name]
+        return name
+
+    for row, look in enumerate(looks):
+        for other in np.flatnonzero((looks[:row] != look).sum(1) <= ALIKE) if look.sum() >= TELLING else ():
+            low, high = sorted((first(names[row]), first(names[other])))
+            parents[high] = low
+    return [first(name) for name in names]
+
+
+def _family(stem: str) -> str:
+    """'apple_wedge_02b' and 'apple-wedge_bw' -> 'apple_wedge'."""
+    words = re.findall(r"[a-z]+", stem.lower())
+    return "_".join(word for word in words if len(word) > 1 and word != "bw") or stem
+
+
+def _decode(path: Path, how: Decode) -> tuple[np.ndarray, np.ndarray]:
+    """The drawing as a square of the size of `how`, and its look: where 17 x 17 grey values increase, [272] bool."""
+    try:
+        pixels = decode_image(path.read_bytes(), 3)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from None
+    height, width, _ = pixels.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
+    square = np.pad(pixels, margins, constant_values=255)[None]
+    grey = fit_images(square, Decode(17, 1))[0, :, :, 0]
+    return fit_images(square, how)[0], (grey[:, 1:] > grey[:, :-1]).ravel()
+
+
+def _folder() -> Path | None:
+    own = os.environ.get("CNN_JAX_DATA")
+    folders = [Path(own), Path(own) / "openclipart", DEBIAN] if own else [DEBIAN]
+    return next((folder for folder in folders if all((folder / name).is_dir() for name in CLASSES)), None)

