@@ -41,7 +41,7 @@ def required(help: str, *, called: str = "") -> Any:
 class Data:
     """What is read."""
 
-    source: str = required("digits, fashion_mnist, mnist1d, tfds:NAME, folder:PATH or npz:PATH")
+    source: str = required("digits, fashion_mnist, mnist1d, openclipart, tfds:NAME, folder:PATH or npz:PATH")
     validation: float = setting(0.1, "share of the training split kept for validation; 0 = none", low=0, below=1)
     batch_size: int = setting(128, "examples per step, over all devices", low=1)
     shuffle: bool = setting(True, "a new order in every epoch; false = always the order of the split")

@@ -25,7 +25,7 @@ from cnn_jax.devices import ask_for_huge_pages, one_host_device_per_core
 MODES = ("scratch", "probe", "finetune")
 SHARES = (0.01, 0.05, 0.2, 1.0)
 FILE = Path(__file__).with_name("openclipart.py")
-LR = {"scratch": 0.003, "probe": 0.01, "finetune": 0.001}
+LR = {"scratch": 0.003, "probe": 0.003, "finetune": 0.001}
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/transfer_curves", "folder of the run folders, table and plot")
 ONLY_MODES = flags.DEFINE_list("modes", list(MODES), "which of them to run")

@@ -178,7 +178,7 @@ def open_source(
     corrupt: str = "skip",
     also: tuple[Split, ...] = (),
 ) -> Source:
-    """Opens one split of 'digits', 'fashion_mnist', 'mnist1d', 'tfds:NAME', 'folder:PATH' or 'npz:PATH'.
+    """Opens one split of 'digits', 'fashion_mnist', 'mnist1d', 'openclipart', 'tfds:NAME', 'folder:PATH' or 'npz:PATH'.
 
     A set without a validation split of its own has the fraction `validation` carved from train, by `seed`: leave that
     one alone, so that every run of an experiment validates on the same examples. `image_size`, `channels` and
