@@ -1,4 +1,4 @@
-"""train with weights of a run or a file: what is frozen, what is recorded, what is refused before anything is written."""
+"""train with weights of a run or a file: what is frozen and recorded, and what is refused, leaving nothing behind."""
 
 import json
 from collections.abc import Callable
