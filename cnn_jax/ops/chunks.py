@@ -18,6 +18,15 @@ def pad_spatial(x: jax.Array, padding: Sequence[tuple[int, int]], value: float =
     return lax.pad(x, jnp.asarray(value, x.dtype), config)
 
 
+def with_zeros(x: jax.Array, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """The same with zeros, as copies of whole rows: faster where nothing else is fused with it."""
+    for axis, sides in enumerate(padding, 1):
+        low, high = (jnp.zeros_like(x, shape=(*x.shape[:axis], max(n, 0), *x.shape[axis + 1 :])) for n in sides)
+        if low.size or high.size:
+            x = lax.optimization_barrier(jnp.concatenate([low, x, high], axis))
+    return pad_spatial(x, [(min(low, 0), min(high, 0)) for low, high in padding])
+
+
 def shifted_windows(
     x: jax.Array, window: Sequence[int], strides: Sequence[int], dilation: Sequence[int], out: Sequence[int]
 ) -> list[jax.Array]:

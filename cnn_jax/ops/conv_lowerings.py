@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_jax.ops.chunks import chunk_size, map_chunks, pad_spatial, shifted_windows, sum_chunks
+from cnn_jax.ops.chunks import chunk_size, map_chunks, pad_spatial, shifted_windows, sum_chunks, with_zeros
 from cnn_jax.ops.conv_geometry import Geometry, stock_forward, stock_input_gradient, stock_weight_gradient
 from cnn_jax.ops.winograd import winograd_forward, winograd_weight_gradient
 
@@ -107,7 +107,7 @@ def paired_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.A
     [B, H, W, C] is [B, H, W / 2, 2 C] in memory. Two outputs of an odd window of k see k + 1 pixels, (k + 1) / 2 pairs;
     one in k + 1 taps of the wider kernel is zero."""
     (*window, k, c, d), (*pads, columns) = kernel.shape, geometry.padding
-    x = lax.optimization_barrier(pad_spatial(x, [*((0, 0) for _ in pads), columns]))
+    x = with_zeros(x, [*((0, 0) for _ in pads), columns])
     pairs = x.reshape(*x.shape[:-2], x.shape[-2] // 2, 2 * c)
     rows = [(0, 0)] * len(window)
     both = jnp.stack([jnp.pad(kernel, [*rows, shift, (0, 0), (0, 0)]) for shift in ((0, 1), (1, 0))], -2)
@@ -313,4 +313,8 @@ def _slices(x: jax.Array, geometry: Geometry) -> list[jax.Array]:
 def _sum_patches(chunk: Callable[..., jax.Array], x: jax.Array, dy: jax.Array, geometry: Geometry) -> jax.Array:
     bytes_each = 4 * prod(geometry.out_spatial) * prod(geometry.window) * geometry.x_shape[-1]
     bytes_allowed = max(PATCH_BYTES, 4 * prod(geometry.kernel_shape))
-    return sum_chunks(chunk, (pad_spatial(x, geometry.padding), dy), bytes_each, bytes_allowed)
+
+    def padded(x: jax.Array, dy: jax.Array) -> jax.Array:
+        return chunk(with_zeros(x, geometry.padding), dy)
+
+    return sum_chunks(padded, (x, dy), bytes_each, bytes_allowed)
