@@ -12,6 +12,7 @@ The test split is read by the last evaluation of each run only. Written to the r
 """
 
 import dataclasses
+import os
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,7 +107,8 @@ def _run(config: Experiment, folder: Path) -> tuple[float, int]:
         names = openclipart.files(config.data.image_size)["train"]
         labels = folder / run_folder.LABELS
         used = run_folder.read_json(labels)["positions"] if labels.is_file() else range(len(names))
-        lines = ["/".join(names[i][0].parts[-2:]) for i in used]
+        root = os.path.commonpath([path for path, _ in names])
+        lines = [str(names[i][0].relative_to(root)) for i in used]
         (folder / "labels.txt").write_text("\n".join(lines) + "\n")
     top1: float = run_folder.read_json(folder / run_folder.RESULTS)["test"]["top1"]
     return top1, run_folder.read_json(folder / run_folder.DATA)["examples"]
