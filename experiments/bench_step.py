@@ -17,12 +17,12 @@ stays where it is; a forward pass is prediction. The variants of a network have 
 
 All of them ask Linux for huge pages, as the command line does: XLA's step gains up to a third by it, PyTorch's less.
 
-They take turns: in each round every variant repeats its step for a while, beginning with another one each time, and
-the median over rounds counts. The share of the peak is 2 x multiply-adds FLOP per example, three times that for a train
-step, per second, over what the fastest variant reaches in a product of two 2048 x 2048 matrices, which is timed in the
-same rounds; an algorithm with fewer multiplications, such as Winograd's, can exceed 100 %. Compilation is the first
-call's time beyond a usual one. Memory is the most that the process held up to its third train step, framework and
-compilation included.
+They take turns: in each round every variant repeats its step for a while, after two steps that do not count, beginning
+with another one each time, and the median over rounds counts. The share of the peak is 2 x multiply-adds FLOP per
+example, three times that for a train step, per second, over what the fastest variant reaches in a product of two 2048 x
+2048 matrices, which is timed in the same rounds; an algorithm with fewer multiplications, such as Winograd's, can
+exceed 100 %. Compilation is the first call's time beyond a usual one. Memory is the most that the process held up to
+its third train step, framework and compilation included.
 
 Writes bench_step.md, bench_step.json (all times) and bench_step.png to --out, anew after each network.
 """
@@ -72,6 +72,7 @@ WORKLOADS = {
 }
 MODES = ("forward", "train", "product")  # forward first: peak memory only grows
 LEARNING_RATE = 1e-3
+WARM_UP = 2  # steps before those that are timed: a process that has slept must first get its memory and caches back
 
 ONLY = flags.DEFINE_list("workloads", list(WORKLOADS), f"which networks: {', '.join(WORKLOADS)}")
 VARIANTS = flags.DEFINE_list(
@@ -157,8 +158,9 @@ def measure(name: str, work: Workload, variants: Sequence[str], cores: int) -> d
         for turn in range(ROUNDS.value):
             start = turn % len(variants)
             for variant, mode in itertools.product((*variants[start:], *variants[:start]), MODES):
-                count = steps[variant, mode]
-                results[variant][mode]["times"].append(children[variant].run(mode, count)["seconds"] / count)
+                child, count = children[variant], steps[variant, mode]
+                child.run(mode, WARM_UP)
+                results[variant][mode]["times"].append(child.run(mode, count)["seconds"] / count)
         return results
     finally:
         for child in children.values():

@@ -217,6 +217,11 @@ def measure_shifts(out: Path) -> None:
     def conv(x: jax.Array, strides: int = 1) -> jax.Array:
         return jax.nn.relu(convolution(x, weights, strides=strides, padding=1))
 
+    def stage1(name: str) -> Callable[[jax.Array], jax.Array]:
+        model = lookup(name)()
+        variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), photograph[None, :size, :size])
+        return lambda x: model.apply(variables, x, train=False)[1]["stage1"]
+
     layers: dict[str, tuple[int, Callable[[jax.Array], jax.Array]]] = {
         "convolution": (1, conv),
         "convolution, stride 2": (2, partial(conv, strides=2)),
@@ -224,6 +229,8 @@ def measure_shifts(out: Path) -> None:
         "max pool": (2, lambda x: max_pool(conv(x), 3, 2, padding=1)),
         "max blur pool": (2, lambda x: max_blur_pool(conv(x))),
         "average pool": (2, lambda x: avg_pool(conv(x), 2)),
+        "ResNet-50, stage 1": (4, stage1("resnet.resnet50")),
+        "the same, blur pool": (4, stage1("resnet.resnetblur50")),
     }
     errors = {
         name: [_shift_error(jax.jit(layer), stride, photograph, size, shift) for shift in range(shifts)]
@@ -239,7 +246,8 @@ def measure_shifts(out: Path) -> None:
     )
     figure = new_figure(8, 4.5)
     ax: Axes = figure.subplots()
-    styles = [(GREY, "-"), (ORANGE, "-"), (ORANGE, "--"), (BLUE, "-"), (BLUE, "--"), (GREEN, "-")]
+    pairs = [(colour, style) for colour in (ORANGE, BLUE, "black") for style in ("-", "--")]
+    styles = [(GREY, "-"), *pairs[:4], (GREEN, "-"), *pairs[4:]]
     for (name, values), (colour, style) in zip(errors.items(), styles, strict=True):
         ax.plot(range(shifts), values, style, color=colour, marker="o", label=name)
     ax.set_xlabel("shift of the image, pixels")
@@ -252,7 +260,7 @@ def _shift_error(
     layer: Callable[[jax.Array], jax.Array], stride: int, photograph: np.ndarray, size: int, shift: int
 ) -> float:
     """|up(F(shifted)) - shifted up(F)| / |F| away from the borders; up repeats each position `stride` times."""
-    border = 4
+    border = 4 if stride < 4 else 20 * size // 128  # half a receptive field
     here = _enlarged(layer(photograph[None, :size, :size]), stride)
     there = _enlarged(layer(photograph[None, shift : shift + size, shift : shift + size]), stride)
     moved = here[:, border + shift : size - border, border + shift : size - border]

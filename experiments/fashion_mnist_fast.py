@@ -10,7 +10,7 @@ from functools import partial
 
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip, shift
-from cnn_jax.config import Compute, Data, Experiment, Model, Optim
+from cnn_jax.config import Data, Experiment, Model, Optim
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.fast_net import fast_net
 from cnn_jax.tasks.classify import classify
@@ -33,7 +33,6 @@ def experiment() -> Experiment:
         duration="12 epochs",
         evaluate_every="0 steps",
         save_every="6 epochs",
-        compute=Compute(convolution="fast"),
     )
 
 
