@@ -108,8 +108,8 @@ def _published(case: Case) -> Any:
         model = _import("timm").create_model(case.model, pretrained=False)
     for module in model.modules():
         kind = type(module).__name__
-        for rate in ("p", "drop_prob"):
-            if hasattr(module, rate) and ("Drop" in kind or kind == "StochasticDepth"):
+        for rate in ("p", "drop_prob") if "Drop" in kind or kind == "StochasticDepth" else ("drop_rate",):
+            if hasattr(module, rate):  # some call the function with their own rate
                 setattr(module, rate, 0.0)
         if hasattr(module, "running_mean"):
             module.momentum = 0.0  # the statistics stay, for another look in eval mode

@@ -46,7 +46,7 @@ class AlexNet(nn.Module):
         x = self.act(dense(name="fc1")(x))
         x = Dropout(self.dropout, name="dropout2")(x, train=train)
         features["pooled"] = x = self.act(dense(name="fc2")(x))
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 alexnet = Variant(

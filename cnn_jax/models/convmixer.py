@@ -57,7 +57,7 @@ class ConvMixer(nn.Module):
             x = MixerBlock(self.kernel, conv=conv, norm=norm, act=self.act, name=f"block{i + 1}")(x, train=train)
         features["stage1"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(

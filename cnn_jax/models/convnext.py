@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.drop import DropPath
-from cnn_jax.models.layers import Activation, Conv, Layer, global_average_pool, require_size
+from cnn_jax.models.layers import Activation, Conv, Layer, global_average_pool, require_size, widened
 from cnn_jax.models.variant import Variant
 
 
@@ -23,7 +23,8 @@ class LayerNorm(nn.Module):
         del train  # the statistics are each position's own
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:], jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
-        centred = x.astype(jnp.float32) - x.mean(-1, keepdims=True, dtype=jnp.float32)
+        centred = widened(x)
+        centred -= centred.mean(-1, keepdims=True)
         var = jnp.square(centred).mean(-1, keepdims=True)
         return (centred * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(self.dtype or x.dtype)
 
@@ -40,7 +41,7 @@ class GlobalResponseNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.zeros, x.shape[-1:], jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
-        square = jnp.square(x.astype(jnp.float32)).sum((1, 2), keepdims=True)
+        square = jnp.square(widened(x)).sum((1, 2), keepdims=True)
         silent = square == 0.0  # the gradient of the root is infinite there
         norms = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, square)))
         response = norms / (norms.mean(-1, keepdims=True) + self.epsilon)
@@ -125,9 +126,9 @@ class ConvNeXt(nn.Module):
                 )(x, train=train)
                 done += 1
             features[f"stage{stage + 1}"] = x
-        x = self.norm(dtype=jnp.float32, name="norm")(global_average_pool(x), train=train)
+        x = self.norm(name="norm")(global_average_pool(x), train=train)
         features["pooled"] = x
-        return dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(Variant, input_shape=(224, 224, 3), classes=1000)

@@ -85,7 +85,7 @@ class Darknet(nn.Module):
         for i, count in enumerate(self.blocks, 1):
             features[f"stage{i}"] = x = self.stage(32 * 2**i, count, layer, name=f"stage{i}")(x, train=train)
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(Variant, input_shape=(256, 256, 3), classes=1000)

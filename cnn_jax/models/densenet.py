@@ -85,7 +85,7 @@ class DenseNet(nn.Module):
             features[f"stage{stage}"] = x
         features[f"stage{len(self.blocks)}"] = x = self.act(norm(name="norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(

@@ -44,7 +44,7 @@ class FastNet(nn.Module):
             x = layer(x if number == 1 else max_pool(x, 2), width, f"block{number}_1")
             features[f"block{number}"] = x = x + layer(x, width, f"block{number}_2")
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 fast_net = Variant(

@@ -146,7 +146,7 @@ class GhostNet(nn.Module):
         features["pooled"] = x = global_average_pool(x)
         x = self.act(conv(1280, (1, 1), use_bias=True, name="head_conv")(x[:, None, None]))[:, 0, 0]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(

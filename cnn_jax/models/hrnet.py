@@ -119,7 +119,7 @@ class HRNet(nn.Module):
             x = larger + unit(x, larger.shape[-1], 2, f"head_down{i}", bias=True)
         features["head"] = x = unit(x, 2048, 1, "head", kernel=1, bias=True)
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(

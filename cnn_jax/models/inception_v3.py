@@ -80,7 +80,7 @@ class InceptionV3(nn.Module):
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 inception_v3 = Variant(

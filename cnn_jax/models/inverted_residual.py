@@ -154,7 +154,7 @@ class InvertedResidualNet(nn.Module):
         features[last] = x
         features["pooled"] = x = global_average_pool(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
     def _squeezing(self, channels: int) -> Layer:
         if not self.squeeze:

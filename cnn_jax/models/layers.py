@@ -60,6 +60,11 @@ def Conv(
     )
 
 
+def widened(x: jax.Array) -> jax.Array:
+    """x in float32, or as it is where that is wider: sums of many numbers need the digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def _moments(x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of [..., C] per channel over the global batch, in one pass and one collective.
 
@@ -67,7 +72,7 @@ def _moments(x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
     running mean is a shift that is free, equal on all devices, and approaches the mean as training goes on. Until
     then rounding may leave a small negative value, hence the clip.
     """
-    x = x.astype(jnp.float32) - shift
+    x = widened(x) - shift
     axes = tuple(range(x.ndim - 1))
     mean, square = mean_over_devices(jnp.stack([x.mean(axes), jnp.square(x).mean(axes)]))
     return mean + shift, jnp.maximum(square - jnp.square(mean), 0.0)
@@ -99,7 +104,7 @@ class BatchNorm(nn.Module):
             if not self.is_initializing():
                 running_mean.value += (1.0 - self.momentum) * (mean - running_mean.value)
                 running_var.value += (1.0 - self.momentum) * (var - running_var.value)
-        y = (x.astype(jnp.float32) - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+        y = (widened(x) - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
         return y.astype(self.dtype or x.dtype)
 
 
@@ -145,8 +150,8 @@ class Dropout(nn.Module):
 
 
 def global_average_pool(x: jax.Array) -> jax.Array:
-    """Mean over all positions, [B, *spatial, C] -> [B, C] float32 whatever the type of `x`."""
-    return x.mean(tuple(range(1, x.ndim - 1)), dtype=jnp.float32)
+    """Mean over all positions, [B, *spatial, C] -> [B, C] in float32 or better."""
+    return widened(x).mean(tuple(range(1, x.ndim - 1)))
 
 
 def require_size(x: jax.Array, *, rank: int, smallest: int, model: str) -> None:

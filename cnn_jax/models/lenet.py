@@ -43,7 +43,7 @@ class LeNet(nn.Module):
         x = x.reshape(len(x), -1)
         x = self.act(nn.Dense(120, dtype=self.dtype, name="c5")(x))
         features["pooled"] = x = self.act(nn.Dense(84, dtype=self.dtype, name="f6")(x))
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 lenet5 = Variant(

@@ -44,7 +44,7 @@ class WaveformNet(nn.Module):
                 x = self.act(norm(name=f"stage{stage}_norm{i}")(x, train=train))
             features[f"stage{stage}"] = x = self.pool(x, 4, ceil_mode=True) if stage <= POOLED_STAGES else x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _table_1 = partial(

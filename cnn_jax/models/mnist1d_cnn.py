@@ -31,7 +31,7 @@ class ConvBase(nn.Module):
             conv = partial(self.conv, padding=1, kernel_init=torch_uniform, dtype=self.dtype, name=f"conv{stage}")
             features[f"stage{stage}"] = x = self.act(conv(self.features, (kernel,), 2)(x))
         features["pooled"] = x = x.reshape(len(x), -1)
-        return nn.Dense(self.classes, kernel_init=torch_uniform, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, kernel_init=torch_uniform, name="classifier")(x), features
 
 
 class DeepConv(nn.Module):
@@ -56,7 +56,7 @@ class DeepConv(nn.Module):
                 x = self.act(norm(name=f"stage{stage}_norm{i}")(x, train=train))
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 conv_base = Variant(

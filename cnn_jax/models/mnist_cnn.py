@@ -30,7 +30,7 @@ class MnistCNN(nn.Module):
             features[f"stage{stage}"] = x = avg_pool(x, 2)
         x = x.reshape(len(x), -1)
         features["pooled"] = x = self.act(nn.Dense(256, dtype=self.dtype, name="hidden")(x))
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 mnist_cnn = Variant(

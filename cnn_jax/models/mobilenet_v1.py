@@ -70,7 +70,7 @@ class MobileNetV1(nn.Module):
             features[f"stage{stage + 1}"] = x
         features["pooled"] = x = global_average_pool(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(

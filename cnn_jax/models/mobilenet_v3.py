@@ -100,7 +100,7 @@ class MobileNetV3(nn.Module):
         features["pooled"] = x = global_average_pool(x)
         x = self.hard_act(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
     def _squeeze(self, channels: int) -> Layer:
         return partial(

@@ -120,7 +120,7 @@ class MobileNetV4(nn.Module):
         x = conv(1280, (1, 1), name="head_conv")(x[:, None, None])
         x = self.act(norm(name="head_norm")(x, train=train))[:, 0, 0]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 mobilenet_v4_conv_small = Variant(

@@ -93,7 +93,7 @@ class NFNet(nn.Module):
         features["pooled"] = x = global_average_pool(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         init = nn.initializers.normal(0.01)
-        return nn.Dense(self.classes, kernel_init=init, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, kernel_init=init, name="classifier")(x), features
 
 
 _imagenet = partial(Variant, classes=1000, source="Brock et al. 2021, arXiv:2102.06171, table 1")

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.layers import he_fan_out
+from cnn_jax.models.layers import he_fan_out, widened
 from cnn_jax.ops.batch_axis import mean_over_devices
 from cnn_jax.ops.convolution import Padding, convolution
 
@@ -43,7 +43,7 @@ class FilterResponseNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         del train  # the statistics are each example's own
-        shape, wide = x.shape[-1:], x.astype(jnp.float32)
+        shape, wide = x.shape[-1:], widened(x)
         mean_square = jnp.square(wide).mean(tuple(range(1, x.ndim - 1)), keepdims=True)
         y = wide * jax.lax.rsqrt(mean_square + self.epsilon)
         y = y * self.param("scale", self.scale_init, shape) + self.param("bias", zeros, shape)
@@ -67,7 +67,7 @@ class EvoNormB0(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        shape, y = x.shape[-1:], x.astype(jnp.float32)
+        shape, y = x.shape[-1:], widened(x)
         if self.nonlinear:
             running = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
             var = running.value
@@ -98,7 +98,7 @@ class EvoNormS0(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         del train  # the statistics are each example's own
-        shape, y = x.shape[-1:], x.astype(jnp.float32)
+        shape, y = x.shape[-1:], widened(x)
         if self.nonlinear:
             grouped = y.reshape(*y.shape[:-1], math.gcd(self.groups, x.shape[-1]), -1)
             var = grouped.var((*range(1, x.ndim - 1), -1), keepdims=True)

@@ -116,7 +116,7 @@ class PreActResNet(nn.Module):
         # the last map is activated: the sum of a pre-activation block is not
         features[f"stage{len(self.blocks)}"] = x = self.act(norm(name="norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
-        return self.classifier(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return self.classifier(self.classes, name="classifier")(x), features
 
 
 _cifar = partial(Variant, input_shape=(32, 32, 3), classes=10)

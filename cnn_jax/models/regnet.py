@@ -99,7 +99,7 @@ class RegNet(nn.Module):
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
         init = nn.initializers.normal(0.01)
-        return nn.Dense(self.classes, kernel_init=init, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, kernel_init=init, name="classifier")(x), features
 
 
 def _on_line(depth: int, initial: int, slope: float, step: float, group_width: int, squeeze: float = 0) -> partial[Any]:

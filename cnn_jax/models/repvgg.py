@@ -81,7 +81,7 @@ class RepVGG(nn.Module):
                 x = block(width, strides, groups, name=f"stage{stage}_block{i + 1}")(x, train=train)
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 def reparameterised(variables: Mapping[str, Any], *, epsilon: float = 1e-5) -> dict[str, Any]:

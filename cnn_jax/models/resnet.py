@@ -175,7 +175,7 @@ class ResNet(nn.Module):
                 )(x, train=train)
             features[f"stage{stage + 1}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 TABLE_1 = "He et al. 2015, arXiv:1512.03385, table 1"

@@ -82,7 +82,7 @@ class ShuffleNetV2(nn.Module):
         x = self.act(norm(name="stage4_norm")(conv(self.head, (1, 1), name="stage4_conv")(x), train=train))
         features["stage4"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _imagenet = partial(

@@ -36,7 +36,7 @@ class SmallCNN(nn.Module):
         x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name="hidden")(x)
         features["pooled"] = x = self.act(self.norm(dtype=self.dtype, name="hidden_norm")(x, train=train))
         x = Dropout(self.dropout, name="dropout2")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 small_cnn = Variant(

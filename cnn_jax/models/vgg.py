@@ -56,7 +56,7 @@ class VGG(nn.Module):
             x = self.act(nn.Dense(self.hidden, kernel_init=normal, dtype=self.dtype, name=f"fc{i}")(x))
             features["pooled"] = x  # the second one stays
             x = Dropout(self.dropout, name=f"dropout{i}")(x, train=train)
-        return nn.Dense(self.classes, kernel_init=normal, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, kernel_init=normal, name="classifier")(x), features
 
 
 _imagenet = partial(

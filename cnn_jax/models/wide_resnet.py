@@ -70,7 +70,7 @@ class WideResNet(nn.Module):
         # the last map is activated: the sum of a pre-activation block is not
         features["stage3"] = x = self.act(norm(name="norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 _cifar = partial(

@@ -95,7 +95,7 @@ class Xception(nn.Module):
         features["stage4"] = x
         features["pooled"] = x = global_average_pool(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="classifier")(x), features
+        return nn.Dense(self.classes, name="classifier")(x), features
 
 
 xception = Variant(
