@@ -4,7 +4,6 @@ GroupNorm and standardised weights take BatchNorm's place, so the networks train
 """
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,9 +22,9 @@ def bit_stem(x: jax.Array, features: int, *, conv: Layer) -> jax.Array:
     return max_pool(pad_spatial(x, ((1, 1), (1, 1))), 3, 2)
 
 
-def conv_classifier(classes: int, *, dtype: Any, name: str) -> Activation:
+def conv_classifier(classes: int, *, name: str) -> Activation:
     """A linear layer, [B, C] -> [B, classes], written as a 1x1 convolution, as the published weights have it."""
-    layer = Conv(classes, (1, 1), kernel_init=nn.initializers.normal(0.01), dtype=dtype, name=name)
+    layer = Conv(classes, (1, 1), kernel_init=nn.initializers.normal(0.01), name=name)
     return lambda x: layer(x[:, None, None])[:, 0, 0]
 
 

@@ -90,7 +90,7 @@ class UNet(nn.Module):
             down = features[f"stage{level}"]
             x = self.up(width, dtype=self.dtype, name=f"up{level}_conv")(x)[:, : down.shape[1], : down.shape[2]]
             features[f"up{level}"] = x = double(width, name=f"up{level}")(jnp.concatenate([down, x], -1), train=train)
-        return conv(self.classes, (1, 1), name="classifier")(x), features
+        return conv(self.classes, (1, 1), dtype=None, name="classifier")(x), features
 
 
 unet = Variant(

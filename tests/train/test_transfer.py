@@ -58,7 +58,7 @@ def config(config: Experiment) -> Experiment:
         (Transfer(frozen="stage1", layer_decay=0.5), {"stage2", "pooled", "classifier"}),
         (Transfer(frozen="backbone"), {"classifier"}),
     ],
-    ids=str,
+    ids=["stage", "backbone"],
 )
 def test_frozen_variables_stay_to_the_bit_and_all_others_move(
     config: Experiment, source: ArraySource, transfer: Transfer, moves: set[str]
