@@ -220,8 +220,8 @@ def forgetting(part: str) -> Callable[[pytest.MonkeyPatch], None]:
     def forget(monkeypatch: pytest.MonkeyPatch) -> None:
         resume = loop.resume
 
-        def resumed(run: run.Run, folder: Path) -> tuple[State, int, dict[str, Any]]:
-            state, at, about = resume(run, folder)
+        def resumed(run: run.Run, folder: Path, initial: Any) -> tuple[State, int, dict[str, Any]]:
+            state, at, about = resume(run, folder, initial)
             new = getattr(fresh(run), part)
             return state.replace(**{part: jax.tree.map(jnp.asarray, new)}), at, about
 
