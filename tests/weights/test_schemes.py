@@ -15,7 +15,7 @@ from cnn_jax.weights import mobilenet_v2 as mobilenet_v2_names
 from cnn_jax.weights.convert import Names, tensor_shapes
 from cnn_jax.weights.schemes import choose, count_classes, schemes
 
-CORE = {"convert", "files", "hub", "parity", "pickles", "pth", "schemes"}
+CORE = {"convert", "files", "hub", "package", "parity", "pickles", "pth", "schemes"}
 SHAPE = (64, 64, 3)
 
 
