@@ -26,6 +26,7 @@ MAX_PATCHES = 128  # nor as patches
 WINOGRAD_CHANNELS = 32  # with fewer channels the transforms cost more than the products save
 FEW_CHANNELS = 16  # XLA's fast library wants more, of one side or the other
 CHANNELS_IN_ORDER = 8  # fewer channels are too short to copy one position at a time
+ROWS_PER_SHIFT = 8  # each row of zeros beside this many is work for nothing
 PATCH_BYTES = 1 << 20  # patches per chunk: about one second level cache
 SUM_BYTES = 4 << 20  # partial sums of a depthwise weight gradient
 TALL_ROWS = 4096  # rows per chunk of a product over batch and positions
@@ -69,6 +70,8 @@ def weight_gradient_lowering(geometry: Geometry) -> Lowering:
         return grouped_weight_gradient
     if geometry.unit_strides and geometry.x_shape[-1] < CHANNELS_IN_ORDER:
         return channel_first_weight_gradient
+    if geometry.strides[0] == 1 and geometry.out_spatial[0] >= ROWS_PER_SHIFT * (geometry.window[0] - 1):
+        return two_sided_weight_gradient
     return patches_weight_gradient
 
 
@@ -214,41 +217,35 @@ def flipped_input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry)
 
 
 def phased_input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """Stride s: inputs of equal position modulo s meet the same taps, so each such phase of dx is a convolution of dy
+    """Stride s: positions of dx that are equal modulo s meet the same taps, so each such phase is a convolution of dy
     with every s-th tap of the kernel, at stride 1; the phases are then interleaved."""
     strides, spatial, dims = geometry.strides, geometry.spatial, len(geometry.strides)
     swapped = _swap_channels(kernel, geometry.groups)
-    # Length of one phase, over the padded input.
-    lengths = [
-        max(1, -(-(size + low) // s)) for size, (low, _), s in zip(spatial, geometry.padding, strides, strict=True)
-    ]
+    lengths = [-(-size // s) for size, s in zip(spatial, strides, strict=True)]
     shape = (geometry.batch, *lengths, geometry.x_shape[-1])
 
-    def phase(offsets: tuple[int, ...]) -> jax.Array:
-        taps = swapped[tuple(slice(a, None, s) for a, s in zip(offsets, strides, strict=True))]
+    def phase(remainders: tuple[int, ...]) -> jax.Array:
+        # Position r + s t of dx meets tap a + s m and dy[start + t - m].
+        places = [divmod(r + low, s) for r, (low, _), s in zip(remainders, geometry.padding, strides, strict=True)]
+        taps = swapped[tuple(slice(a, None, s) for (_, a), s in zip(places, strides, strict=True))]
         if 0 in taps.shape:
             return jnp.zeros_like(dy, shape=shape)
         taps = lax.optimization_barrier(jnp.flip(taps, range(dims)))
         padding = tuple(
-            (k - 1, length - out) for k, length, out in zip(taps.shape, lengths, geometry.out_spatial, strict=False)
+            (k - 1 - start, start + length - out)
+            for k, (start, _), length, out in zip(taps.shape, places, lengths, geometry.out_spatial, strict=False)
         )
         inner = geometry._replace(x_shape=dy.shape, kernel_shape=taps.shape, strides=(1,) * dims, padding=padding)
         return _forward(dy, taps, inner)
 
-    def interleave(offsets: tuple[int, ...]) -> jax.Array:
-        axis = len(offsets)
+    def interleave(remainders: tuple[int, ...]) -> jax.Array:
+        axis = len(remainders)
         if axis == dims:
-            return phase(offsets)
-        return jnp.stack([interleave((*offsets, a)) for a in range(strides[axis])], 2 + axis)
+            return phase(remainders)
+        return jnp.stack([interleave((*remainders, r)) for r in range(strides[axis])], 2 + axis)
 
     dx = interleave(()).reshape(shape[0], *(n * s for n, s in zip(lengths, strides, strict=True)), shape[-1])
-    return pad_spatial(
-        dx,
-        [
-            (-low, size + low - n * s)
-            for (low, _), size, n, s in zip(geometry.padding, spatial, lengths, strides, strict=True)
-        ],
-    )
+    return pad_spatial(dx, [(0, size - n * s) for size, n, s in zip(spatial, lengths, strides, strict=True)])
 
 
 def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -274,6 +271,29 @@ def patches_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -> 
         return lax.dot_general(dy.reshape(-1, dy.shape[-1]), patches, (((0,), (0,)), ((), ())))
 
     return _sum_patches(chunk, x, dy, geometry).T.reshape(geometry.kernel_shape)
+
+
+def two_sided_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -> jax.Array:
+    """The same with the first dimension of the window on the side of dy: for 3x3 windows three copies of each operand
+    in place of nine of x. Row r of x meets dy[r - i] for tap i, and zeros where there is no such row."""
+    (rows, *columns), (c, d), step = geometry.window, geometry.channels, geometry.dilation[0]
+    reach = (rows - 1) * step
+    height, *widths = geometry.out_spatial
+    size = (height + reach, *widths)
+    ones = (1,) * len(columns)
+
+    def chunk(x: jax.Array, dy: jax.Array) -> jax.Array:
+        x = with_zeros(x, geometry.padding)
+        dy = with_zeros(dy, ((reach, reach), *((0, 0) for _ in widths)))
+        inputs = shifted_windows(x, (1, *columns), geometry.strides, geometry.dilation, size)
+        cotangents = shifted_windows(dy, (rows, *ones), (1, *ones), (step, *ones), size)[::-1]
+        left, right = (jnp.concatenate(parts, -1) for parts in (cotangents, inputs))
+        left, right = (side.reshape(-1, side.shape[-1]) for side in (left, right))
+        return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
+
+    bytes_each = 4 * prod(size) * (prod(columns) * c + rows * d)
+    products = sum_chunks(chunk, (x, dy), bytes_each, max(PATCH_BYTES, 4 * prod(geometry.kernel_shape)))
+    return products.reshape(rows, d, prod(columns), c).transpose(0, 2, 3, 1).reshape(geometry.kernel_shape)
 
 
 def channel_first_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry) -> jax.Array:
