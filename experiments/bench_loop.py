@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from cnn_jax.devices import ask_for_huge_pages, one_host_device_per_core
+from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often each of the two is timed", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 6, "how long a round takes, about", lower_bound=0.1)
@@ -118,5 +118,5 @@ def _resident_megabytes() -> float:
 
 if __name__ == "__main__":
     ask_for_huge_pages()
-    one_host_device_per_core()
+    set_xla_flags()
     app.run(main)

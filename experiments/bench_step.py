@@ -8,7 +8,7 @@ stays where it is; a forward pass is prediction. The variants of a network have 
 (else this stops) and run in a process each, on the same cores:
 
   project         this project as it trains by default: its convolutions, pooling and BatchNorm, its own step, one XLA
-                  host device per core with the batch split over them
+                  host device per core with the batch split over them, operations in the order of least memory
   flax            the same layers from flax.linen alone (nn.Conv on XLA's convolution, nn.BatchNorm, nn.max_pool,
                   nn.avg_pool, nn.ConvTranspose), with the usual jitted step, split over the same devices
   flax_1_device   the same on one device that uses all cores, which is what happens without XLA_FLAGS; not by default
@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 from absl import app, flags
 from bench_report import COLOURS, HEADINGS, TORCH, chart, median, table
 
-from cnn_jax.devices import COUNT, HUGE_PAGES, TUNABLES
+from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, SCHEDULER, TUNABLES
 
 
 class Workload(NamedTuple):
@@ -92,6 +92,8 @@ class Child:
         script = "bench_torch.py" if variant in TORCH else "bench_jax.py"
         devices = 1 if variant == "flax_1_device" else cores
         options = [os.environ.get("XLA_FLAGS", ""), f"{COUNT}={devices}"]
+        if variant == "project":
+            options.append(f"{SCHEDULER}={LEAST_MEMORY}")
         if QUICK.value:
             options += ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
         environment = os.environ | {

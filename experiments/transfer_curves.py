@@ -22,7 +22,7 @@ from typing import Any
 from absl import app, flags
 
 from cnn_jax.config import Experiment, Transfer
-from cnn_jax.devices import ask_for_huge_pages, one_host_device_per_core
+from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 
 MODES = ("scratch", "probe", "finetune")
 SHARES = (0.01, 0.05, 0.2, 1.0)
@@ -146,5 +146,5 @@ def _plot(scores: Scores, path: Path) -> None:
 
 if __name__ == "__main__":
     ask_for_huge_pages()
-    one_host_device_per_core()
+    set_xla_flags()
     app.run(main)

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
-from cnn_jax.devices import HUGE_PAGES, ON_REQUEST, TUNABLES
+import pytest
+
+from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, ON_REQUEST, SCHEDULER, TUNABLES, set_xla_flags
 
 SCRIPT = """
 import os, sys
@@ -36,3 +38,17 @@ def test_a_process_starts_again_once_with_the_same_words() -> None:
 
 def test_a_wish_of_the_user_stands() -> None:
     assert run("glibc.malloc.hugetlb=0") == ["started", "glibc.malloc.hugetlb=0 ['two words', '--flag']"]
+
+
+def test_flags_of_the_user_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = f"{COUNT}={len(os.sched_getaffinity(0))}"
+    order = f"{SCHEDULER}={LEAST_MEMORY}"
+    for given, meant in (
+        ("", f"{cores} {order}"),
+        (f"{COUNT}=3", f"{COUNT}=3 {order}"),
+        (f"{SCHEDULER}=A", f"{SCHEDULER}=A {cores}"),
+    ):
+        monkeypatch.setenv("XLA_FLAGS", given)
+        set_xla_flags()
+        set_xla_flags()
+        assert os.environ["XLA_FLAGS"] == meant

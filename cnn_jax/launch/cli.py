@@ -18,7 +18,7 @@ from typing import TextIO
 from absl import flags
 
 from cnn_jax import commands
-from cnn_jax.devices import one_host_device_per_core
+from cnn_jax.devices import set_xla_flags
 from cnn_jax.lookup import did_you_mean
 
 DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the libraries log
@@ -37,7 +37,7 @@ def verbs() -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error ends as one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    one_host_device_per_core()
+    set_xla_flags()
     warnings.showwarning = _show_warning
     if not os.environ.get(DEBUG):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
