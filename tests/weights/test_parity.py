@@ -11,7 +11,6 @@ import pytest
 
 from cnn_jax.weights import parity
 from cnn_jax.weights.convert import tensor_shapes
-from cnn_jax.weights.parity import TOLERANCE
 
 FOLDER = Path(__file__).parent / "parity"
 CASES = parity.cases()
@@ -61,8 +60,7 @@ def without_ones(shape: tuple[int, ...]) -> list[int]:
 
 def too_far(ours: dict[str, np.ndarray], reference: parity.Reference, *kinds: str) -> dict[str, float]:
     expected = {name: digest for name, digest in reference.digests.items() if name.split()[0] in kinds}
-    far = parity.distances(parity.digests(ours), expected)
-    return {name: distance for name, distance in far.items() if not distance <= TOLERANCE}
+    return parity.too_far(parity.distances(parity.digests(ours), expected))
 
 
 @pytest.mark.parametrize("name", SMALLEST)
