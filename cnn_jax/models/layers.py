@@ -66,17 +66,15 @@ def widened(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _moments(x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of [..., C] per channel over the global batch, in one pass and one collective.
 
-    var = E[(x - s)^2] - E[x - s]^2 for any constant s. Without a shift the two terms cancel when |mean| >> std; the
-    running mean is a shift that is free, equal on all devices, and approaches the mean as training goes on. Until
-    then rounding may leave a small negative value, hence the clip.
+    var = E[x^2] - E[x]^2, whose terms cancel when |mean| >> std, and may then leave a small negative value: hence the
+    clip.
     """
-    x = widened(x) - shift
     axes = tuple(range(x.ndim - 1))
     mean, square = mean_over_devices(jnp.stack([x.mean(axes), jnp.square(x).mean(axes)]))
-    return mean + shift, jnp.maximum(square - jnp.square(mean), 0.0)
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
 class BatchNorm(nn.Module):
@@ -99,13 +97,17 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        mean, var = running_mean.value, running_var.value
+        # All is relative to the running mean: a shift that is free, equal on all devices, and approaches the mean as
+        # training goes on, so that nothing cancels. As slope and intercept the gradient takes two sums over x.
+        shifted = widened(x) - running_mean.value
+        mean, var = jnp.zeros(shape, shifted.dtype), running_var.value
         if train:
-            mean, var = _moments(x, shift=running_mean.value)
+            mean, var = _moments(shifted)
             if not self.is_initializing():
-                running_mean.value += (1.0 - self.momentum) * (mean - running_mean.value)
+                running_mean.value += (1.0 - self.momentum) * mean
                 running_var.value += (1.0 - self.momentum) * (var - running_var.value)
-        y = (widened(x) - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+        slope = jax.lax.rsqrt(var + self.epsilon) * scale
+        y = shifted * slope + (bias - mean * slope)
         return y.astype(self.dtype or x.dtype)
 
 

@@ -206,14 +206,19 @@ def _windows(x: jax.Array, geometry: Geometry) -> list[jax.Array]:
 
 def flipped_input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Stride 1: dx = dy * (kernel flipped in space, its channels swapped)."""
-    flipped = lax.optimization_barrier(_swap_channels(jnp.flip(kernel, range(kernel.ndim - 2)), geometry.groups))
     padding = tuple(
         ((k - 1) * d - low, size - out + low)
         for k, d, (low, _), size, out in zip(
             geometry.window, geometry.dilation, geometry.padding, geometry.spatial, geometry.out_spatial, strict=True
         )
     )
-    return _forward(dy, flipped, geometry._replace(x_shape=dy.shape, kernel_shape=flipped.shape, padding=padding))
+    *window, c, d = geometry.kernel_shape
+    shape = (*window, d // geometry.groups, c * geometry.groups)
+    inner = geometry._replace(x_shape=dy.shape, kernel_shape=shape, padding=padding)
+    if tile := winograd_tile(inner):
+        return winograd_forward(dy, kernel, inner, tile, flipped=True)
+    flipped = lax.optimization_barrier(_swap_channels(jnp.flip(kernel, range(kernel.ndim - 2)), geometry.groups))
+    return _forward(dy, flipped, inner)
 
 
 def phased_input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:

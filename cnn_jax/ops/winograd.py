@@ -42,14 +42,18 @@ INPUT, KERNEL, OUTPUT = ({m: matrices[i] for m, matrices in TRANSFORMS.items()} 
 CHUNK_BYTES = 2 << 20  # transformed tiles per chunk: about what the second and third level caches keep
 
 
-def winograd_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry, m: int) -> jax.Array:
-    """x [B, H, W, C], kernel [3, 3, C, D] -> y [B, H', W', D] in m x m tiles; stride 1, dilation 1, one group."""
+def winograd_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry, m: int, flipped: bool = False) -> jax.Array:
+    """x [B, H, W, C], kernel [3, 3, C, D] -> y [B, H', W', D] in m x m tiles; stride 1, dilation 1, one group.
+
+    A kernel [3, 3, D, C] is flipped in space and its channels are swapped on the way, as an input gradient wants it,
+    which costs nothing here.
+    """
     height, width = geometry.out_spatial
-    kernels = _transform_kernel(kernel, m)
+    kernels = _transform_kernel(kernel, KERNEL[m][:, ::-1] if flipped else KERNEL[m])
 
     def chunk(x: jax.Array) -> jax.Array:
         tiles = _transform_input(x, geometry, m)
-        products = lax.dot_general(tiles, kernels, (((2,), (1,)), ((0,), (0,))))
+        products = lax.dot_general(tiles, kernels, (((2,), (2 if flipped else 1,)), ((0,), (0,))))
         return _transform_output(products, m, x.shape[0], height, width)
 
     return map_chunks(chunk, x, *_chunk_budget(geometry, m))
@@ -86,9 +90,9 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
     return rows
 
 
-def _transform_kernel(kernel: jax.Array, m: int) -> jax.Array:
+def _transform_kernel(kernel: jax.Array, matrix: np.ndarray) -> jax.Array:
     """kernel [3, 3, C, D] -> G g G^T [(m + 2)^2, C, D]."""
-    product = _both_ways(KERNEL[m]) @ kernel.reshape(9, -1)
+    product = _both_ways(matrix) @ kernel.reshape(9, -1)
     return lax.optimization_barrier(product.reshape(-1, *kernel.shape[2:]))
 
 
