@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.conv_norm import ConvNorm
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
-from cnn_jax.models.variant import Variant
+from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.pooling import max_pool
 
 Kernels = tuple[tuple[int, int], ...]
@@ -117,4 +117,6 @@ googlenet = Variant(
     macs=1_498_376_192,
     source="Szegedy et al. 2014, arXiv:1409.4842, table 1, as released by torchvision",
     reference="torchvision:googlenet",
+    # torchvision normalises as for its other networks, and the network itself then brings that to this
+    preprocessing=Preprocessing(224, crop=224 / 256, mean=(0.5,) * 3, std=(0.5,) * 3),
 )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from cnn_jax.models.conv_norm import ConvNorm
 from cnn_jax.models.googlenet import ONE, THREE, Branch, Kernels, Mixed
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
-from cnn_jax.models.variant import Variant
+from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.pooling import avg_pool, max_pool
 
 FIVE: Kernels = ((5, 5),)
@@ -91,4 +91,5 @@ inception_v3 = Variant(
     macs=5_713_216_096,
     source="Szegedy et al. 2015, arXiv:1512.00567, table 1, as released by its authors and torchvision",
     reference="torchvision:inception_v3",
+    preprocessing=Preprocessing(299, crop=299 / 342, mean=(0.5,) * 3, std=(0.5,) * 3),  # as of GoogLeNet
 )

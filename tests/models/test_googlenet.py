@@ -1,4 +1,4 @@
-"""GoogLeNet: a module of branches in NumPy, the constant of its norms, the sizes that it reads."""
+"""GoogLeNet: a module of branches in NumPy, the constant of its norms, the sizes that it reads, its images."""
 
 from functools import partial
 from typing import Any
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cnn_jax.models.googlenet import ONE, THREE, Branch, Mixed, googlenet
+from cnn_jax.models.inception_v3 import inception_v3
 from cnn_jax.models.layers import Conv
-from cnn_jax.models.variant import feature_info
+from cnn_jax.models.variant import IMAGENET_MEAN, IMAGENET_STD, feature_info
 from cnn_jax.ops.pooling import max_pool
 
 X = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
@@ -68,3 +69,11 @@ def test_smallest_size_leaves_one_position() -> None:
     assert features["stage3"].shape[1] == 1
     with pytest.raises(ValueError, match=r"^GoogLeNet reads \[B, H, W, C\] of size 15 or more, not \(1, 14, 40, 3\)"):
         feature_info(googlenet(), (14, 40, 3))
+
+
+@pytest.mark.parametrize("variant", [googlenet, inception_v3])
+def test_images_are_normalised_as_torchvision_does_in_two_steps(variant):
+    pixels, how = np.linspace(0, 1, 12).reshape(4, 3), variant.preprocessing
+    usual = (pixels - IMAGENET_MEAN) / IMAGENET_STD
+    inside = usual * np.divide(IMAGENET_STD, 0.5) + np.subtract(IMAGENET_MEAN, 0.5) / 0.5  # transform_input=True
+    np.testing.assert_allclose((pixels - how.mean) / how.std, inside, rtol=1e-12, atol=1e-12)
