@@ -1,5 +1,7 @@
-"""Cores and memory of a CPU, arranged before JAX starts."""
+"""Cores and memory of a CPU."""
 
+import ctypes
+import functools
 import os
 import sys
 from pathlib import Path
@@ -37,3 +39,21 @@ def ask_for_huge_pages() -> None:
     os.environ[TUNABLES] = f"{tunables}:{HUGE_PAGES}".lstrip(":")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@functools.cache
+def give_back_memory_of_compilers() -> None:
+    """From now on, once a program is compiled, Linux gets back what the compiler has freed.
+
+    The C library would keep it, and a training step, whose large arrays are taken anew, then comes on top: up to a
+    third of the most that the process ever holds.
+    """
+    import jax
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def compiled(event: str, duration_secs: float, **_: str | int) -> None:
+        if trim and event.endswith("backend_compile_duration") and duration_secs >= 1:
+            trim(0)
+
+    jax.monitoring.register_event_duration_secs_listener(compiled)

@@ -1,12 +1,24 @@
-"""What is arranged before JAX starts."""
+"""What is arranged for the cores and the memory of a CPU."""
 
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import jax
 import pytest
+from jax._src.dispatch import BACKEND_COMPILE_EVENT
 
-from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, ON_REQUEST, SCHEDULER, TUNABLES, set_xla_flags
+from cnn_jax.devices import (
+    COUNT,
+    HUGE_PAGES,
+    LEAST_MEMORY,
+    ON_REQUEST,
+    SCHEDULER,
+    TUNABLES,
+    give_back_memory_of_compilers,
+    set_xla_flags,
+)
 
 SCRIPT = """
 import os, sys
@@ -52,3 +64,14 @@ def test_flags_of_the_user_stand(monkeypatch: pytest.MonkeyPatch) -> None:
         set_xla_flags()
         set_xla_flags()
         assert os.environ["XLA_FLAGS"] == meant
+
+
+def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    library = SimpleNamespace(malloc_trim=calls.append)
+    monkeypatch.setattr("cnn_jax.devices.ctypes.CDLL", lambda name: library)
+    monkeypatch.setattr("sys.platform", "linux")
+    give_back_memory_of_compilers.__wrapped__()
+    for event, seconds in ((BACKEND_COMPILE_EVENT, 0.5), ("/something/else", 2.0), (BACKEND_COMPILE_EVENT, 2.0)):
+        jax.monitoring.record_event_duration_secs(event, seconds)
+    assert calls == [0]

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax.devices import give_back_memory_of_compilers
 from cnn_jax.ops.batch_axis import AXIS
 from cnn_jax.ops.convolution import lowering
 from cnn_jax.train.state import State, Tree, evaluated
@@ -88,6 +89,7 @@ def build(
       devices: from `choose_devices`.
       convolution: how convolutions are computed on a CPU, see `ops.convolution.lowering`.
     """
+    give_back_memory_of_compilers()
     mesh = Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     shapes = jax.eval_shape(lambda s: s, state)
