@@ -185,6 +185,7 @@ def measure_fields(out: Path) -> None:
         model = variant()
         x = jax.random.normal(jax.random.key(0), (1 if QUICK.value else 4, height, width, channels))
         variables = jax.jit(partial(model.init, train=False))(jax.random.key(1), x[:1])
+        _, maps = jax.eval_shape(partial(model.apply, train=False), variables, x)
         fields = {key: field for key, field in receptive_fields(model, variant.input_shape).items() if field[0].size}
         for feature, (along, _) in fields.items():
             measured = ""
@@ -192,14 +193,14 @@ def measure_fields(out: Path) -> None:
                 seen = effective_field(model, variables, x, feature)
                 side = effective_size(seen)
                 measured = f"{side:.0f} of {height}"
-                panels.append((f"{name}, {feature}: {side:.0f}, analytic {along.size}", seen, along.size))
+                corner = along.start + maps[feature].shape[1] // 2 * float(along.stride) - 0.5  # of the middle's field
+                panels.append((f"{name}, {feature}: {side:.0f}, analytic {along.size}", seen, corner, along.size))
             lines.append(f"| {name} | {feature} | {along.size} | {float(along.stride):g} | {measured} |")
     _write(out / "fields.md", lines)
 
     figure = new_figure(3.2 * len(panels), 3.8)
-    for ax, (title, seen, size) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    for ax, (title, seen, corner, size) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         ax.imshow(np.sqrt(seen), cmap="magma")
-        corner = seen.shape[0] / 2 - size / 2
         ax.add_patch(Rectangle((corner, corner), size, size, fill=False, edgecolor=GREEN, linewidth=2))
         ax.set_xlim(-0.5, seen.shape[1] - 0.5)
         ax.set_ylim(seen.shape[0] - 0.5, -0.5)
@@ -252,7 +253,7 @@ def measure_shifts(out: Path) -> None:
         ax.plot(range(shifts), values, style, color=colour, marker="o", label=name)
     ax.set_xlabel("shift of the image, pixels")
     ax.set_ylabel("relative change of the shifted map")
-    ax.legend(frameon=False)
+    ax.legend(ncols=4, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     save(figure, out / "shifts.png")
 
 
