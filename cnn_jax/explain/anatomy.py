@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cnn_jax.explain.program import Program, Step, Value
+from cnn_jax.explain.program import Program, Value
+from cnn_jax.models.variant import operation_macs
 
 PRODUCTS = ("conv_general_dilated", "dot_general")
 VIEWS = ("reshape", "squeeze")  # another shape of the same memory
@@ -29,7 +30,8 @@ def layers(program: Program) -> list[Layer]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(program.variables.get("params", {})):
         params[_owner(modules, [str(key.key) for key in path])] += math.prod(leaf.shape)
     for step in program.steps:
-        macs[_owner(modules, step.path.split("/"))] += step_macs(step)
+        shapes = [value.shape for value in (*step.inputs, *step.outputs)]
+        macs[_owner(modules, step.path.split("/"))] += operation_macs(step.name, step.params, shapes)
     return [
         Layer(path, module.kind, module.shape, params[path], macs[path])
         for path, module in modules.items()
@@ -42,18 +44,6 @@ def _owner(modules: dict[str, Any], words: list[str]) -> str:
     while words and "/".join(words) not in modules:
         words = words[:-1]
     return "/".join(words)
-
-
-def step_macs(step: Step) -> int:
-    """Multiply-adds of one operation, as `cnn_jax.models.variant.count_macs` counts them."""
-    if step.name not in PRODUCTS:
-        return 0
-    (left, right), (out,) = step.inputs, step.outputs
-    numbers = step.params["dimension_numbers"]
-    if step.name == "dot_general":
-        return math.prod(out.shape) * math.prod(left.shape[axis] for axis in numbers[0][0])
-    taps = math.prod(right.shape) // right.shape[numbers.rhs_spec[0]]
-    return math.prod(out.shape) * taps // math.prod(step.params["lhs_dilation"])
 
 
 class Memory(NamedTuple):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,12 +24,14 @@ class Preprocessing:
     size: side of the square that the model reads, in pixels.
     crop: the square is cut from the centre of an image whose short side was resized to round(size / crop).
     mean, std: per channel, of pixels in [0, 1]; the model reads (pixels - mean) / std.
+    interpolation: the filter that resizes, "bilinear" or "bicubic".
     """
 
     size: int
     crop: float
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    interpolation: str = "bilinear"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,21 +115,31 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     return _jaxpr_macs(_trace(module, input_shape).operations)
 
 
+def operation_macs(name: str, params: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]) -> int:
+    """Multiply-adds of one operation of a traced program; none but convolutions and matrix products has any.
+
+    shapes: of what goes in and, after that, of what comes out.
+    """
+    match name:
+        case "conv_general_dilated":
+            _, kernel, out = shapes
+            taps = math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
+            # a transposed convolution: all but one in lhs_dilation taps meet the zeros between its inputs
+            return math.prod(out) * taps // math.prod(params["lhs_dilation"])
+        case "dot_general":
+            left, _, out = shapes
+            (contracted, _), _ = params["dimension_numbers"]
+            return math.prod(out) * math.prod(left[i] for i in contracted)
+    return 0
+
+
 def _jaxpr_macs(jaxpr: Jaxpr) -> int:
     total = 0
     for eqn in jaxpr.eqns:
-        shapes: list[Any] = [getattr(var.aval, "shape", ()) for var in (*eqn.invars, *eqn.outvars)]
+        shapes = [getattr(var.aval, "shape", ()) for var in (*eqn.invars, *eqn.outvars)]
+        total += operation_macs(eqn.primitive.name, eqn.params, shapes)
         inner = [_jaxpr_macs(sub) for sub in _subjaxprs(eqn.params)]
         match eqn.primitive.name:
-            case "conv_general_dilated":
-                _, kernel, out = shapes
-                taps = math.prod(kernel) // kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-                # a transposed convolution: all but one in lhs_dilation taps meet the zeros between its inputs
-                total += math.prod(out) * taps // math.prod(eqn.params["lhs_dilation"])
-            case "dot_general":
-                left, _, out = shapes
-                (contracted, _), _ = eqn.params["dimension_numbers"]
-                total += math.prod(out) * math.prod(left[i] for i in contracted)
             case "scan":
                 total += eqn.params["length"] * sum(inner)
             case "cond":
