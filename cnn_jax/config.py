@@ -51,6 +51,7 @@ class Data:
     corrupt: str = setting(
         "skip", "an image that cannot be decoded: skip (and count) or error", choices=("skip", "error")
     )
+    interpolation: str = setting("bilinear", "the filter that brings images to size", choices=("bilinear", "bicubic"))
     labels: float = setting(
         1.0, "share of the training examples used, of each class; a smaller share lies within a larger", above=0, high=1
     )

@@ -51,6 +51,7 @@ REFUSED = {
     "data.image_size": [-1],
     "data.channels": [-1, 5],
     "data.corrupt": ["ignore"],
+    "data.interpolation": ["cubic", 1],
     "data.labels": [0, 0.0, 1.01, -1, "5%"],
     "model.build": ["resnet20", None, lambda classes, dtype: None, sgd, partial(small_cnn, 3)],
     "model.task": [lambda model, spec: None, cosine],

@@ -32,7 +32,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> None:
-    from cnn_jax.data.source import ArraySource  # JAX starts here, not for --help
+    from cnn_jax.data.images import Decode  # JAX starts here, not for --help
+    from cnn_jax.data.source import ArraySource
     from cnn_jax.launch import imported, run_folder
     from cnn_jax.report.classify import annotate, predicted
     from cnn_jax.train.evaluate import predictions
@@ -41,7 +42,8 @@ def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> Non
     spec = trained.run.spec
     preprocessing = imported.load_preprocessing(folder)
     resized = imported.resized(preprocessing) if preprocessing else spec.shape[0]
-    examples = np.stack([_read(path, spec, resized if convert else None) for path in inputs])
+    decode = Decode(resized, spec.shape[-1], interpolation=trained.run.config.data.interpolation)
+    examples = np.stack([_read(path, spec, decode if convert else None) for path in inputs])
     source = ArraySource(examples, np.zeros(len(examples), np.int32), spec)
     batch_size = trained.run.config.data.eval_batch_size
     found = predictions(trained.run.engine, trained.variables, source, batch_size)
@@ -55,9 +57,9 @@ def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> Non
             print(f"  {probability:7.2%}  {name}")
 
 
-def _read(path: Path, spec: Any, convert: int | None) -> np.ndarray:
-    """One example in the shape and type that `spec` says; with `convert`, cut from an image resized to that."""
-    from cnn_jax.data.images import Decode, decode_image, fit_images, native_channels
+def _read(path: Path, spec: Any, convert: Any) -> np.ndarray:
+    """One example in the shape and type that `spec` says; with `convert`, a Decode, cut from an image read so."""
+    from cnn_jax.data.images import decode_image, fit_images, native_channels
     from cnn_jax.launch.imported import centre
 
     if not path.is_file():
@@ -71,7 +73,7 @@ def _read(path: Path, spec: Any, convert: int | None) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"'{path}': {error}: give a picture such as PNG or JPEG") from None
     if convert and shape[0] == shape[1]:
-        image = centre(fit_images(image[None], Decode(convert, shape[-1]))[0], shape[0])
+        image = centre(fit_images(image[None], convert)[0], shape[0])
     if image.shape != shape:
         hint = "give such an image" + ("" if convert else ", or say --convert")
         raise ValueError(f"'{path}' is {image.shape}, the run was trained on {shape} (height, width, channels): {hint}")

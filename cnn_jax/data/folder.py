@@ -39,7 +39,7 @@ def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
     for split, files in splits.items():
         paths = [path for name in classes for path in files[name]]
         labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files[name]) for name in classes])
-        readers[split] = (_reader(paths, labels, channels, decode.image_size), len(paths), labels)
+        readers[split] = (_reader(paths, labels, channels, decode), len(paths), labels)
     spec = Spec(
         name=f"folder:{argument}",
         classes=tuple(classes),
@@ -102,10 +102,11 @@ def _carve_test(files: Files) -> dict[str, Files]:
     return splits
 
 
-def _reader(paths: list[Path], labels: np.ndarray, channels: int, image_size: int | None) -> Read:
+def _reader(paths: list[Path], labels: np.ndarray, channels: int, decode: Decode) -> Read:
     def read(index: int) -> tuple[np.ndarray, int]:
         try:
-            return decode_image(paths[index].read_bytes(), channels, image_size), int(labels[index])
+            data = paths[index].read_bytes()
+            return decode_image(data, channels, decode.image_size, decode.interpolation), int(labels[index])
         except CorruptImage as error:
             raise CorruptImage(f"{paths[index]}: {error}") from error
 

@@ -8,6 +8,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 ORIENTATION = 0x0112  # the EXIF tag; values 2 to 8 say which turn or flip shows the picture upright
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,15 +30,17 @@ class Decode:
     """How images are read.
 
     image_size: side in pixels of the square result (None: as stored). The short side is resized to it with an
-        antialiased bilinear filter and the long side is cropped at the centre.
+        antialiased filter and the long side is cropped at the centre.
     channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: as the source decides. Without an alpha channel in the result,
         transparent pixels are laid over white.
     corrupt: "skip" leaves undecodable images out, with a warning and a count; "error" stops at the first.
+    interpolation: the filter, "bilinear" or "bicubic".
     """
 
     image_size: int | None = None
     channels: int | None = None
     corrupt: str = "skip"
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
@@ -46,9 +49,13 @@ class Decode:
             raise ValueError(f"channels must be 1, 3 or 4, not {self.channels}")
         if self.corrupt not in ("skip", "error"):
             raise ValueError(f"corrupt must be 'skip' or 'error', not {self.corrupt!r}")
+        if self.interpolation not in FILTERS:
+            raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
 
 
-def decode_image(data: bytes, channels: int, image_size: int | None = None) -> np.ndarray:
+def decode_image(
+    data: bytes, channels: int, image_size: int | None = None, interpolation: str = "bilinear"
+) -> np.ndarray:
     """Decodes one image file held in memory to uint8 [H, W, channels], upright by its EXIF orientation.
 
     JPEG goes through simplejpeg (which also decodes at a reduced scale when the result is small), the rest through
@@ -70,7 +77,7 @@ def decode_image(data: bytes, channels: int, image_size: int | None = None) -> n
         raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
     if turn in TURNS:
         picture = picture.transpose(TURNS[turn])
-    return _pixels(picture if image_size is None else _square(picture, image_size))
+    return _pixels(picture if image_size is None else _square(picture, image_size, interpolation))
 
 
 def native_channels(data: bytes) -> int:
@@ -101,7 +108,9 @@ def fit_images(images: np.ndarray, decode: Decode) -> np.ndarray:
         )
     channels = channels or images.shape[-1]
     pictures = (_convert(_picture(image), channels) for image in images)
-    return np.stack([_pixels(picture if size is None else _square(picture, size)) for picture in pictures])
+    if size is not None:
+        pictures = (_square(picture, size, decode.interpolation) for picture in pictures)
+    return np.stack([_pixels(picture) for picture in pictures])
 
 
 def _reason(error: Exception) -> str:
@@ -129,10 +138,10 @@ def _convert(picture: Image.Image, channels: int) -> Image.Image:
     return picture.convert(MODES[channels])
 
 
-def _square(picture: Image.Image, size: int) -> Image.Image:
+def _square(picture: Image.Image, size: int, interpolation: str) -> Image.Image:
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    return picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return picture.resize((size, size), FILTERS[interpolation], box=(left, top, left + side, top + side))
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:

@@ -176,14 +176,15 @@ def open_source(
     image_size: int | None = None,
     channels: int | None = None,
     corrupt: str = "skip",
+    interpolation: str = "bilinear",
     also: tuple[Split, ...] = (),
 ) -> Source:
     """Opens one split of 'digits', 'fashion_mnist', 'mnist1d', 'openclipart', 'tfds:NAME', 'folder:PATH' or 'npz:PATH'.
 
     A set without a validation split of its own has the fraction `validation` carved from train, by `seed`: leave that
-    one alone, so that every run of an experiment validates on the same examples. `image_size`, `channels` and
-    `corrupt` are those of `Decode`. Splits whose arrays fit MEMORY_BUDGET are held in memory. The splits `also` must be
-    there too, though they are not opened.
+    one alone, so that every run of an experiment validates on the same examples. `image_size`, `channels`, `corrupt`
+    and `interpolation` are those of `Decode`. Splits whose arrays fit MEMORY_BUDGET are held in memory. The splits
+    `also` must be there too, though they are not opened.
 
     Raises:
       ValueError: unknown source or split, or bad data; one line.
@@ -194,7 +195,7 @@ def open_source(
     if not 0 <= validation < 1:
         raise ValueError(f"validation must be a fraction in [0, 1), not {validation}")
     name, _, argument = text.partition(":")
-    splits = find_source(name).open_splits(argument, Decode(image_size, channels, corrupt))
+    splits = find_source(name).open_splits(argument, Decode(image_size, channels, corrupt, interpolation))
     carved = "validation" not in splits and validation > 0
     for wanted in (split, *also):
         if wanted not in splits and not (carved and wanted == "validation"):

@@ -79,7 +79,7 @@ def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
         fingerprint=digest_files(folder, [path for path in folder.iterdir() if path.is_file()]),
     )
     readers = {
-        split: (_reader(source, f"tfds:{argument} {split}", channels, decode.image_size), len(source), None)
+        split: (_reader(source, f"tfds:{argument} {split}", channels, decode), len(source), None)
         for split, source in records.items()
     }
     return decoded_splits(readers, spec, decode.corrupt)
@@ -89,11 +89,12 @@ def _data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
-def _reader(records: Any, where: str, channels: int, image_size: int | None) -> Read:
+def _reader(records: Any, where: str, channels: int, decode: Decode) -> Read:
     def read(index: int) -> tuple[np.ndarray, int]:
         record = records[index]
         try:
-            return decode_image(record["image"], channels, image_size), int(record["label"])
+            image = decode_image(record["image"], channels, decode.image_size, decode.interpolation)
+            return image, int(record["label"])
         except CorruptImage as error:
             raise CorruptImage(f"{where} {index}: {error}") from error
 

@@ -80,7 +80,7 @@ def _publication(variant: Variant | None) -> list[str]:
     if variant and variant.reference:
         lines.append(f"weights        {variant.reference}")
     if variant and (how := variant.preprocessing):
-        side = f"{how.size}x{how.size}"
-        lines.append(f"preprocessing  short side to {round(how.size / how.crop)} pixels, {side} from the centre,")
+        resized = f"short side to {round(how.size / how.crop)} pixels ({how.interpolation})"
+        lines.append(f"preprocessing  {resized}, {how.size}x{how.size} from the centre,")
         lines.append(f"               mean {how.mean}, standard deviation {how.std} of pixels in [0, 1]")
     return lines

@@ -39,7 +39,12 @@ def create(folder: Path, name: str, model: Function, variables: Tree, spec: Spec
     config = Experiment(
         name=name,
         data=Data(
-            source=SOURCE, image_size=resized(preprocessing), channels=spec.shape[-1], validation=0, eval_batch_size=64
+            source=SOURCE,
+            image_size=resized(preprocessing),
+            channels=spec.shape[-1],
+            interpolation=preprocessing.interpolation,
+            validation=0,
+            eval_batch_size=64,
         ),
         model=Model(build=model, task=classify),
         optim=Optim(build=partial(sgd, momentum=0.0), lr=0.1, schedule=constant),

@@ -77,7 +77,7 @@ efficientnet_b0 = _b_imagenet(
     params=5_288_548,
     macs=385_814_752,
     reference="torchvision:efficientnet_b0",
-    preprocessing=Preprocessing(224, crop=224 / 256),
+    preprocessing=Preprocessing(224, crop=224 / 256, interpolation="bicubic"),
 )
 efficientnet_b1 = _b_imagenet(
     build=_b(1.0, 1.1, 0.2),
@@ -93,7 +93,7 @@ efficientnet_b2 = _b_imagenet(
     params=9_109_994,
     macs=993_561_872,
     reference="torchvision:efficientnet_b2",
-    preprocessing=Preprocessing(288, crop=1.0),
+    preprocessing=Preprocessing(288, crop=1.0, interpolation="bicubic"),
 )
 efficientnet_b3 = _b_imagenet(
     build=_b(1.2, 1.4, 0.3),
@@ -101,7 +101,7 @@ efficientnet_b3 = _b_imagenet(
     params=12_233_232,
     macs=1_827_141_392,
     reference="torchvision:efficientnet_b3",
-    preprocessing=Preprocessing(300, crop=300 / 320),
+    preprocessing=Preprocessing(300, crop=300 / 320, interpolation="bicubic"),
 )
 efficientnet_b4 = _b_imagenet(
     build=_b(1.4, 1.8, 0.4),
@@ -109,7 +109,7 @@ efficientnet_b4 = _b_imagenet(
     params=19_341_616,
     macs=4_393_771_024,
     reference="torchvision:efficientnet_b4",
-    preprocessing=Preprocessing(380, crop=380 / 384),
+    preprocessing=Preprocessing(380, crop=380 / 384, interpolation="bicubic"),
 )
 efficientnet_b5 = _b_imagenet(
     build=_b(1.6, 2.2, 0.4, TENSORFLOW_NORM),
@@ -117,7 +117,7 @@ efficientnet_b5 = _b_imagenet(
     params=30_389_784,
     macs=10_266_384_752,
     reference="torchvision:efficientnet_b5",
-    preprocessing=Preprocessing(456, crop=1.0),
+    preprocessing=Preprocessing(456, crop=1.0, interpolation="bicubic"),
 )
 efficientnet_b6 = _b_imagenet(
     build=_b(1.8, 2.6, 0.5, TENSORFLOW_NORM),
@@ -125,7 +125,7 @@ efficientnet_b6 = _b_imagenet(
     params=43_040_704,
     macs=19_067_593_536,
     reference="torchvision:efficientnet_b6",
-    preprocessing=Preprocessing(528, crop=1.0),
+    preprocessing=Preprocessing(528, crop=1.0, interpolation="bicubic"),
 )
 efficientnet_b7 = _b_imagenet(
     build=_b(2.0, 3.1, 0.5, TENSORFLOW_NORM),
@@ -133,7 +133,7 @@ efficientnet_b7 = _b_imagenet(
     params=66_347_960,
     macs=37_745_884_192,
     reference="torchvision:efficientnet_b7",
-    preprocessing=Preprocessing(600, crop=1.0),
+    preprocessing=Preprocessing(600, crop=1.0, interpolation="bicubic"),
 )
 
 efficientnet_lite0 = _lite_imagenet(

@@ -62,5 +62,5 @@ efficientnet_v2_l = _imagenet(
     params=118_515_272,
     macs=56_079_699_008,
     reference="torchvision:efficientnet_v2_l",
-    preprocessing=Preprocessing(480, crop=1.0, mean=(0.5,) * 3, std=(0.5,) * 3),
+    preprocessing=Preprocessing(480, crop=1.0, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
 )

@@ -70,6 +70,7 @@ def open_split(config: Experiment, split: Split, also: tuple[Split, ...] = ()) -
         image_size=data.image_size or None,
         channels=data.channels or None,
         corrupt=data.corrupt,
+        interpolation=data.interpolation,
         also=also,
     )
     return fraction(source, data.labels) if split == "train" and data.labels < 1 else source

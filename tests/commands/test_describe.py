@@ -65,7 +65,7 @@ def test_who_publishes_weights_and_what_they_expect(launch, monkeypatch):
     monkeypatch.setattr(lenet, "lenet5", published)
     out = launch("describe", "lenet5").out
     assert "\nweights        somewhere:lenet\n" in out
-    assert "short side to 32 pixels, 28x28 from the centre" in out and "(0.485, 0.456, 0.406)" in out
+    assert "short side to 32 pixels (bilinear), 28x28 from the centre" in out and "(0.485, 0.456, 0.406)" in out
 
 
 def test_a_stem_made_for_larger_images_is_noticed(launch):

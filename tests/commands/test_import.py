@@ -19,7 +19,7 @@ from cnn_jax.weights.parity import all_made_up
 from cnn_jax.weights.squeezenet import torchvision
 
 SIZE = 40  # squeezenet takes any; a small one compiles and runs quickly
-IMAGES = Preprocessing(size=SIZE, crop=0.8, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1))
+IMAGES = Preprocessing(size=SIZE, crop=0.8, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1), interpolation="bicubic")
 CLASSES = ("ant", "bee", "cat")
 
 
@@ -53,7 +53,7 @@ def test_predict_and_eval_take_the_folder(here, launch, write_images, tensors, n
     Image.fromarray(pixels).save("picture.png")
     said = launch("predict", "run", "picture.png", "--convert")
     assert said.code == 0
-    short_side = Image.fromarray(pixels).resize((50, 50), Image.Resampling.BILINEAR, box=(10, 0, 80, 70))
+    short_side = Image.fromarray(pixels).resize((50, 50), Image.Resampling.BICUBIC, box=(10, 0, 80, 70))
     image = np.asarray(short_side)[5:45, 5:45] / 255
     variables = to_variables(squeezenet1_1(classes=3), (SIZE, SIZE, 3), tensors, torchvision)
     read = ((image - IMAGES.mean) / IMAGES.std).astype(np.float32)[None]

@@ -98,6 +98,15 @@ def test_sizes_channels_and_formats_mix(tmp_path):
             open_source(f"folder:{tmp_path}", split, validation=0)
 
 
+def test_images_are_brought_to_size_by_the_filter_asked_for(tmp_path):
+    split_folders(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "test" / "cat" / "0.png")
+    source = open_source(f"folder:{tmp_path}", "test", image_size=5, interpolation="bicubic")
+    expected = np.asarray(Image.fromarray(noise).resize((5, 5), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(source[0]["image"], expected)
+
+
 def test_corrupt_images_are_skipped_and_counted(tmp_path):
     split_folders(tmp_path)
     (tmp_path / "train" / "cat" / "1.png").write_bytes(b"broken")

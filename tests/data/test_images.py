@@ -101,6 +101,16 @@ def test_resize_is_of_the_short_side_and_cuts_the_centre_out():
     np.testing.assert_array_equal(found, expected.transpose(1, 0, 2))
 
 
+def test_the_filter_is_a_choice():
+    image = pattern(6, 6)
+    expected = np.asarray(Image.fromarray(image).resize((4, 4), Image.Resampling.BICUBIC))
+    assert np.any(expected != decode_image(encode(Image.fromarray(image), "PNG"), 3, 4))
+    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(image), "PNG"), 3, 4, "bicubic"), expected)
+    np.testing.assert_array_equal(fit_images(image[None], Decode(4, interpolation="bicubic"))[0], expected)
+    with pytest.raises(ValueError, match="'bilinear' or 'bicubic', not 'cubic'"):
+        Decode(interpolation="cubic")
+
+
 def test_a_large_jpeg_is_decoded_small_but_alike():
     data = encode(Image.fromarray(smooth(256, 320)), "JPEG", quality=95)
     box = (32, 0, 288, 256)
