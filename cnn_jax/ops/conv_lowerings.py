@@ -95,13 +95,17 @@ def suits_pairs(geometry: Geometry) -> bool:
 
 
 def native_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """XLA's convolution. It leaves its fast library when the output or the window is larger than x: pad first then."""
+    """XLA's convolution. It leaves its fast library when the output or the window is larger than x: pad first then.
+    And it takes two to three times as long where nothing is padded at all: one row more, which is dropped, is cheaper."""
     if any(
         out > size or k > size
         for out, size, k in zip(geometry.out_spatial, geometry.spatial, geometry.window, strict=True)
     ):
         x = lax.optimization_barrier(pad_spatial(x, geometry.padding))
         geometry = geometry._replace(x_shape=x.shape, padding=((0, 0),) * len(geometry.padding))
+    rows = geometry.out_spatial[0]
+    if rows > 1 and geometry.unit_strides and not any(map(any, geometry.padding)):
+        return stock_forward(x, kernel, geometry._replace(padding=((0, 1), *geometry.padding[1:])))[:, :rows]
     return stock_forward(x, kernel, geometry)
 
 

@@ -36,6 +36,7 @@ CASES = {
     "pointwise": case((3, 5, 6, 7), (1, 1), 4, ((0, 0), (1, 0)), strides=(2, 1)),
     "pointwise chunks": case((8, 32, 32, 3), (1, 1), 5, ((0, 0), (0, 0))),
     "pairs": case((2, 9, 7, 3), (3, 5), 6, ((1, 1), (2, 3)), strides=(2, 1)),
+    "nothing padded": case((2, 9, 8, 17), (3, 2), 6, ((0, 0), (0, 0))),
     "two sides": case((2, 18, 9, 9), (3, 4), 6, ((2, 1), (1, 0)), strides=(1, 2), dilation=(2, 3)),
     "pairs in a line": case((2, 8, 1), (3,), 6, ((1, 1),)),
     "odd row of few channels": case((2, 8, 9, 1), (3, 3), 6, ONE),
