@@ -96,7 +96,7 @@ def suits_pairs(geometry: Geometry) -> bool:
 
 def native_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """XLA's convolution. It leaves its fast library when the output or the window is larger than x: pad first then.
-    And it takes two to three times as long where nothing is padded at all: one row more, which is dropped, is cheaper."""
+    And it takes two to three times as long where nothing is padded: one row more, which is dropped, is cheaper."""
     if any(
         out > size or k > size
         for out, size, k in zip(geometry.out_spatial, geometry.spatial, geometry.window, strict=True)
