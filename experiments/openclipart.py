@@ -2,8 +2,9 @@
 
 Reproduces: fine-tuning EfficientNet-Lite0 of ImageNet on other images (Kornblith et al. 2019, arXiv:1805.08974).
 Command: python launch.py train experiments/openclipart.py
-Time: about 2 min on 2 CPU cores (estimated from steps of 0.45 s on one)
-Expected: see README.md, Transfer; needs apt-get install openclipart-png and pip install 'cnn_jax[pretrained]'
+Time: 1 min 45 s on one CPU core
+Expected: top1 .66 ± .03 on the test split (3 seeds)
+Needs: apt-get install openclipart-png, and pip install 'cnn_jax[pretrained]'
 """
 
 from functools import partial

@@ -2,7 +2,7 @@
 
 Command: python experiments/transfer_curves.py                     all 36 runs, then the table and the plot
          python experiments/transfer_curves.py --modes=probe --shares=0.05 --seeds=0
-Time: about half an hour on 2 CPU cores (extrapolated); what is complete is read, not run again
+Time: 50 min on one CPU core, about half an hour on two (extrapolated); what is complete is read, not run again
 Needs: apt-get install openclipart-png, and pip install 'cnn_jax[pretrained]'
 
 All are experiments/openclipart.py with other fields, of the same number of steps: EfficientNet-Lite0 drawn at random;
