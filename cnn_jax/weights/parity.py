@@ -33,6 +33,7 @@ SUMS = 3  # numbers in a digest, besides the norm
 TOLERANCES, FLOOR = {"logits": 1e-4, "feature": 1e-4, "gradient": 1e-6}, 1e-3
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled once, run once
 LOOPS = {"xla_backend_optimization_level": 1}  # XLA has no fast library for convolutions in float64
+OPTIONS = {"float32": QUICK, "float64": LOOPS}
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -129,7 +130,9 @@ def all_made_up(shapes: Shapes, *, calm: bool) -> dict[str, np.ndarray]:
     return {name: made_up(name, shape, calm=calm) for name, shape in shapes.items() if not name.endswith(COUNTER)}
 
 
-def forward(case: Case, shapes: Shapes, input_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def forward(
+    case: Case, shapes: Shapes, input_shape: tuple[int, ...], *, dtype: str = "float32"
+) -> dict[str, np.ndarray]:
     """'logits' and 'feature NAME' [B, ...] of our model in eval mode, with ordinary made-up tensors of `shapes`.
 
     Raises ValueError where these are not the tensors of the model.
@@ -138,11 +141,12 @@ def forward(case: Case, shapes: Shapes, input_shape: tuple[int, ...]) -> dict[st
     module, variables = _prepared(case, shapes, input_shape, calm=False)
     images, _ = batch(input_shape, case.variant.classes, calm=False)
 
-    def run(variables: Any) -> Any:
-        return module.apply(variables, images, train=False)
+    def run(variables: Any, images: jax.Array) -> Any:
+        return module.clone(dtype=dtype).apply(variables, images, train=False)
 
-    with convolution.lowering("native"):
-        logits, features = jax.device_get(jax.jit(run, compiler_options=QUICK)(variables))
+    with convolution.lowering("native"), jax.enable_x64(dtype == "float64"):
+        variables, images = jax.tree.map(lambda array: array.astype(dtype), (variables, images))
+        logits, features = jax.device_get(jax.jit(run, compiler_options=OPTIONS[dtype])(variables, images))
     return {"logits": logits} | {f"feature {name}": value for name, value in features.items() if names(name)}
 
 
@@ -163,8 +167,8 @@ def gradients(
 
     with convolution.lowering("native"), jax.enable_x64(dtype == "float64"):
         variables, images = jax.tree.map(lambda array: array.astype(dtype), (variables, images))
-        params, options = variables.pop("params"), LOOPS if dtype == "float64" else QUICK
-        found = jax.device_get(jax.jit(jax.grad(loss), compiler_options=options)(params, variables, images))
+        params = variables.pop("params")
+        found = jax.device_get(jax.jit(jax.grad(loss), compiler_options=OPTIONS[dtype])(params, variables, images))
     tensors = to_tensors({"params": found}, case.scheme.names, case.scheme.flattened)
     return {f"gradient {name}": value for name, value in tensors.items()}
 
