@@ -78,15 +78,14 @@ def _compare(case: Case) -> Comparison:
     path = FOLDER / f"{case.name}.npz"
     if STORED.value:
         stored = parity.read(path)
+        hint = "leave out --stored to compare layer by layer"
         far, precision = _far(
             case,
             stored.tensors,
             stored.input_shape,
             lambda ours: parity.distances(parity.digests(ours), stored.digests),
         )
-        return Comparison(
-            stored.input_shape, far, {}, precision, lambda: "leave out --stored to compare layer by layer"
-        )
+        return Comparison(stored.input_shape, far, {}, precision, lambda: hint)
     shape = parity.input_shape(case.variant)
     model = _published(case)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
