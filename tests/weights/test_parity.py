@@ -1,9 +1,12 @@
 """Published models compute here what they compute in PyTorch, on made-up weights.
 
 `experiments/parity.py` keeps digests of PyTorch's results in parity/, compares all variants with them (--stored) or
-with PyTorch itself, and says which layer differs; here the smallest variants of the families are compared.
+with PyTorch itself, and says which layer differs; here the smallest variants of the families are compared. Where the
+extra `parity` is installed, the smallest of each library also is with the library itself.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ import pytest
 from cnn_jax.weights import parity
 from cnn_jax.weights.convert import tensor_shapes
 
-FOLDER = Path(__file__).parent / "parity"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "tests" / "weights" / "parity"
 CASES = parity.cases()
 FAMILIES = {name.split(".")[0] for name in CASES}
 SMALLEST = sorted(
@@ -77,6 +81,18 @@ def test_gradients_in_training(name):
     reference = stored(name)
     ours = parity.gradients(CASES[name], reference.tensors, reference.input_shape)
     assert too_far(ours, reference, "gradient") == {}
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_the_library_itself_agrees(library):
+    pytest.importorskip("torch")
+    pytest.importorskip(library)
+    of_library = [case for case in CASES.values() if case.library == library]
+    smallest = min(of_library, key=lambda case: case.variant.params).name
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / "parity.py", smallest], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and smallest in done.stdout, done.stdout + done.stderr
 
 
 def test_made_up_tensors_never_change():
