@@ -6,13 +6,13 @@ Command: python experiments/parity.py [NAME ...]            all variants that ha
 Time: about half a minute a model on one CPU core
 Needs: pip install 'cnn_jax[parity]' (PyTorch, torchvision and timm), except with --stored
 
-The reference is computed in float64, ours with XLA's convolution: logits and features in eval mode, in float32, and the
-gradient of every parameter in training mode, in float64. A row shows the worst relative difference of each kind; where
-it is above the tolerance, the layers are compared in order and the first that disagrees is named. The last two columns
-say how far gradients in float32 are from the reference, ours and the library's own: they are far together where numbers
-stand next to a kink or a BatchNorm sees few of them, which is why gradients are not compared in float32. Of the forward
-passes, those of EfficientNetV2-M and -L with made-up weights multiply every rounding, the library's too: what is too
-far in float32 is computed once more in float64, and its row says so.
+The reference is computed in float64. Ours are logits and features in eval mode, in float32 with XLA's convolution, and
+the gradient of every parameter in training mode, in float64 with this project's. A row shows the worst relative
+difference of each kind; where it is above the tolerance, the layers are compared in order and the first that disagrees
+is named. The last two columns say how far gradients in float32 are from the reference, ours and the library's own: they
+are far together where numbers stand next to a kink or a BatchNorm sees few of them, which is why gradients are not
+compared in float32. Of the forward passes, those of EfficientNetV2-M and -L with made-up weights multiply every
+rounding, the library's too: what is too far in float32 is computed once more in float64, and its row says so.
 """
 
 import importlib

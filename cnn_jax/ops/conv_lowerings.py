@@ -1,9 +1,10 @@
-"""How a float32 convolution is computed on a CPU: one small rule per direction, and the algorithms it chooses from.
+"""How a convolution is computed on a CPU: one small rule per direction, and the algorithms it chooses from.
 
 What the rules rest on (measured, one Zen 4 core, XLA of jax 0.10): matrix products and plain stride-1 convolutions
 reach 80 to 105 GFLOP/s. XLA's own weight gradient runs at 2 to 30, its strided input gradient and its convolutions
 between few channels leave the fast library, and its depthwise weight gradient first computes a dense one. All
-algorithms are exact but for float32 rounding.
+algorithms are exact but for rounding. All was measured in float32, and bytes are counted as of float32; in float64, for
+which XLA has no fast convolution at all, the same rules are faster still.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 `convolution` is the plain function; `conv_general_dilated` takes the place of `lax.conv_general_dilated` in
 `flax.linen.Conv(..., conv_general_dilated=conv_general_dilated)`. On GPU and TPU both are exactly XLA's convolution. On
-a CPU float32 goes by the rules of `conv_lowerings`; other dtypes and layouts are XLA's convolution there too.
+a CPU float32 and float64 go by the rules of `conv_lowerings`; other dtypes and layouts are XLA's convolution there too.
 """
 
 from collections.abc import Sequence
@@ -154,7 +154,9 @@ def _geometry(
     if mode == "native" or jax.default_backend() != "cpu" or explicit:
         return None
     dims, (*window, c, d) = x.ndim - 2, kernel.shape
-    if not x.dtype == kernel.dtype == "float32" or dims not in (1, 2, 3) or len(strides) != dims:
+    if x.dtype != kernel.dtype or x.dtype not in ("float32", "float64"):
+        return None
+    if dims not in (1, 2, 3) or len(strides) != dims:
         return None
     if c * groups != x.shape[-1] or d % groups:  # XLA's convolution says what is wrong
         return None

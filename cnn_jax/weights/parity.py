@@ -32,8 +32,8 @@ SUMS = 3  # numbers in a digest, besides the norm
 # a BatchNorm over few numbers, or a number next to a kink of an activation, makes percents of a rounding.
 TOLERANCES, FLOOR = {"logits": 1e-4, "feature": 1e-4, "gradient": 1e-6}, 1e-3
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled once, run once
-LOOPS = {"xla_backend_optimization_level": 1}  # XLA has no fast library for convolutions in float64
-OPTIONS = {"float32": QUICK, "float64": LOOPS}
+# XLA's convolution compiles quickest, but in float64 it is slow, and a depthwise one's gradient takes gigabytes.
+LOWERING = {"float32": "native", "float64": "auto"}
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -144,9 +144,9 @@ def forward(
     def run(variables: Any, images: jax.Array) -> Any:
         return module.clone(dtype=dtype).apply(variables, images, train=False)
 
-    with convolution.lowering("native"), jax.enable_x64(dtype == "float64"):
+    with convolution.lowering(LOWERING[dtype]), jax.enable_x64(dtype == "float64"):
         variables, images = jax.tree.map(lambda array: array.astype(dtype), (variables, images))
-        logits, features = jax.device_get(jax.jit(run, compiler_options=OPTIONS[dtype])(variables, images))
+        logits, features = jax.device_get(jax.jit(run, compiler_options=QUICK)(variables, images))
     return {"logits": logits} | {f"feature {name}": value for name, value in features.items() if names(name)}
 
 
@@ -165,10 +165,10 @@ def gradients(
         (logits, _), _ = wide.apply({"params": params, **rest}, images, train=True, mutable=list(rest))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    with convolution.lowering("native"), jax.enable_x64(dtype == "float64"):
+    with convolution.lowering(LOWERING[dtype]), jax.enable_x64(dtype == "float64"):
         variables, images = jax.tree.map(lambda array: array.astype(dtype), (variables, images))
         params = variables.pop("params")
-        found = jax.device_get(jax.jit(jax.grad(loss), compiler_options=OPTIONS[dtype])(params, variables, images))
+        found = jax.device_get(jax.jit(jax.grad(loss), compiler_options=QUICK)(params, variables, images))
     tensors = to_tensors({"params": found}, case.scheme.names, case.scheme.flattened)
     return {f"gradient {name}": value for name, value in tensors.items()}
 

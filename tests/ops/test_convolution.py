@@ -204,6 +204,16 @@ def test_remat() -> None:
     assert worst(a, b) < 1e-5
 
 
+@pytest.mark.parametrize("name", [*SECOND, "pairs", "depthwise", "patches"])
+def test_double_precision_goes_by_the_rules(name: str) -> None:
+    c = CASES[name]
+    with jax.enable_x64():
+        arrays = [a.astype("float64") for a in normal(5, c["x"], c["kernel"], geometry(c).out_shape)]
+        a, b = both(c, first_order, *arrays)
+        assert a[0].dtype == "float64" and worst(a, b) < 1e-12
+        assert jax.jit(ours(c)).trace(*arrays[:2]).jaxpr.eqns[-1].primitive.name != "conv_general_dilated"
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_stock(dtype: str) -> None:
     c = CASES["winograd"]
