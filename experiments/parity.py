@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     for name in argv[1:] or known:
         began = time.monotonic()
         found = _compare(known[name])
+        jax.clear_caches()  # the programs of all models would not fit the memory
         worst = _worst(found.far | found.rounding)
         row = "".join(f"{worst[kind]:10.1e}" if kind in worst else "   written" for kind in columns)
         shape = "x".join(map(str, found.input_shape))
