@@ -11,8 +11,7 @@ the gradient of every parameter in training mode, in float64 with this project's
 difference of each kind; where it is above the tolerance, the layers are compared in order and the first that disagrees
 is named. The last two columns say how far gradients in float32 are from the reference, ours and the library's own: they
 are far together where numbers stand next to a kink or a BatchNorm sees few of them, which is why gradients are not
-compared in float32. Of the forward passes, those of EfficientNetV2-M and -L with made-up weights multiply every
-rounding, the library's too: what is too far in float32 is computed once more in float64, and its row says so.
+compared in float32.
 """
 
 import importlib
@@ -47,7 +46,6 @@ class Comparison(NamedTuple):
     input_shape: tuple[int, ...]
     far: dict[str, float]  # the distance of each array; none where a reference was written
     rounding: dict[str, float]  # 'ours32 NAME' and 'theirs32 NAME', without a tolerance
-    precision: str  # of logits and features
     hint: Callable[[], str]  # what to say of a failure
 
 
@@ -66,7 +64,7 @@ def main(argv: list[str]) -> None:
         worst = _worst(found.far | found.rounding)
         row = "".join(f"{worst[kind]:10.1e}" if kind in worst else "   written" for kind in columns)
         shape = "x".join(map(str, found.input_shape))
-        print(f"{name:40} {shape:>12} {row} {time.monotonic() - began:8.0f}  {found.precision}", flush=True)
+        print(f"{name:40} {shape:>12} {row} {time.monotonic() - began:8.0f}", flush=True)
         bad = parity.too_far(found.far)
         if bad:
             failed.append(name)
@@ -80,13 +78,8 @@ def _compare(case: Case) -> Comparison:
     if STORED.value:
         stored = parity.read(path)
         hint = "leave out --stored to compare layer by layer"
-        far, precision = _far(
-            case,
-            stored.tensors,
-            stored.input_shape,
-            lambda ours: parity.distances(parity.digests(ours), stored.digests),
-        )
-        return Comparison(stored.input_shape, far, {}, precision, lambda: hint)
+        ours = _ours(case, stored.tensors, stored.input_shape)
+        return Comparison(stored.input_shape, parity.distances(parity.digests(ours), stored.digests), {}, lambda: hint)
     shape = parity.input_shape(case.variant)
     model = _published(case)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
@@ -95,24 +88,17 @@ def _compare(case: Case) -> Comparison:
     if WRITE.value:
         path.parent.mkdir(parents=True, exist_ok=True)
         parity.write(path, Reference(shape, shapes, parity.digests(expected)))
-        return Comparison(shape, {}, {}, "", str)
-    far, precision = _far(case, shapes, shape, lambda ours: _distances(ours, expected))
+        return Comparison(shape, {}, {}, str)
+    far = _distances(_ours(case, shapes, shape), expected)
     ours32 = _distances(parity.gradients(case, shapes, shape, dtype="float32"), gradients)
     theirs32 = _distances(_gradients(model.float(), case, shape), gradients)
     rounding = {f"ours32 {name}": value for name, value in ours32.items()}
     rounding |= {f"theirs32 {name}": value for name, value in theirs32.items()}
-    return Comparison(shape, far, rounding, precision, lambda: _first_disagreement(model.double(), case, shape))
+    return Comparison(shape, far, rounding, lambda: _first_disagreement(model.double(), case, shape))
 
 
-def _far(
-    case: Case, shapes: parity.Shapes, input_shape: tuple[int, ...], measure: Callable[[Arrays], dict[str, float]]
-) -> tuple[dict[str, float], str]:
-    """What `measure` says of our arrays, and the precision of logits and features: float64 where float32 is too far."""
-    gradients = parity.gradients(case, shapes, input_shape)
-    far = measure(parity.forward(case, shapes, input_shape) | gradients)
-    if not any(name.split()[0] != "gradient" for name in parity.too_far(far)):
-        return far, "float32"
-    return measure(parity.forward(case, shapes, input_shape, dtype="float64") | gradients), "float64"
+def _ours(case: Case, shapes: parity.Shapes, input_shape: tuple[int, ...]) -> Arrays:
+    return parity.forward(case, shapes, input_shape) | parity.gradients(case, shapes, input_shape)
 
 
 def _worst(distances: dict[str, float]) -> dict[str, float]:
@@ -159,12 +145,12 @@ def _fill(model: Any, *, calm: bool) -> None:
 
 def _forward(model: Any, case: Case, shape: tuple[int, ...]) -> Arrays:
     """What the published model computes in eval mode, named and laid out as `parity.forward` does."""
-    images, _ = parity.batch(shape, case.variant.classes, calm=False)
+    images, _ = parity.batch(shape, case.variant.classes, calm=case.calm)
     shapes = jax.eval_shape(
         lambda key: case.variant().init_with_output(key, images, train=False)[0][1], jax.random.key(0)
     )
     modules = {feature: case.scheme.names(feature) for feature in shapes}
-    _fill(model.eval(), calm=False)
+    _fill(model.eval(), calm=case.calm)
     logits, seen = _watch(model, images, {name for name in modules.values() if name})
     found = {"logits": logits.numpy()}
     for feature, module in modules.items():
@@ -215,9 +201,9 @@ def _first_disagreement(model: Any, case: Case, shape: tuple[int, ...]) -> str:
     """The first convolution or linear layer, in the order of execution, whose output in eval mode is another."""
     names = case.scheme.names
     module = parity.without_dropout(case.variant)
-    tensors = parity.all_made_up(tensor_shapes(module, shape, names), calm=False)
+    tensors = parity.all_made_up(tensor_shapes(module, shape, names), calm=case.calm)
     variables = to_variables(module, shape, tensors, names, case.scheme.flattened)
-    images, _ = parity.batch(shape, case.variant.classes, calm=False)
+    images, _ = parity.batch(shape, case.variant.classes, calm=case.calm)
     paths = [
         path.split("/", 1)[1].removesuffix("/kernel") for path in variable_shapes(module, shape) if "kernel" in path
     ]
@@ -228,7 +214,7 @@ def _first_disagreement(model: Any, case: Case, shape: tuple[int, ...]) -> str:
     with convolution.lowering("native"):
         captured = jax.device_get(jax.jit(run, compiler_options=parity.QUICK)(variables))["intermediates"]
     ours = flatten_dict(captured, sep="/")
-    _fill(model.eval(), calm=False)
+    _fill(model.eval(), calm=case.calm)
     _, seen = _watch(model, images, {names(path) for path in paths})
     agrees = "the input"
     places = {names(path): path for path in paths}
