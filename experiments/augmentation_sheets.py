@@ -23,6 +23,7 @@ from sklearn.datasets import load_sample_images
 
 import cnn_jax.augment
 from cnn_jax.augment.draw import Augmentation
+from cnn_jax.launch import script
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -123,4 +124,4 @@ def _short(value: object) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    script.run(main)

@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import app, flags
 
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
+from cnn_jax.launch import script
 
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often each of the two is timed", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 6, "how long a round takes, about", lower_bound=0.1)
@@ -119,4 +120,4 @@ def _resident_megabytes() -> float:
 if __name__ == "__main__":
     ask_for_huge_pages()
     set_xla_flags()
-    app.run(main)
+    script.run(main)

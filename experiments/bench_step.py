@@ -44,6 +44,7 @@ from absl import app, flags
 from bench_report import COLOURS, HEADINGS, TORCH, chart, median, table
 
 from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, SCHEDULER, TUNABLES
+from cnn_jax.launch import script
 
 
 class Workload(NamedTuple):
@@ -222,4 +223,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    script.run(main)

@@ -29,6 +29,7 @@ from sklearn.datasets import load_sample_image
 
 from cnn_jax.explain.effective_field import effective_field, effective_size
 from cnn_jax.explain.receptive_field import receptive_fields
+from cnn_jax.launch import script
 from cnn_jax.lookup import lookup
 from cnn_jax.models.layers import he_fan_out
 from cnn_jax.ops import algorithms
@@ -301,4 +302,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    script.run(main)

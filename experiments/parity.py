@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.launch import script
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.ops import convolution
 from cnn_jax.weights import parity
@@ -236,4 +237,4 @@ def _import(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    script.run(main)
