@@ -2,7 +2,7 @@
 
 Command: python experiments/transfer_curves.py                     all 48 runs, then the table and the plot
          python experiments/transfer_curves.py --modes=probe --shares=0.05 --seeds=0
-Time: 50 min for the 36 short runs on 2 cores, 95 for the 12 long ones on one; what is complete is not run again
+Time: on one CPU core 50 min for the 36 short runs and 95 for the 12 long ones; what is complete is not run again
 Needs: apt-get install openclipart-png, and pip install 'cnn_jax[pretrained]'
 
 All are experiments/openclipart.py with other fields. For 200 steps: EfficientNet-Lite0 drawn at random; its ImageNet
