@@ -1,6 +1,5 @@
-"""Image files and arrays to uint8 pixels of one shape."""
+"""Image files to uint8 pixels: decoding, channels, orientation, and cutting and resizing one picture."""
 
-from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -19,65 +18,46 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 class CorruptImage(ValueError):
     """An image file that cannot be decoded."""
 
 
-@dataclass(frozen=True)
-class Decode:
-    """How images are read.
+def decode_image(data: bytes, channels: int, least: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decodes one image file held in memory, upright by its EXIF orientation.
 
-    image_size: side in pixels of the square result (None: as stored). The short side is resized to it with an
-        antialiased filter and the long side is cropped at the centre.
-    channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: as the source decides. Without an alpha channel in the result,
-        transparent pixels are laid over white.
-    corrupt: "skip" leaves undecodable images out, with a warning and a count; "error" stops at the first.
-    interpolation: the filter, "bilinear" or "bicubic".
-    """
+    JPEG goes through simplejpeg, the rest through Pillow. Of an animation the first frame is taken; 16-bit grey is
+    scaled to 8 bits; transparency is laid over white unless 4 channels are asked for.
 
-    image_size: int | None = None
-    channels: int | None = None
-    corrupt: str = "skip"
-    interpolation: str = "bilinear"
+    Args:
+      data: the bytes of the file.
+      channels: 1 (grey), 3 (RGB) or 4 (RGBA) of the result.
+      least: height and width that the result may not fall below: a JPEG is then decoded at a half, a quarter or an
+        eighth of its size where that is enough, which is several times faster.
 
-    def __post_init__(self) -> None:
-        if self.image_size is not None and self.image_size < 1:
-            raise ValueError(f"image_size must be at least 1, not {self.image_size}")
-        if self.channels not in (None, *MODES):
-            raise ValueError(f"channels must be 1, 3 or 4, not {self.channels}")
-        if self.corrupt not in ("skip", "error"):
-            raise ValueError(f"corrupt must be 'skip' or 'error', not {self.corrupt!r}")
-        if self.interpolation not in FILTERS:
-            raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
-
-
-def decode_image(
-    data: bytes, channels: int, image_size: int | None = None, interpolation: str = "bilinear"
-) -> np.ndarray:
-    """Decodes one image file held in memory to uint8 [H, W, channels], upright by its EXIF orientation.
-
-    JPEG goes through simplejpeg (which also decodes at a reduced scale when the result is small), the rest through
-    Pillow. Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits.
+    Returns:
+      uint8 [H, W, channels], and the height and width of the picture at full size.
 
     Raises:
       CorruptImage: the data is not an image, or a damaged one.
     """
     try:
         picture: Image.Image = Image.open(BytesIO(data))
+        turn = picture.getexif().get(ORIENTATION)
+        full = picture.size if turn in SIDEWAYS else picture.size[::-1]
         pixels = None
         if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB") and channels != 4:
-            pixels = _decode_jpeg(data, channels, image_size or 0)
+            pixels = _decode_jpeg(data, channels, least[::-1] if turn in SIDEWAYS else least)
         if pixels is None:
             picture.load()
-        turn = picture.getexif().get(ORIENTATION)
-        picture = _convert(picture, channels) if pixels is None else _picture(pixels)
+        picture = _convert(picture, channels) if pixels is None else as_picture(pixels)
     except Exception as error:  # damaged bytes can make a decoder raise anything
         raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
-    if turn in TURNS:
-        picture = picture.transpose(TURNS[turn])
-    return _pixels(picture if image_size is None else _square(picture, image_size, interpolation))
+    return as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture), full
 
 
 def native_channels(data: bytes) -> int:
@@ -91,26 +71,27 @@ def native_channels(data: bytes) -> int:
     return 1 if picture.mode in ("1", "L") or picture.mode.startswith("I") else 3
 
 
-def fit_images(images: np.ndarray, decode: Decode) -> np.ndarray:
-    """Brings an array of images [N, H, W, C] to the size and channels of `decode`.
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Pixels uint8 [H, W, C] as [H, W, channels]; transparency is laid over white unless it is kept."""
+    return pixels if pixels.shape[-1] == channels else as_pixels(_convert(as_picture(pixels), channels))
 
-    Raises:
-      ValueError: a change is asked for, but these are not uint8 images of 1, 3 or 4 channels.
-    """
-    size, channels = decode.image_size, decode.channels
-    sized = size is None or images.shape[1:-1] == (size, size)
-    if sized and channels in (None, images.shape[-1]):
-        return images
-    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in MODES:
-        shape = list(images.shape[1:])
-        raise ValueError(
-            f"image_size and channels need uint8 images, not examples {shape} of {images.dtype}: unset them"
-        )
-    channels = channels or images.shape[-1]
-    pictures = (_convert(_picture(image), channels) for image in images)
-    if size is not None:
-        pictures = (_square(picture, size, decode.interpolation) for picture in pictures)
-    return np.stack([_pixels(picture) for picture in pictures])
+
+def resized(pixels: np.ndarray, size: tuple[int, int], interpolation: str, box: Box | None = None) -> np.ndarray:
+    """The part `box` of pixels uint8 [H, W, C] (all of them by default) brought to `size` by an antialiased filter."""
+    picture = as_picture(pixels)
+    if box in (None, (0, 0, *picture.size)) and picture.size == size[::-1]:
+        return pixels
+    return as_pixels(picture.resize(size[::-1], FILTERS[interpolation], box=box))
+
+
+def as_picture(pixels: np.ndarray) -> Image.Image:
+    """Pixels uint8 [H, W, C] as Pillow's image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def as_pixels(picture: Image.Image) -> np.ndarray:
+    """Pillow's image as pixels [H, W, C]."""
+    return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
 def _reason(error: Exception) -> str:
@@ -119,10 +100,11 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _decode_jpeg(data: bytes, channels: int, least: int) -> np.ndarray | None:
+def _decode_jpeg(data: bytes, channels: int, least: tuple[int, int]) -> np.ndarray | None:
     # Strict mode also refuses harmless oddities (stray bytes between markers): then Pillow has the last word.
     try:
-        return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least)
+        colour = "GRAY" if channels == 1 else "RGB"
+        return simplejpeg.decode_jpeg(data, colour, min_height=least[0], min_width=least[1])
     except ValueError:
         return None
 
@@ -136,17 +118,3 @@ def _convert(picture: Image.Image, channels: int) -> Image.Image:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert(MODES[channels])
-
-
-def _square(picture: Image.Image, size: int, interpolation: str) -> Image.Image:
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    return picture.resize((size, size), FILTERS[interpolation], box=(left, top, left + side, top + side))
-
-
-def _picture(pixels: np.ndarray) -> Image.Image:
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def _pixels(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture).reshape(picture.height, picture.width, -1)

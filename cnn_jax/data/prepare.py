@@ -1,0 +1,248 @@
+"""How a file becomes an example, in one small record that is kept with every model.
+
+Training, evaluation, prediction and whatever serves a model read files through it alone, so what is served is what was
+trained. The same record maps targets into the example and predictions back to the pixels of the original.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from cnn_jax.data.images import FILTERS, MODES, Box, decode_image, native_channels, resized, with_channels
+from cnn_jax.data.keyed import uniform
+
+Resize = Literal["crop", "stretch", "letterbox"]
+TRIES = 10  # random boxes, of which the first that fits is taken, as in torchvision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """How images are read.
+
+    size: [H, W] of the example; None: as stored.
+    resize: how a picture of another shape gets there. "crop" keeps its proportions and cuts off what is too much at
+      two sides; "stretch" does not keep them; "letterbox" keeps them and adds `background` at two sides.
+    crop: for "crop", the share of each side that is left: the picture is brought to size / crop before the centre is
+      cut out. Published weights of 224 pixels were mostly scored with .875.
+    interpolation: the filter, "bilinear" or "bicubic"; both smooth where they make smaller.
+    channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: as stored. Transparency is laid over white where it is not kept.
+    background: grey value, 0 to 255, that a letterbox adds.
+    random_area: shares of the original picture, least and most, that a random box of it covers which training sees in
+      place of the whole (Szegedy et al. 2015, section 6); () = training sees what evaluation sees.
+    random_aspect: width over height of that box, least and most, drawn evenly in the logarithm.
+    mean, std: per channel over the train split, in units of [0, 1] where the examples are bytes; what a model reads is
+      (x - mean) / std. A constant channel has std 1.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: Resize = "crop"
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+    channels: int | None = None
+    background: int = 255
+    random_area: tuple[float, ...] = ()
+    random_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise ValueError(f"size must be a height and a width of at least 1 pixel, not {self.size}")
+        if self.resize not in get_args(Resize):
+            raise ValueError(f"resize must be 'crop', 'stretch' or 'letterbox', not {self.resize!r}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be a share in (0, 1], not {self.crop}")
+        if self.interpolation not in FILTERS:
+            raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
+        if self.channels not in (None, *MODES):
+            raise ValueError(f"channels must be 1, 3 or 4, not {self.channels}")
+        if not 0 <= self.background <= 255:
+            raise ValueError(f"background must be a grey value of 0 to 255, not {self.background}")
+        if self.random_area and not (
+            len(self.random_area) == 2 and 0 < self.random_area[0] <= self.random_area[1] <= 1
+        ):
+            raise ValueError(f"random_area must be two shares 0 < low <= high <= 1, not {self.random_area}")
+        if not 0 < self.random_aspect[0] <= self.random_aspect[1]:
+            raise ValueError(f"random_aspect must be 0 < low <= high, not {self.random_aspect}")
+        if self.random_area and self.size is None:
+            raise ValueError("random_area needs a size to which the boxes are brought")
+
+
+class Placement(NamedTuple):
+    """Where a picture lies in its example: position in the example = position in the picture x scale + offset.
+
+    Positions are [y, x] and count from the corner, so that pixel 0 reaches from 0 to 1. original: [H, W] of the upright
+    picture; size: [H, W] of the example.
+    """
+
+    original: tuple[int, int]
+    size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """A size as settings give it: one number for a square, a height and a width, or 0 or None for none."""
+    if isinstance(size, tuple | list):
+        return (int(size[0]), int(size[1])) if len(size) == 2 else tuple(size)  # type: ignore[return-value]
+    return (size, size) if size else None
+
+
+def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[np.ndarray, Placement]:
+    """An image file held in memory as an example, uint8 [H, W, C], and where the picture lies in it.
+
+    With a key, and where `prepare` has a `random_area`, the example shows a random box of the picture.
+    Raises CorruptImage for what is no image, or a damaged one.
+    """
+    channels = prepare.channels or native_channels(data)
+    box = prepare.size is None or (key is not None and bool(prepare.random_area))
+    pixels, full = decode_image(data, channels, (0, 0) if box else _least(prepare))
+    return fit(pixels, prepare, key, full)
+
+
+def fit(
+    pixels: np.ndarray, prepare: Prepare, key: int | None = None, original: tuple[int, int] | None = None
+) -> tuple[np.ndarray, Placement]:
+    """A picture uint8 [H, W, C] as an example, and where it lies in it.
+
+    original: [H, W] of the picture that `pixels` are a smaller copy of; by default they are the original.
+    """
+    if prepare.channels:
+        pixels = with_channels(pixels, prepare.channels)
+    height, width = pixels.shape[:2]
+    original = original or (height, width)
+    if prepare.size is None:
+        return pixels, Placement(original, (height, width))
+    if key is not None and prepare.random_area:
+        made, box = _random_box(pixels, prepare, key)
+        return _shown(made, box, prepare.size, (height, width), original)
+    if prepare.resize == "letterbox":
+        return _letterboxed(pixels, prepare, original)
+    if prepare.resize == "stretch":
+        return _shown(
+            resized(pixels, prepare.size, prepare.interpolation), (0, 0, width, height), prepare.size, (height, width),
+            original,
+        )  # fmt: skip
+    return _cropped(pixels, prepare, original)
+
+
+def to_original(boxes: np.ndarray, placement: Placement) -> np.ndarray:
+    """Boxes [..., 4] (left, top, right, bottom) or points [..., 2] (x, y) of an example in the picture's own pixels.
+
+    What lies outside the picture is moved to its border.
+    """
+    scale, offset = (np.resize(pair[::-1], boxes.shape[-1]) for pair in (placement.scale, placement.offset))
+    return np.clip((boxes - offset) / scale, 0, np.resize(placement.original[::-1], boxes.shape[-1]))
+
+
+def to_example(boxes: np.ndarray, placement: Placement) -> np.ndarray:
+    """The inverse of `to_original`; what lies outside the example stays there."""
+    scale, offset = (np.resize(pair[::-1], boxes.shape[-1]) for pair in (placement.scale, placement.offset))
+    return boxes * scale + offset
+
+
+def map_to_original(values: np.ndarray, placement: Placement, outside: int) -> np.ndarray:
+    """A map [h, w, ...] over the example as one [H, W, ...] over the picture, by the nearest pixel.
+
+    `outside` is the value of what the example does not show.
+    """
+    return _nearest(values, placement.original, placement.size, placement.scale, placement.offset, outside)
+
+
+def map_to_example(values: np.ndarray, placement: Placement, outside: int) -> np.ndarray:
+    """A map [H, W, ...] over the picture as one over the example; `outside` is what the example has beside it."""
+    scale = tuple(1 / s for s in placement.scale)
+    offset = tuple(-o / s for o, s in zip(placement.offset, placement.scale, strict=True))
+    return _nearest(values, placement.size, placement.original, scale, offset, outside)
+
+
+def _nearest(
+    values: np.ndarray,
+    out: tuple[int, int],
+    within: tuple[int, int],
+    scale: tuple[float, ...],
+    offset: tuple[float, ...],
+    outside: int,
+) -> np.ndarray:
+    """out[y, x] = values at (y, x) x scale + offset, in units of `within`, which `values` may have more or less of."""
+    picked, inside = [], []
+    for axis in (0, 1):
+        position = (np.arange(out[axis]) + 0.5) * scale[axis] + offset[axis]
+        inside.append((position >= 0) & (position < within[axis]))
+        index = np.floor(position * values.shape[axis] / within[axis]).astype(int)
+        picked.append(np.clip(index, 0, values.shape[axis] - 1))
+    found = values[np.ix_(*picked)]
+    found[~(inside[0][:, None] & inside[1])] = outside
+    return found
+
+
+def _least(prepare: Prepare) -> tuple[int, int]:
+    """The size below which a picture may not be decoded, lest the resizing has to enlarge it again."""
+    assert prepare.size is not None
+    if prepare.resize == "letterbox":  # which side is the tighter one is not known before decoding
+        return prepare.size
+    return tuple(math.ceil(length / prepare.crop) for length in prepare.size)  # type: ignore[return-value]
+
+
+def _cropped(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+    """The largest central box of the right proportions, brought to size / crop, and the centre of that."""
+    assert prepare.size is not None
+    height, width = pixels.shape[:2]
+    wanted = tuple(round(length / prepare.crop) for length in prepare.size)
+    share = min(height / wanted[0], width / wanted[1])
+    tall, wide = share * wanted[0], share * wanted[1]
+    left, top = (width - wide) / 2, (height - tall) / 2
+    whole = resized(pixels, wanted, prepare.interpolation, (left, top, left + wide, top + tall))  # type: ignore[arg-type]
+    y, x = ((have - want) // 2 for have, want in zip(wanted, prepare.size, strict=True))
+    made = whole[y : y + prepare.size[0], x : x + prepare.size[1]]
+    box = (left + x * share, top + y * share, left + (x + prepare.size[1]) * share, top + (y + prepare.size[0]) * share)
+    return _shown(made, box, prepare.size, (height, width), original)
+
+
+def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+    """The whole picture, padded to the right proportions before it is resized."""
+    assert prepare.size is not None
+    height, width = pixels.shape[:2]
+    share = max(height / prepare.size[0], width / prepare.size[1])
+    tall, wide = max(height, round(share * prepare.size[0])), max(width, round(share * prepare.size[1]))
+    top, left = (tall - height) // 2, (wide - width) // 2
+    margins = ((top, tall - height - top), (left, wide - width - left), (0, 0))
+    padded = np.pad(pixels, margins, constant_values=prepare.background)
+    made = resized(padded, prepare.size, prepare.interpolation)
+    return _shown(made, (-left, -top, wide - left, tall - top), prepare.size, (height, width), original)
+
+
+def _random_box(pixels: np.ndarray, prepare: Prepare, key: int) -> tuple[np.ndarray, Box]:
+    """A box of a random area, shape and place, brought to size (Szegedy et al. 2015, section 6).
+
+    Where none of TRIES boxes fits, the largest central one whose shape is allowed.
+    """
+    assert prepare.size is not None
+    height, width = pixels.shape[:2]
+    low, high = (math.log(ratio) for ratio in prepare.random_aspect)
+    draws = uniform(np.uint64(key), 2 * TRIES + 2)
+    for area, shape in draws[2:].reshape(TRIES, 2):
+        area = (prepare.random_area[0] + area * (prepare.random_area[1] - prepare.random_area[0])) * height * width
+        ratio = math.exp(low + shape * (high - low))
+        wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            left, top = int(draws[0] * (width - wide + 1)), int(draws[1] * (height - tall + 1))
+            break
+    else:
+        ratio = min(max(width / height, prepare.random_aspect[0]), prepare.random_aspect[1])
+        wide, tall = min(width, round(height * ratio)), min(height, round(width / ratio))
+        left, top = (width - wide) // 2, (height - tall) // 2
+    box = (left, top, left + wide, top + tall)
+    return resized(pixels, prepare.size, prepare.interpolation, box), box
+
+
+def _shown(
+    made: np.ndarray, box: Box, size: tuple[int, int], here: tuple[int, int], original: tuple[int, int]
+) -> tuple[np.ndarray, Placement]:
+    """An example that shows `box` of a picture of the size `here`, a copy of one of the size `original`."""
+    left, top, right, bottom = box
+    scale = (size[0] / (bottom - top), size[1] / (right - left))
+    offset = (-top * scale[0], -left * scale[1])
+    return made, Placement(original, size, (scale[0] * here[0] / original[0], scale[1] * here[1] / original[1]), offset)

@@ -1,0 +1,136 @@
+"""What a source holds: named fields with roles, from which everything else is decided.
+
+No code outside a source and its task names a field. Scaling, augmentation, the zeros that a model is initialised with
+and the pictures of a report all go by the roles, so a new kind of target needs no change in them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from cnn_jax.data.prepare import Prepare
+
+# Inputs:
+#   image          [H, W, C]; bytes are scaled to [0, 1] on the device, floats are left as they are
+#   signal         [L, C]
+#   tokens         [L] whole numbers: words or bytes of a text
+# Targets:
+#   label          [] class of the example, -1 where it is not known
+#   labels         [K] 1 for each class that the example belongs to, else 0
+#   value          [...] numbers to be predicted
+#   class_map      [H, W] class of each pixel, IGNORED where it does not count
+#   instance_map   [H, W] number of the object that a pixel belongs to, 0 for none
+#   boxes          [N, 4] left, top, right, bottom in pixels of the example; rows beyond the objects are 0
+#   box_labels     [N] class of each box, -1 for rows without an object
+#   points         [N, 2] x, y in pixels of the example
+Role = Literal[
+    "image",
+    "signal",
+    "tokens",
+    "label",
+    "labels",
+    "value",
+    "class_map",
+    "instance_map",
+    "boxes",
+    "box_labels",
+    "points",
+]
+
+IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
+UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role
+
+
+class Field(NamedTuple):
+    """One array of a batch. shape: of one example, the padded maximum where sizes vary; dtype: as stored.
+
+    range: least and greatest value that the source promises, for floats; None where it promises nothing.
+    """
+
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    range: tuple[float, float] | None = None
+
+
+Fields = Mapping[str, Field]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a source holds; the same for all its splits.
+
+    inputs: what a model reads; targets: what it is to say of it.
+    prepare: how a file becomes an example, with the channel statistics of the whole train split.
+    unit: what examples are called, as "clips"; "" for the usual word of the input's role.
+    fingerprint: sha256 over the content of all splits as stored; over the sorted (relative path, size) list for files
+        of more than 256 MiB.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    inputs: Fields
+    targets: Fields
+    prepare: Prepare
+    licence: str
+    citation: str
+    fingerprint: str
+    unit: str = ""
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """All fields of a batch."""
+        return {**self.inputs, **self.targets}
+
+    @property
+    def input(self) -> Field:
+        """The first input, which most models read alone."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def units(self) -> str:
+        """What examples are called, as "images"."""
+        return self.unit or UNITS.get(self.input.role, "examples")
+
+
+def named(fields: Fields, role: Role) -> str:
+    """The name of the one field of a role. Raises ValueError, in one line, where there is none or more than one."""
+    names = [name for name, field in fields.items() if field.role == role]
+    if len(names) != 1:
+        found = ", ".join(f"{name} ({field.role})" for name, field in fields.items()) or "none"
+        raise ValueError(f"one field of the role '{role}' is needed, the data has {len(names)}: its fields are {found}")
+    return names[0]
+
+
+def to_json(spec: Spec) -> dict[str, Any]:
+    """The spec as nested dictionaries, lists, numbers and strings."""
+    fields = {
+        part: {name: field._asdict() for name, field in getattr(spec, part).items()} for part in ("inputs", "targets")
+    }
+    plain = {name: value for name, value in vars(spec).items() if name not in (*fields, "prepare")}
+    return {**plain, **fields, "prepare": asdict(spec.prepare)}
+
+
+def from_json(values: Mapping[str, Any]) -> Spec:
+    """The inverse of `to_json`. Raises ValueError for what is missing, unknown or of another kind."""
+    try:
+        prepare = Prepare(**{name: _tuple(value) for name, value in values["prepare"].items()})
+        parts = {part: {n: _field(f) for n, f in values[part].items()} for part in ("inputs", "targets")}
+        rest = {name: _tuple(value) for name, value in values.items() if name not in (*parts, "prepare")}
+        spec = Spec(**rest, **parts, prepare=prepare)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no description of data: {type(error).__name__} {error}") from None
+    if not spec.inputs:
+        raise ValueError("no description of data: it has no inputs")
+    return spec
+
+
+def _field(values: Mapping[str, Any]) -> Field:
+    field = Field(**{name: _tuple(value) for name, value in values.items()})
+    if field.role not in get_args(Role):
+        raise ValueError(f"no description of data: '{field.role}' is no role")
+    return field
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
