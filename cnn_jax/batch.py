@@ -10,9 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.data.spec import Field, Fields, Role
-
-VALID = "valid"  # [B] float32: 1 for a real example, 0 for padding and for what could not be decoded
+from cnn_jax.data.spec import VALID, Field, Fields, Role
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -83,3 +81,9 @@ def abstract(fields: Fields, size: int) -> Batch:
     """The shapes of a batch of `size` examples, before it is scaled."""
     arrays = {name: jax.ShapeDtypeStruct((size, *field.shape), field.dtype) for name, field in fields.items()}
     return Batch({**arrays, VALID: jax.ShapeDtypeStruct((size,), "float32")}, fields)  # type: ignore[dict-item]
+
+
+def zeros(fields: Fields) -> Batch:
+    """A batch of one example of nothing, as a model is initialised with."""
+    arrays = {name: jnp.zeros((1, *field.shape), field.dtype) for name, field in fields.items()}
+    return Batch({**arrays, VALID: jnp.ones(1)}, fields).scaled()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
+from cnn_jax.evals.also import nothing
 from cnn_jax.lookup import Function, describe, did_you_mean, lookup
 
 DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?|%)\s*$")
@@ -26,13 +27,16 @@ def setting(
     below: float | None = None,
     choices: tuple[str, ...] = (),
     duration: bool = False,
+    called: str | None = None,
 ) -> Any:
     """A field with its explanation and the values it may take: low <= v <= high, above < v < below, or a choice."""
-    bounds = dict(low=low, above=above, high=high, below=below)
-    return dataclasses.field(default=default, metadata=dict(help=help, choices=choices, duration=duration, **bounds))
+    metadata = dict(
+        help=help, choices=choices, duration=duration, called=called, low=low, above=above, high=high, below=below
+    )
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def required(help: str, *, called: str = "") -> Any:
+def required(help: str, *, called: str | None = None) -> Any:
     """A field which every experiment has to give; a function with the arguments it is `called` with."""
     return dataclasses.field(metadata=dict(help=help, called=called))
 
@@ -41,17 +45,10 @@ def required(help: str, *, called: str = "") -> Any:
 class Data:
     """What is read."""
 
-    source: str = required("digits, fashion_mnist, mnist1d, openclipart, tfds:NAME, folder:PATH or npz:PATH")
+    source: Function = required("a source, as digits, folder:PATH, npz:PATH or 'folder(PATH, size=64)'", called="")
     validation: float = setting(0.1, "share of the training split kept for validation; 0 = none", low=0, below=1)
     batch_size: int = setting(128, "examples per step, over all devices", low=1)
     shuffle: bool = setting(True, "a new order in every epoch; false = always the order of the split")
-    eval_batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
-    image_size: int = setting(0, "side in pixels to which a folder's images are brought; 0 = the source's own", low=0)
-    channels: int = setting(0, "channels of a folder's images, 1 or 3; 0 = the source's own", low=0, high=4)
-    corrupt: str = setting(
-        "skip", "an image that cannot be decoded: skip (and count) or error", choices=("skip", "error")
-    )
-    interpolation: str = setting("bilinear", "the filter that brings images to size", choices=("bilinear", "bicubic"))
     labels: float = setting(
         1.0, "share of the training examples used, of each class; a smaller share lies within a larger", above=0, high=1
     )
@@ -79,6 +76,11 @@ class Optim:
     clip: float = setting(0.0, "largest global norm of a gradient; 0 = no clipping", low=0)
     accumulate: int = setting(1, "parts into which a batch is cut to save memory", low=1)
     ema: float = setting(0.0, "decay of the average of the weights that is evaluated; 0 = none", low=0, below=1)
+    ema_warmup: float = setting(
+        10.0,
+        "steps over which that decay begins: at step t it is at most (1 + t) / (ema_warmup + t); 1 = at once",
+        low=1,
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -100,6 +102,7 @@ class Transfer:
     """What a run takes over from weights that were trained before, and what of it may change."""
 
     weights: str = setting("", "to begin with: a file, hf:ORG/REPO, package:NAME or a run folder; '' = drawn at random")
+    part: str = setting("", "the part of another run's variables to take, as params/backbone or teacher; '' = all")
     head: str = setting("new", "the last layer: drawn anew, for any classes, or kept", choices=("new", "keep"))
     frozen: str = setting(
         "", "the last feature map (describe names them) up to which nothing changes; backbone = all but the last layer"
@@ -108,6 +111,21 @@ class Transfer:
     layer_decay: float = setting(
         1.0, "learning rate of a stage over that of the next; the last layer has the full one", above=0, high=1
     )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Evaluate:
+    """When the model is scored, and on what."""
+
+    every: str = setting("1 epochs", "how often the validation split is scored", duration=True)
+    batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
+    test: str = setting(
+        "end", "when the test split is read: at the end, once, or never, as for sweeps", choices=("end", "never")
+    )
+    also: Function = setting(
+        nothing, "further evaluations, as elsewhere(source='folder:PATH')", called="task, spec, splits"
+    )
+    outputs: bool = setting(False, "keep what the model says of every example of the test split, as outputs/NAME.npy")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -122,12 +140,14 @@ class Experiment:
         "augmentation on the device, as 'compose(flip, shift(pixels=4))'; identity = none", called="keys, batch"
     )
     duration: str = setting("10 epochs", "length of the training", duration=True)
-    evaluate_every: str = setting("1 epochs", "how often the validation split is scored", duration=True)
     save_every: str = setting("1 epochs", "how often a checkpoint is written", duration=True)
     log_every: str = setting("50 steps", "how often the training metrics are logged", duration=True)
     keep: int = setting(2, "latest checkpoints that are kept, beside the best by validation", low=1)
     max_skipped: int = setting(10, "updates in a row that may be skipped for being nan or inf", low=1)
     seed: int = setting(0, "of weights, data order, augmentation and dropout", low=0)
+    evaluate: Evaluate = dataclasses.field(
+        default_factory=Evaluate, metadata=dict(help="when the model is scored, and on what")
+    )
     compute: Compute = dataclasses.field(default_factory=Compute, metadata=dict(help="where and how precisely it runs"))
     transfer: Transfer = dataclasses.field(
         default_factory=Transfer, metadata=dict(help="what it takes over from earlier training")
@@ -158,7 +178,7 @@ def check(config: Experiment) -> None:
     for name, field, value in walk(config):
         _check_type(name, field.type, value)
         bounds, shown = field.metadata, f"{name} = {value!r}"
-        if bounds.get("called"):
+        if bounds.get("called") is not None:
             _check_call(name, value, bounds["called"])
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{shown} must be a finite number")
@@ -198,7 +218,7 @@ def _check_type(name: str, expected: Any, value: Any) -> None:
 
 def _check_call(name: str, function: Function, arguments: str) -> None:
     """That the function has a name to record it by, and takes the arguments that it will be called with."""
-    names = arguments.split(", ")
+    names = [word for word in arguments.split(", ") if word]
     positional = [word for word in names if not word.endswith("=")]
     keywords = {word.rstrip("="): None for word in names if word.endswith("=")}
     try:
@@ -255,7 +275,7 @@ def completed(values: dict[str, Any], kind: Any = Experiment) -> dict[str, Any]:
         if dataclasses.is_dataclass(field.type):
             full[field.name] = completed(values.get(field.name, {}), field.type)
         elif field.name not in values and field.default is not dataclasses.MISSING:
-            full[field.name] = field.default
+            full[field.name] = describe(field.default) if callable(field.default) else field.default
     return full
 
 

@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -20,9 +21,25 @@ from types import GenericAlias, ModuleType
 from typing import Any, Protocol
 
 # Where a short name such as `flip` or `resnet.resnet20` is looked for.
-SEARCHED = ("cnn_jax.models", "cnn_jax.augment", "cnn_jax.tasks", "cnn_jax.train.optim", "cnn_jax.train.schedules")
+SEARCHED = (
+    "cnn_jax.models",
+    "cnn_jax.data",
+    "cnn_jax.augment",
+    "cnn_jax.tasks",
+    "cnn_jax.evals.also",
+    "cnn_jax.train.optim",
+    "cnn_jax.train.schedules",
+)
 # What may be named in full: parts of this project, and activations and types of other packages, as jax.nn.gelu.
-OWN = ("cnn_jax.models", "cnn_jax.ops", "cnn_jax.augment", "cnn_jax.tasks", "cnn_jax.train")
+OWN = (
+    "cnn_jax.models",
+    "cnn_jax.ops",
+    "cnn_jax.data",
+    "cnn_jax.augment",
+    "cnn_jax.tasks",
+    "cnn_jax.evals.also",
+    "cnn_jax.train",
+)
 OTHERS = ("jax.nn", "jax.numpy", "flax.linen", "optax")
 EXPERIMENT = "experiment"  # the module that an experiment file is loaded as
 
@@ -83,6 +100,12 @@ def public_functions(module: ModuleType) -> dict[str, Function]:
     }
 
 
+def _offered(module: ModuleType) -> dict[str, Function]:
+    """The functions that a short name may mean: of a module of data only the source, which is called like it."""
+    found, (package, _, name) = public_functions(module), module.__name__.rpartition(".")
+    return {key: value for key, value in found.items() if package != "cnn_jax.data" or key == name}
+
+
 @functools.cache
 def _modules() -> tuple[str, ...]:
     """Full names of all modules in which short names are looked for."""
@@ -104,11 +127,9 @@ def _find(name: str) -> Function:
     modules = [importlib.import_module(module) for module in names if module.endswith(ending)]
     if not modules:
         raise ValueError(f"unknown name '{name}': no module ends in '{ending[1:]}'")
-    found = {
-        f"{m.__name__}.{function}": public_functions(m)[function] for m in modules if function in public_functions(m)
-    }
+    found = {f"{m.__name__}.{function}": _offered(m)[function] for m in modules if function in _offered(m)}
     if not found:
-        known = [k for m in modules for k in public_functions(m)]
+        known = [k for m in modules for k in _offered(m)]
         raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
     if any(value is not next(iter(found.values())) for value in found.values()):
         raise ValueError(f"'{name}' may mean any of {', '.join(found)}: write more of it")
@@ -134,16 +155,38 @@ def lookup(text: str) -> Function:
     """The function that `text` describes: `name`, or `name(key=value)` for a `functools.partial` of it.
 
     Values are Python literals or again such descriptions. A call with arguments that are not named is made at once:
-    `compose(flip, cutout)` is the composition. Raises ValueError with a suggestion.
+    `compose(flip, cutout)` is the composition. Where a function's first parameter is text, as the path of a source, it
+    needs neither name nor quotes: `folder(photos, size=64)`, or `folder:photos` where there is nothing else to say.
+    Raises ValueError with a suggestion.
     """
+    text = text.strip()
+    if short := re.fullmatch(r"(\w+):(.+)", text, re.DOTALL):
+        function = _find(short[1])
+        if (parameter := _text_parameter(function)) is None:
+            raise ValueError(f"'{text}': {short[1]} takes no text after a colon")
+        return functools.partial(function, **{parameter: short[2]})
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(_quoted(text), mode="eval").body
     except SyntaxError:
         raise ValueError(f"'{text}' is not a function's name, nor a call like name(key=value)") from None
     function = _evaluate(tree, text)
     if not callable(function):
         raise ValueError(f"'{text}' is a value where a function's name is wanted")
     return function
+
+
+def _quoted(text: str) -> str:
+    """`folder(my photos, size=64)` -> `folder('my photos', size=64)`; anything else as it is."""
+    call = re.fullmatch(r"([\w.]+)\(\s*([^'\"=(),]+?)\s*(,.*)?\)", text, re.DOTALL)
+    if call and _text_parameter(_find(call[1])):
+        return f"{call[1]}({call[2]!r}{call[3] or ''})"
+    return text
+
+
+def _text_parameter(function: Function) -> str | None:
+    """The name of the function's first parameter, if that is text."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    return first.name if first is not None and first.annotation is str else None
 
 
 def _evaluate(node: ast.expr, text: str) -> Any:
@@ -154,6 +197,8 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         args = [_evaluate(arg, text) for arg in node.args]
         settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
         _check_names(ast.unparse(node.func), function, settings)
+        if len(args) == 1 and (parameter := _text_parameter(function)):
+            return functools.partial(function, **{parameter: args[0]}, **settings)
         return _call(function, args, settings, text) if args else functools.partial(function, **settings)
     if isinstance(node, ast.Name) or (
         isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute)

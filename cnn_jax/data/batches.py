@@ -1,8 +1,8 @@
 """Batches of a source: training batches as a pure function of (seed, step), evaluation batches that visit all once.
 
-A batch is what the source gives (image, label, ...) plus "index" [B] int32, the position in the split (-1 for padding),
-and "mask" [B] float32, 1 for a real example and 0 for padding or an undecodable image. With several processes each
-takes its own contiguous slice of every global batch, so the examples of a step do not depend on their number.
+A batch is the fields of the source plus INDEX [B] int32, the position in the split (-1 for padding), and VALID [B]
+float32, 1 for a real example and 0 for padding or an undecodable image. With several processes each takes its own
+contiguous slice of every global batch, so the examples of a step do not depend on their number.
 """
 
 import queue
@@ -12,7 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from cnn_jax.data.keyed import Keys, mixed
 from cnn_jax.data.source import Example, Source, permutation
+from cnn_jax.data.spec import INDEX, VALID
 
 T = TypeVar("T")
 
@@ -43,11 +45,13 @@ def training_batch(
 ) -> Example:
     """The batch of training step `step`, or this process's [batch_size / processes] part of it."""
     indices = training_indices(seed, step, batch_size=batch_size, size=len(source), shuffle=shuffle)
-    return _read(source, indices[_part(batch_size, process, processes)])
+    epochs = (step * batch_size + np.arange(batch_size)) // len(source)
+    part = _part(batch_size, process, processes)
+    return _read(source, indices[part], mixed(seed, epochs[part], indices[part]))
 
 
 def evaluation_batches(source: Source, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Example]:
-    """Yields every example exactly once, in order; the last batch is padded: example 0, index -1, mask 0."""
+    """Yields every example exactly once, in order; the last batch is padded: example 0, index -1, VALID 0."""
     part = _part(batch_size, process, processes)
     for start in range(0, len(source), batch_size):
         indices = np.full(batch_size, -1)
@@ -104,7 +108,7 @@ def _part(batch_size: int, process: int, processes: int) -> slice:
     return slice(process * share, (process + 1) * share)
 
 
-def _read(source: Source, indices: np.ndarray) -> Example:
+def _read(source: Source, indices: np.ndarray, keys: Keys | None = None) -> Example:
     real = (indices >= 0).astype(np.float32)
-    batch = source.batch(np.maximum(indices, 0))
-    return batch | {"index": indices.astype(np.int32), "mask": real * batch.get("mask", real)}
+    batch = source.batch(np.maximum(indices, 0), keys)
+    return batch | {INDEX: indices.astype(np.int32), VALID: real * batch.get(VALID, real)}

@@ -8,8 +8,8 @@ import functools
 
 import numpy as np
 
-from cnn_jax.data.images import Decode
-from cnn_jax.data.source import Source
+from cnn_jax.data.prepare import Prepare, square
+from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256, digest
 
 SHA256 = "1fa49054f5d5ba0bcf14a7848951319bfb97150b87f1a8c21b50191db38780b9"
@@ -20,28 +20,35 @@ def available() -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=1)
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
-    """The splits "train" (898 images uint8 [8, 8, 1]) and "test" (899)."""
-    if argument:
-        raise ValueError(f"digits takes no argument, not {argument!r}")
+def digits(
+    *, size: int | tuple[int, int] | None = None, channels: int | None = None, interpolation: str = "bilinear"
+) -> Splits:
+    """The splits "train" (898 images uint8 [8, 8, 1]) and "test" (899).
+
+    size: a side, or height and width, to which they are brought. channels: 3 for grey as RGB. interpolation: "bilinear"
+    or "bicubic".
+    """
     images, labels = _arrays()
     half = len(images) // 2
     return array_splits(
         "digits",
-        {"train": (images[:half], labels[:half]), "test": (images[half:], labels[half:])},
-        decode,
+        {
+            "train": {"image": images[:half], "label": labels[:half]},
+            "test": {"image": images[half:], "label": labels[half:]},
+        },
+        Prepare(size=square(size), channels=channels, interpolation=interpolation),
+        inputs={"image": "image"},
+        targets={"label": "label"},
         classes=[str(digit) for digit in range(10)],
         licence="CC BY 4.0",
         citation="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI, doi:10.24432/C50P49",
     )
 
 
+@functools.cache
 def _arrays() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits  # over a second to import
 
-    digits = load_digits()
-    check_sha256(
-        "digits of scikit-learn", digest(digits.images.astype(np.uint8), digits.target.astype(np.int64)), SHA256
-    )
-    return np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None], digits.target
+    found = load_digits()
+    check_sha256("digits of scikit-learn", digest(found.images.astype(np.uint8), found.target.astype(np.int64)), SHA256)
+    return np.rint(found.images * (255 / 16)).astype(np.uint8)[..., None], found.target

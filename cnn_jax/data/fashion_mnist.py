@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data import tfds
-from cnn_jax.data.images import Decode
-from cnn_jax.data.source import Source
+from cnn_jax.data.prepare import Prepare, square
+from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -47,29 +47,30 @@ def available() -> str | None:
     return None if _folder() or tfds.prepared("fashion_mnist") else INSTALL
 
 
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
+def fashion_mnist(
+    *, size: int | tuple[int, int] | None = None, channels: int | None = None, interpolation: str = "bilinear"
+) -> Splits:
     """The splits "train" (60,000 images uint8 [28, 28, 1]) and "test" (10,000).
+
+    size: a side, or height and width, to which they are brought. channels: 3 for grey as RGB. interpolation: "bilinear"
+    or "bicubic".
 
     Raises:
       FileNotFoundError: it is in none of the places.
       ValueError: a file is damaged.
     """
-    if argument:
-        raise ValueError(f"fashion_mnist takes no argument, not {argument!r}")
     if missing := available():
         raise FileNotFoundError(f"fashion_mnist is not installed: {missing}")
     folder = _folder()
     if folder is None:
-        return tfds.open_splits("fashion_mnist", decode)
-    return _splits(folder, decode)
-
-
-@functools.lru_cache(maxsize=1)
-def _splits(folder: Path, decode: Decode) -> dict[str, Source]:
+        return tfds.tfds("fashion_mnist", size=size, channels=channels, interpolation=interpolation)
+    arrays = {"train": _arrays(folder, "train"), "test": _arrays(folder, "t10k")}
     return array_splits(
         "fashion_mnist",
-        {"train": _arrays(folder, "train"), "test": _arrays(folder, "t10k")},
-        decode,
+        {split: {"image": images, "label": labels} for split, (images, labels) in arrays.items()},
+        Prepare(size=square(size), channels=channels, interpolation=interpolation),
+        inputs={"image": "image"},
+        targets={"label": "label"},
         classes=CLASSES,
         licence="MIT",
         citation="Xiao, Rasul and Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
@@ -86,6 +87,7 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
+@functools.lru_cache(maxsize=2)
 def _arrays(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     images = _content(folder, f"{part}-images-idx3-ubyte")[16:].reshape(-1, 28, 28, 1)
     return images, _content(folder, f"{part}-labels-idx1-ubyte")[8:]

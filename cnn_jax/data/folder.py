@@ -1,4 +1,4 @@
-"""folder:PATH: images in one folder per class.
+"""folder(path=PATH), in short folder:PATH: images in one folder per class.
 
 Either PATH/train/CLASS/*.png with PATH/test/CLASS and optionally PATH/validation (or val), all with the same classes,
 or PATH/CLASS/*.png, where a fifth of each class is carved out as the test split by a fixed seed.
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.images import CorruptImage, Decode, decode_image
-from cnn_jax.data.source import Read, Source, Spec, permutation
+from cnn_jax.data.images import CorruptImage
+from cnn_jax.data.prepare import Prepare, Resize, read_image, square
+from cnn_jax.data.source import Example, Read, Splits, permutation
+from cnn_jax.data.spec import Field, Spec
 from cnn_jax.data.splits import decoded_splits, digest_files
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -19,41 +21,65 @@ TEST_FRACTION = 0.2
 Files = dict[str, list[Path]]  # by class, sorted
 
 
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
+def folder(
+    path: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    resize: Resize = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
+    channels: int = 3,
+    random_area: tuple[float, float] | tuple[()] = (),
+    random_aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    corrupt: str = "skip",
+) -> Splits:
     """The splits "train", perhaps "validation", and "test" (absent when there is PATH/train but no PATH/test).
 
-    Images are uint8 [H, W, C] with 3 channels unless `decode.channels` says otherwise. Without `decode.image_size` all
-    must be of the size of the first. Other files and hidden ones are passed over.
+    Images are uint8 [H, W, channels]. Other files and hidden ones are passed over.
+
+    Args:
+      path: of the folder.
+      size: a side, or height and width, in pixels; without it all images must be of the size of the first.
+      resize, crop, interpolation, channels, random_area, random_aspect: see `Prepare`.
+      corrupt: "skip" leaves undecodable images out, with a warning and a count; "error" stops at the first.
 
     Raises:
       ValueError: no such folder, no class folders, a class folder without images, classes that differ between splits,
         no image that can be decoded, images of differing sizes.
     """
-    root = Path(argument).expanduser()
-    if not argument or not root.is_dir():
-        raise ValueError(f"folder:{argument} is not a folder: give the path that holds train/CLASS or CLASS folders")
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise ValueError(f"folder:{path} is not a folder: give the path that holds train/CLASS or CLASS folders")
+    prepare = Prepare(
+        size=square(size),
+        resize=resize,
+        crop=crop,
+        interpolation=interpolation,
+        channels=channels,
+        random_area=random_area,
+        random_aspect=random_aspect,
+    )
     splits = _splits(root)
     classes = sorted(splits["train"])
-    channels = decode.channels or 3
     readers = {}
     for split, files in splits.items():
-        paths = [path for name in classes for path in files[name]]
+        paths = [file for name in classes for file in files[name]]
         labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files[name]) for name in classes])
-        readers[split] = (_reader(paths, labels, channels, decode), len(paths), labels)
+        readers[split] = (_reader(paths, labels, prepare), len(paths), labels)
+    name = f"folder:{path}"
     spec = Spec(
-        name=f"folder:{argument}",
+        name=name,
         classes=tuple(classes),
-        shape=_first_shape(f"folder:{argument}", *readers["train"][:2]),
-        dtype="uint8",
-        mean=(),
-        std=(),
+        inputs={"image": Field("image", _first_shape(name, *readers["train"][:2]), "uint8")},
+        targets={"label": Field("label", (), "int32")},
+        prepare=prepare,
         licence="unknown (user data)",
         citation="",
         fingerprint=digest_files(
-            root, [path for files in splits.values() for paths in files.values() for path in paths]
+            root, [file for files in splits.values() for found in files.values() for file in found]
         ),
     )
-    return decoded_splits(readers, spec, decode.corrupt)
+    return decoded_splits(readers, spec, corrupt)
 
 
 def _splits(root: Path) -> dict[str, Files]:
@@ -102,13 +128,13 @@ def _carve_test(files: Files) -> dict[str, Files]:
     return splits
 
 
-def _reader(paths: list[Path], labels: np.ndarray, channels: int, decode: Decode) -> Read:
-    def read(index: int) -> tuple[np.ndarray, int]:
+def _reader(paths: list[Path], labels: np.ndarray, prepare: Prepare) -> Read:
+    def read(index: int, key: int | None) -> Example:
         try:
-            data = paths[index].read_bytes()
-            return decode_image(data, channels, decode.image_size, decode.interpolation), int(labels[index])
+            image, _ = read_image(paths[index].read_bytes(), prepare, key)
         except CorruptImage as error:
             raise CorruptImage(f"{paths[index]}: {error}") from error
+        return {"image": image, "label": labels[index]}
 
     return read
 
@@ -116,7 +142,7 @@ def _reader(paths: list[Path], labels: np.ndarray, channels: int, decode: Decode
 def _first_shape(name: str, read: Read, size: int) -> tuple[int, ...]:
     for index in range(size):
         try:
-            return read(index)[0].shape
+            return read(index, None)["image"].shape
         except CorruptImage:
             continue
     raise ValueError(f"{name}: not one of {size} images can be decoded")

@@ -10,8 +10,8 @@ import random
 
 import numpy as np
 
-from cnn_jax.data.images import Decode
-from cnn_jax.data.source import Source
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256, digest
 
 SHA256 = "bdb19939d87d4f9e22e314ae59be4f3f90d77f18ab04d08e0b07bedcf543169f"
@@ -22,27 +22,27 @@ def available() -> str | None:
     return None if importlib.util.find_spec("mnist1d") else "pip install mnist1d"
 
 
-@functools.lru_cache(maxsize=1)
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
+def mnist1d() -> Splits:
     """The splits "train" (4000 signals float32 [40, 1]) and "test" (1000).
 
     Raises:
       FileNotFoundError: the package mnist1d is not installed.
     """
-    if argument:
-        raise ValueError(f"mnist1d takes no argument, not {argument!r}")
     if missing := available():
         raise FileNotFoundError(f"mnist1d is not installed: {missing}")
     return array_splits(
         "mnist1d",
-        _arrays(),
-        decode,
+        {split: {"signal": signals, "label": labels} for split, (signals, labels) in _arrays().items()},
+        Prepare(),
+        inputs={"signal": "signal"},
+        targets={"label": "label"},
         classes=[str(digit) for digit in range(10)],
         licence="Apache-2.0",
         citation="Greydanus and Kobak 2024, Scaling Down Deep Learning with MNIST-1D, ICML, arXiv:2011.14439",
     )
 
 
+@functools.cache
 def _arrays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     from mnist1d.data import get_dataset_args, make_dataset  # imports matplotlib; get_dataset would download
 

@@ -1,4 +1,4 @@
-"""npz:PATH: images and labels in one NumPy archive.
+"""npz(path=PATH), in short npz:PATH: images and labels in one NumPy archive.
 
 Arrays train_images, train_labels, test_images, test_labels (or x_train, y_train, x_test, y_test, the names of Keras's
 mnist.npz), perhaps validation_ or val_ ones, and perhaps `classes`, the class names. Images are [N, H, W] or
@@ -9,45 +9,62 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.images import Decode
-from cnn_jax.data.source import Source
+from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
 
 NAMES = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 
 
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
+def npz(
+    path: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    resize: Resize = "crop",
+    channels: int | None = None,
+    interpolation: str = "bilinear",
+) -> Splits:
     """The splits that the archive holds; "train" must be there.
+
+    size: a side, or height and width, to which images of bytes are brought, `resize` how; see `Prepare`.
 
     Raises:
       ValueError: unreadable file, missing arrays, wrong shapes or dtypes, labels out of range; one line.
     """
-    path = Path(argument).expanduser()
-    if not argument or not path.is_file():
-        raise ValueError(f"npz:{argument} is not a file")
-    stored = _read(path)
+    text, file = path, Path(path).expanduser()
+    if not text or not file.is_file():
+        raise ValueError(f"npz:{text} is not a file")
+    stored = _read(file)
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for split, names in NAMES.items():
         images = next((key for n in names for key in (f"{n}_images", f"x_{n}") if key in stored), None)
         labels = next((key for n in names for key in (f"{n}_labels", f"y_{n}") if key in stored), None)
         if images and labels:
-            arrays[split] = _images(path, images, stored[images]), _labels(path, labels, stored[labels])
+            arrays[split] = _images(file, images, stored[images]), _labels(file, labels, stored[labels])
             if len(stored[images]) != len(stored[labels]):
-                raise ValueError(f"{path}: {len(stored[images])} {images} but {len(stored[labels])} {labels}")
+                raise ValueError(f"{file}: {len(stored[images])} {images} but {len(stored[labels])} {labels}")
         elif images or labels:
-            raise ValueError(f"{path} has {images or labels} but not the {'labels' if images else 'images'} to it")
+            raise ValueError(f"{file} has {images or labels} but not the {'labels' if images else 'images'} to it")
     if "train" not in arrays:
-        raise ValueError(f"{path} has no train_images and train_labels (or x_train, y_train), but {', '.join(stored)}")
+        raise ValueError(f"{file} has no train_images and train_labels (or x_train, y_train), but {', '.join(stored)}")
     shape, dtype = arrays["train"][0].shape[1:], arrays["train"][0].dtype
-    classes = _classes(path, stored.get("classes"), int(arrays["train"][1].max()) + 1)
+    classes = _classes(file, stored.get("classes"), int(arrays["train"][1].max()) + 1)
     for split, (pixels, targets) in arrays.items():
         if pixels.shape[1:] != shape or pixels.dtype != dtype:
             found = f"{list(pixels.shape[1:])} {pixels.dtype}"
-            raise ValueError(f"{path}: {split} images are {found}, train images {list(shape)} {dtype}")
+            raise ValueError(f"{file}: {split} images are {found}, train images {list(shape)} {dtype}")
         if targets.max() >= len(classes):
-            raise ValueError(f"{path}: {split} label {targets.max()} is not below the {len(classes)} classes")
-    licence = "unknown (user data)"
-    return array_splits(f"npz:{argument}", arrays, decode, classes=classes, licence=licence, citation="")
+            raise ValueError(f"{file}: {split} label {targets.max()} is not below the {len(classes)} classes")
+    return array_splits(
+        f"npz:{text}",
+        {split: {"image": pixels, "label": targets} for split, (pixels, targets) in arrays.items()},
+        Prepare(size=square(size), resize=resize, channels=channels, interpolation=interpolation),
+        inputs={"image": "image"},
+        targets={"label": "label"},
+        classes=classes,
+        licence="unknown (user data)",
+        citation="",
+    )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

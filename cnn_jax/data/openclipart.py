@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.images import Decode, decode_image, fit_images
-from cnn_jax.data.source import Source
+from cnn_jax.data.images import decode_image
+from cnn_jax.data.prepare import Prepare, fit, square
+from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
 
 CLASSES = ("food", "animals", "people", "transportation", "tools", "recreation")
@@ -34,6 +35,8 @@ TEST, VALIDATION = 0.2, 0.1
 LARGEST = 4000  # pixels; a dozen road signs are 29,700 wide
 ALIKE, TELLING = 6, 30  # bits in which drawings that look alike may differ, and bits without which a look says nothing
 
+LOOK = Prepare(size=(17, 17), resize="letterbox", channels=1)  # for comparisons of drawings
+
 Files = dict[str, list[tuple[Path, int]]]  # by split: a drawing and its label
 
 
@@ -42,53 +45,52 @@ def available() -> str | None:
     return None if _folder() else INSTALL
 
 
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
-    """The splits "train", "validation" and "test", uint8 [96, 96, 3] unless `decode` says otherwise.
+def openclipart(*, size: int | tuple[int, int] = SIZE, channels: int = 3, interpolation: str = "bilinear") -> Splits:
+    """The splits "train", "validation" and "test", uint8 [size, size, channels].
 
     Raises:
       FileNotFoundError: it is in none of the places.
       ValueError: an image is damaged, or a class has no images.
     """
-    if argument:
-        raise ValueError(f"openclipart takes no argument, not {argument!r}")
-    folder = _folder()
-    if folder is None:
-        raise FileNotFoundError(f"openclipart is not installed: {INSTALL}")
-    return dict(_splits(folder, Decode(decode.image_size or SIZE, decode.channels or 3)))
-
-
-def files(image_size: int = SIZE) -> Files:
-    """The drawings of each split, in the order of its examples. Raises FileNotFoundError where there are none."""
-    folder = _folder()
-    if folder is None:
-        raise FileNotFoundError(f"openclipart is not installed: {INSTALL}")
-    return _read(folder, Decode(image_size, 3))[0]
-
-
-@functools.lru_cache(maxsize=1)
-def _splits(folder: Path, how: Decode) -> dict[str, Source]:
-    drawings, images = _read(folder, how)
-    arrays = {
-        split: (np.stack([images[path] for path, _ in found]), np.array([label for _, label in found], np.int32))
-        for split, found in drawings.items()
-    }
+    prepare = Prepare(size=square(size), resize="letterbox", channels=channels, interpolation=interpolation)
+    drawings, images = _read(_installed(), prepare)
     return array_splits(
         "openclipart",
-        arrays,
-        Decode(),
+        {
+            split: {
+                "image": np.stack([images[path] for path, _ in found]),
+                "label": np.array([label for _, label in found], np.int32),
+            }
+            for split, found in drawings.items()
+        },
+        prepare,
+        inputs={"image": "image"},
+        targets={"label": "label"},
         classes=CLASSES,
         licence="public domain",
         citation="Open Clip Art Library 0.18, openclipart.org",
     )
 
 
+def files(size: int = SIZE) -> Files:
+    """The drawings of each split, in the order of its examples. Raises FileNotFoundError where there are none."""
+    return _read(_installed(), Prepare(size=square(size), resize="letterbox", channels=3))[0]
+
+
+def _installed() -> Path:
+    folder = _folder()
+    if folder is None:
+        raise FileNotFoundError(f"openclipart is not installed: {INSTALL}")
+    return folder
+
+
 @functools.lru_cache(maxsize=1)
-def _read(folder: Path, how: Decode) -> tuple[Files, dict[Path, np.ndarray]]:
+def _read(folder: Path, prepare: Prepare) -> tuple[Files, dict[Path, np.ndarray]]:
     """The drawings of each split, and their pixels; all are decoded, as their looks say which belong together."""
     drawings = _drawings(folder)
     paths = [path for path, _ in drawings]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        images, looks = zip(*threads.map(functools.partial(_decode, how=how), paths), strict=True)
+        images, looks = zip(*threads.map(functools.partial(_decode, prepare=prepare), paths), strict=True)
     splits: Files = {"train": [], "validation": [], "test": []}
     for drawing, group in zip(drawings, _groups(paths, np.stack(looks)), strict=True):
         place = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 16**8
@@ -133,19 +135,14 @@ def _family(stem: str) -> str:
     return "_".join(word for word in words if len(word) > 1 and word != "bw") or stem
 
 
-def _decode(path: Path, how: Decode) -> tuple[np.ndarray, np.ndarray]:
-    """The drawing as a square of the size of `how`, and its look: where 17 x 17 grey values increase, [272] bool."""
+def _decode(path: Path, prepare: Prepare) -> tuple[np.ndarray, np.ndarray]:
+    """The drawing as an example, and its look: where 17 x 17 grey values increase, [272] bool."""
     try:
-        pixels = decode_image(path.read_bytes(), 3)
+        pixels, _ = decode_image(path.read_bytes(), 3)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
-    height, width, _ = pixels.shape
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
-    square = np.pad(pixels, margins, constant_values=255)[None]
-    grey = fit_images(square, Decode(17, 1))[0, :, :, 0]
-    return fit_images(square, how)[0], (grey[:, 1:] > grey[:, :-1]).ravel()
+    grey = fit(pixels, LOOK)[0][:, :, 0]
+    return fit(pixels, prepare)[0], (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
 def _folder() -> Path | None:

@@ -1,24 +1,24 @@
-"""The source contract: random access to the examples of one split, and `open_source`, which finds a source by name.
+"""The source contract: random access to the examples of one split.
 
-A source module (`digits`, `folder`, ...) has `open_splits(argument, decode)`, which returns its splits by name; a named
-set also has `available()`, which returns None or the line that says how to install it.
+A source is named by a function: `digits`, `folder(path="photos", size=64)`. It is the function of the same name as its
+module in this package, takes its settings by name, and returns its splits. A named set's module also has `available()`,
+which returns None or the line that says how to install it.
 """
 
 import functools
-import importlib
 import math
 import os
-import pkgutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
-from cnn_jax.data.images import CorruptImage, Decode
-from cnn_jax.lookup import did_you_mean
+from cnn_jax.data.images import CorruptImage
+from cnn_jax.data.keyed import Keys
+from cnn_jax.data.spec import VALID, Spec
 
 Split = Literal["train", "validation", "test"]
 Example = dict[str, np.ndarray]
@@ -26,81 +26,70 @@ Example = dict[str, np.ndarray]
 MEMORY_BUDGET = 2 * 2**30  # bytes of decoded arrays: a split up to this size is held in memory
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What a source holds; the same for all splits.
-
-    shape: [H, W, C], or [L, C] for a signal. dtype: of the stored examples.
-    mean, std: per channel over the whole train split (before validation is carved from it), in [0, 1] units when dtype
-        is uint8. A constant channel has std 1. Sources decoded on access use a fixed sample of at most 2000 examples.
-    fingerprint: sha256 over the content of all splits as stored; over the sorted (relative path, size) list for files
-        of more than 256 MiB.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    licence: str
-    citation: str
-    fingerprint: str
-
-
 class Source(Protocol):
     """Random access to the examples of one split.
 
-    `source[i]` is {"image", "label"} of one example; `batch(indices [B])` the same, stacked, and is the fast path. A
-    source that can meet undecodable images adds "mask" [B] float32, 0 for those (their pixels are 0).
+    `batch(indices [B], keys)` is {field: array [B, ...]}. keys [B] are different for each example in each epoch, for
+    what is drawn while reading, such as a random crop; without them nothing is drawn. A source that can meet damaged
+    files adds VALID [B] float32, 0 for those (whose arrays are 0).
+
+    Optional: `strata() -> [N]`, a whole number for each example, as its class; subsets and validation splits are drawn
+    from each of these groups alike.
     """
 
     spec: Spec
 
-    @property
-    def labels(self) -> np.ndarray: ...
-
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Example: ...
+    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example: ...
 
-    def batch(self, indices: np.ndarray) -> Example: ...
+
+Splits = dict[str, Source]
+
+
+@runtime_checkable
+class Stratified(Protocol):
+    """A source that knows groups of its examples."""
+
+    def strata(self) -> np.ndarray | None: ...
 
 
 @dataclass(eq=False)
 class ArraySource:
-    """Examples held in memory: images [N, H, W, C] (or signals [N, L, C]) and labels [N] int32."""
+    """Examples held in memory: {field: array [N, ...]}."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    arrays: Mapping[str, np.ndarray]
     spec: Spec
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(next(iter(self.arrays.values())))
 
-    def __getitem__(self, index: int) -> Example:
-        return {"image": self.images[index], "label": self.labels[index]}
+    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
+        return {name: array[indices] for name, array in self.arrays.items()}
 
-    def batch(self, indices: np.ndarray) -> Example:
-        return {"image": self.images[indices], "label": self.labels[indices]}
+    def strata(self) -> np.ndarray | None:
+        """The classes, where examples have one each."""
+        names = [name for name, field in self.spec.targets.items() if field.role == "label"]
+        return self.arrays[names[0]] if len(names) == 1 else None
 
 
-Read = Callable[[int], tuple[np.ndarray, int]]
+Read = Callable[[int, int | None], Example]
 
 
 @dataclass(eq=False)
 class DecodedSource:
     """Examples decoded on access by a pool of threads, one per core.
 
-    read(i): the image, of shape `spec.shape`, and label of one example; may raise CorruptImage, which `corrupt="skip"`
-    turns into mask 0, with a warning whenever new ones were met. `skipped` holds the indices of those.
+    read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with a
+    warning whenever new ones were met. `skipped` holds the indices of those.
+    groups: [N], for `strata`, where they are known without decoding.
     """
 
     read: Read
     size: int
     spec: Spec
     corrupt: str
-    known_labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.skipped: set[int] = set()
@@ -108,39 +97,36 @@ class DecodedSource:
     def __len__(self) -> int:
         return self.size
 
-    @functools.cached_property
-    def labels(self) -> np.ndarray:
-        if self.known_labels is not None:
-            return self.known_labels
-        return np.concatenate([self.batch(part)["label"] for part in _parts(self.size)])
+    def strata(self) -> np.ndarray | None:
+        return self.groups
 
-    def __getitem__(self, index: int) -> Example:
-        return {key: value[0] for key, value in self.batch(np.array([index])).items()}
-
-    def batch(self, indices: np.ndarray) -> Example:
-        results = list(_threads().map(self._read, np.asarray(indices).tolist()))
-        problems = {int(i): problem for i, (_, _, problem) in zip(indices, results, strict=True) if problem is not None}
+    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
+        drawn = [None] * len(indices) if keys is None else keys.tolist()
+        results = list(_threads().map(self._read, np.asarray(indices).tolist(), drawn))
+        problems = {int(i): problem for i, (_, problem) in zip(indices, results, strict=True) if problem is not None}
         if problems.keys() - self.skipped:
             self.skipped |= problems.keys()
             last = list(problems.values())[-1]
             warnings.warn(f"{self.spec.name}: {len(self.skipped)} corrupt images skipped so far: {last}", stacklevel=2)
-        return {
-            "image": np.stack([image for image, _, _ in results]),
-            "label": np.array([label for _, label, _ in results], np.int32),
-            "mask": np.array([problem is None for _, _, problem in results], np.float32),
+        fields = {
+            name: np.stack([example[name] for example, _ in results]).astype(field.dtype)
+            for name, field in self.spec.fields.items()
         }
+        return {**fields, VALID: np.array([problem is None for _, problem in results], np.float32)}
 
-    def _read(self, index: int) -> tuple[np.ndarray, int, str | None]:
+    def _read(self, index: int, key: int | None) -> tuple[Example, str | None]:
         try:
-            image, label = self.read(index)
+            example = self.read(index, key)
         except CorruptImage as error:
             if self.corrupt == "error":
                 raise
-            return np.zeros(self.spec.shape, self.spec.dtype), 0, str(error)
-        if image.shape != self.spec.shape:
-            found, expected = list(image.shape), list(self.spec.shape)
-            raise ValueError(f"{self.spec.name}: image {index} is {found}, others {expected}: set image_size")
-        return image, label, None
+            return {name: np.zeros(f.shape, f.dtype) for name, f in self.spec.fields.items()}, str(error)
+        for name, field in self.spec.fields.items():
+            if np.shape(example[name]) != field.shape:
+                found, expected = list(example[name].shape), list(field.shape)
+                what = f"{self.spec.name}: {name} {index} is {found}, others {expected}"
+                raise ValueError(f"{what}: give the source a size, as size=64")
+        return example, None
 
 
 @dataclass(eq=False)
@@ -156,106 +142,94 @@ class View:
     def __len__(self) -> int:
         return len(self.indices)
 
-    @property
-    def labels(self) -> np.ndarray:
-        return self.source.labels[self.indices]
+    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
+        return self.source.batch(self.indices[indices], keys)
 
-    def __getitem__(self, index: int) -> Example:
-        return self.source[int(self.indices[index])]
-
-    def batch(self, indices: np.ndarray) -> Example:
-        return self.source.batch(self.indices[indices])
+    def strata(self) -> np.ndarray | None:
+        groups = strata(self.source)
+        return None if groups is None else groups[self.indices]
 
 
-def open_source(
-    text: str,
-    split: Split,
-    *,
-    validation: float = 0.1,
-    seed: int = 0,
-    image_size: int | None = None,
-    channels: int | None = None,
-    corrupt: str = "skip",
-    interpolation: str = "bilinear",
-    also: tuple[Split, ...] = (),
-) -> Source:
-    """Opens one split of 'digits', 'fashion_mnist', 'mnist1d', 'openclipart', 'tfds:NAME', 'folder:PATH' or 'npz:PATH'.
+def strata(source: Source) -> np.ndarray | None:
+    """The group [N] of each example, None where the source knows none."""
+    return source.strata() if isinstance(source, Stratified) else None
 
-    A set without a validation split of its own has the fraction `validation` carved from train, by `seed`: leave that
-    one alone, so that every run of an experiment validates on the same examples. `image_size`, `channels`, `corrupt`
-    and `interpolation` are those of `Decode`. Splits whose arrays fit MEMORY_BUDGET are held in memory. The splits
-    `also` must be there too, though they are not opened.
+
+def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int = 0) -> Splits:
+    """The splits of a source; what is decoded on access is not decoded yet.
+
+    A set without a validation split of its own has the fraction `validation` of each stratum carved from train, by
+    `seed`: leave that one alone, so that every run of an experiment validates on the same examples.
 
     Raises:
-      ValueError: unknown source or split, or bad data; one line.
+      ValueError: bad data or settings; one line.
       FileNotFoundError: the set is not installed; the line says how to get it.
     """
+    splits = dict(function())
+    if "validation" not in splits and validation > 0:
+        train, held_out = carve(splits["train"], validation, seed)
+        splits |= {"train": train, "validation": held_out}
+    return splits
+
+
+def split_of(splits: Splits, split: str) -> Source:
+    """One of the splits. Raises ValueError, in one line, where there is none of that name."""
     if split not in get_args(Split):
         raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation must be a fraction in [0, 1), not {validation}")
-    name, _, argument = text.partition(":")
-    splits = find_source(name).open_splits(argument, Decode(image_size, channels, corrupt, interpolation))
-    carved = "validation" not in splits and validation > 0
-    for wanted in (split, *also):
-        if wanted not in splits and not (carved and wanted == "validation"):
-            hint = ": set validation above 0 to carve one from train" if wanted == "validation" else ""
-            raise ValueError(f"{text} has no {wanted} split{hint}")
-    if carved and split != "test":
-        train, held_out = carve(len(splits["train"]), validation, seed)
-        return in_memory(View(splits["train"], train if split == "train" else held_out))
-    return in_memory(splits[split])
+    if split not in splits:
+        hint = ": set data.validation above 0 to carve one from train" if split == "validation" else ""
+        raise ValueError(f"{next(iter(splits.values())).spec.name} has no {split} split{hint}")
+    return splits[split]
 
 
-class SourceModule(Protocol):
-    """A module of this package that holds a kind of source."""
-
-    def open_splits(self, argument: str, decode: Decode) -> dict[str, Source]: ...
-
-
-def find_source(name: str) -> SourceModule:
-    """The module cnn_jax.data.`name`; a ValueError with the nearest name when there is no such source."""
-    names = {module.name for module in pkgutil.iter_modules(importlib.import_module("cnn_jax.data").__path__)}
-    if name in names and hasattr(module := importlib.import_module(f"cnn_jax.data.{name}"), "open_splits"):
-        return module
-    sources = [known for known in names if hasattr(importlib.import_module(f"cnn_jax.data.{known}"), "open_splits")]
-    raise ValueError(f"unknown data source {name!r}: {did_you_mean(name, sources)}")
-
-
-def carve(size: int, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices of the train and the validation part of `size` examples; at least one in each."""
+def carve(source: Source, validation: float, seed: int) -> tuple[View, View]:
+    """The train and the validation part of a source; every stratum leaves at least one example in train."""
+    size = len(source)
     if size < 2:
         raise ValueError(f"cannot carve a validation split from {size} example: set validation to 0")
-    count = min(max(round(size * validation), 1), size - 1)
-    order = permutation(size, seed)
-    return np.sort(order[count:]), np.sort(order[:count])
+    chosen = np.zeros(size, bool)
+    for group, members in _members(source).items():
+        count = min(round(len(members) * validation), len(members) - 1)
+        chosen[members[permutation(len(members), seed, group)[:count]]] = True
+    if not chosen.any():
+        chosen[permutation(size, seed)[0]] = True
+    return View(source, np.flatnonzero(~chosen)), View(source, np.flatnonzero(chosen))
 
 
-def subset(source: Source, labels_per_class: int, seed: int) -> View:
-    """A class-balanced subset, in the order of `source`; for one seed, smaller subsets lie within larger ones.
+def subset(source: Source, per_stratum: int, seed: int) -> View:
+    """As many examples of each stratum, in the order of `source`; for one seed, smaller ones lie within larger ones.
 
     Raises:
-      ValueError: a class has fewer examples than `labels_per_class`.
+      ValueError: a stratum has fewer examples than that.
     """
-    for label, name in enumerate(source.spec.classes):
-        members = int((source.labels == label).sum())
-        if not 1 <= labels_per_class <= members:
-            raise ValueError(f"labels_per_class must be 1 to {members} (examples of {name}), not {labels_per_class}")
-    return _first(source, [labels_per_class] * len(source.spec.classes), seed)
+    groups = _members(source)
+    smallest = min(map(len, groups.values()))
+    if not 1 <= per_stratum <= smallest:
+        raise ValueError(f"examples per class must be 1 to {smallest} (what the rarest has), not {per_stratum}")
+    return _first(source, dict.fromkeys(groups, per_stratum), seed)
 
 
 def fraction(source: Source, share: float, seed: int = 0) -> View:
-    """The share 0 < share <= 1 of each class, one example at least; ordered and nested like `subset`."""
-    sizes = np.bincount(source.labels, minlength=len(source.spec.classes))
-    return _first(source, [min(max(round(share * size), 1), size) for size in sizes.tolist()], seed)
+    """The share 0 < share <= 1 of each stratum, one example at least; ordered and nested like `subset`."""
+    counts = {
+        group: min(max(round(share * len(members)), 1), len(members)) for group, members in _members(source).items()
+    }
+    return _first(source, counts, seed)
 
 
-def _first(source: Source, counts: list[int], seed: int) -> View:
-    """The first `counts[label]` examples of each class in an order that the seed fixes, in the order of `source`."""
-    chosen = []
-    for label, count in enumerate(counts):
-        members = np.flatnonzero(source.labels == label)
-        chosen.append(members[permutation(len(members), seed, label)[:count]])
+def _members(source: Source) -> dict[int, np.ndarray]:
+    """Indices of the examples of each stratum; all of them where there are no strata."""
+    groups = strata(source)
+    if groups is None:
+        return {0: np.arange(len(source))}
+    return {int(group) % 2**32: np.flatnonzero(groups == group) for group in np.unique(groups)}
+
+
+def _first(source: Source, counts: Mapping[int, int], seed: int) -> View:
+    """So many examples of each stratum, in an order that the seed fixes; they come in the order of `source`."""
+    chosen = [
+        members[permutation(len(members), seed, group)[: counts[group]]] for group, members in _members(source).items()
+    ]
     return View(source, np.sort(np.concatenate(chosen)))
 
 
@@ -268,25 +242,37 @@ def permutation(size: int, *seeds: int) -> np.ndarray:
 
 
 def in_memory(source: Source) -> Source:
-    """Reads a source decoded on access into arrays if they fit MEMORY_BUDGET, leaving corrupt images out."""
+    """Reads a source decoded on access into arrays if they fit MEMORY_BUDGET, leaving corrupt images out.
+
+    One that draws a random crop for each visit is decoded at each.
+    """
     spec, size = source.spec, len(source)
     base = source.source if isinstance(source, View) else source
-    fits = size * math.prod(spec.shape) * np.dtype(spec.dtype).itemsize <= MEMORY_BUDGET
-    if not isinstance(base, DecodedSource) or not fits:
+    each = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
+    if not isinstance(base, DecodedSource) or size * each > MEMORY_BUDGET or spec.prepare.random_area:
         return source
-    images, labels, keep = np.empty((size, *spec.shape), spec.dtype), np.empty(size, np.int32), np.empty(size, bool)
-    for part in _parts(size):
+    arrays = {name: np.empty((size, *field.shape), field.dtype) for name, field in spec.fields.items()}
+    keep = np.empty(size, bool)
+    for part in parts(size):
         batch = source.batch(part)
-        images[part], labels[part], keep[part] = batch["image"], batch["label"], batch["mask"] > 0
+        keep[part] = batch.pop(VALID) > 0
+        for name, array in batch.items():
+            arrays[name][part] = array
     if not keep.any():
         raise ValueError(f"{spec.name}: not one of {size} images can be decoded")
     if not keep.all():
-        images, labels = images[keep], labels[keep]
-        warnings.warn(f"{spec.name}: skipped {size - len(labels)} corrupt images of {size}", stacklevel=3)
-    return ArraySource(images, labels, spec)
+        arrays = {name: array[keep] for name, array in arrays.items()}
+        warnings.warn(f"{spec.name}: skipped {size - keep.sum()} corrupt images of {size}", stacklevel=3)
+    return ArraySource(arrays, spec)
 
 
-def _parts(size: int) -> list[np.ndarray]:
+def with_statistics(spec: Spec, mean: tuple[float, ...], std: tuple[float, ...]) -> Spec:
+    """The spec with other statistics of the channels."""
+    return replace(spec, prepare=replace(spec.prepare, mean=tuple(mean), std=tuple(std)))
+
+
+def parts(size: int) -> list[np.ndarray]:
+    """The indices of `size` examples in pieces of 512, to bound what is held at once."""
     return np.array_split(np.arange(size), range(512, size, 512))
 
 

@@ -37,6 +37,9 @@ Role = Literal[
     "points",
 ]
 
+# What every batch has beside its fields: whether an example [B] is real (1) or padding, or could not be decoded (0), as
+# float32; and its place [B] in its split, -1 for padding, which stays on the host.
+VALID, INDEX = "valid", "index"
 IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
 UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role
 
@@ -100,6 +103,11 @@ def named(fields: Fields, role: Role) -> str:
         found = ", ".join(f"{name} ({field.role})" for name, field in fields.items()) or "none"
         raise ValueError(f"one field of the role '{role}' is needed, the data has {len(names)}: its fields are {found}")
     return names[0]
+
+
+def kinds(fields: Fields) -> dict[str, Field]:
+    """The fields without the ranges of their values: what two sources must share to serve one model."""
+    return {name: field._replace(range=None) for name, field in fields.items()}
 
 
 def to_json(spec: Spec) -> dict[str, Any]:

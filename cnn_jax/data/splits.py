@@ -2,52 +2,101 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.images import Decode, fit_images
-from cnn_jax.data.source import ArraySource, DecodedSource, Read, Source, Spec, permutation
+from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.source import ArraySource, DecodedSource, Read, Splits, permutation, with_statistics
+from cnn_jax.data.spec import VALID, Field, Role, Spec
 
 HASHED_BYTES = 2**28  # files up to this size in all are fingerprinted by content, beyond it by name and size
 SAMPLE = 2000  # images read for the channel statistics of a source that is decoded on access
 
+Roles = Mapping[str, Role]
+
 
 def array_splits(
     name: str,
-    arrays: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    decode: Decode,
+    arrays: Mapping[str, Mapping[str, np.ndarray]],
+    prepare: Prepare,
     *,
+    inputs: Roles,
+    targets: Roles,
     classes: Sequence[str],
     licence: str,
     citation: str,
-) -> dict[str, Source]:
-    """In-memory splits from {split: (images [N, H, W, C] or signals [N, L, C], labels [N])}; "train" must be there."""
-    fingerprint = digest(*(array for split in sorted(arrays) for array in arrays[split]))
-    fitted = {split: _frozen(fit_images(images, decode)) for split, (images, _) in arrays.items()}
-    mean, std = statistics(fitted["train"])
-    shape, dtype = fitted["train"].shape[1:], str(fitted["train"].dtype)
-    spec = Spec(name, tuple(classes), shape, dtype, mean, std, licence, citation, fingerprint)
-    return {
-        split: ArraySource(images, _frozen(arrays[split][1].astype(np.int32)), spec) for split, images in fitted.items()
-    }
+) -> Splits:
+    """In-memory splits from {split: {field: array [N, ...]}}; "train" must be there.
+
+    inputs, targets: the role of each field, in order. Images go through `prepare`; whole-number targets become int32.
+    Raises ValueError where a change is asked of images that are no bytes of 1, 3 or 4 channels.
+    """
+    fingerprint = digest(*(array for split in sorted(arrays) for array in arrays[split].values()))
+    stored = {split: {n: _stored(n, a, {**inputs, **targets}[n], prepare) for n, a in found.items()}
+              for split, found in arrays.items()}  # fmt: skip
+    first = next(iter(inputs))
+    spec = Spec(
+        name=name,
+        classes=tuple(classes),
+        inputs={field: _field(inputs[field], field, stored) for field in inputs},
+        targets={field: _field(targets[field], field, stored) for field in targets},
+        prepare=prepare,
+        licence=licence,
+        citation=citation,
+        fingerprint=fingerprint,
+    )
+    if inputs[first] != "tokens":
+        spec = with_statistics(spec, *statistics(stored["train"][first]))
+    return {split: ArraySource(found, spec) for split, found in stored.items()}
 
 
-def decoded_splits(
-    readers: Mapping[str, tuple[Read, int, np.ndarray | None]], spec: Spec, corrupt: str
-) -> dict[str, Source]:
-    """Splits decoded on access from {split: (read, size, labels if known)}; fills in the statistics of `spec`."""
+def _stored(name: str, array: np.ndarray, role: Role, prepare: Prepare) -> np.ndarray:
+    if role == "image":
+        array = fit_images(array, prepare)
+    elif role in ("label", "box_labels"):
+        array = array.astype(np.int32)
+    array.setflags(write=False)
+    return array
+
+
+def _field(role: Role, name: str, stored: Mapping[str, Mapping[str, np.ndarray]]) -> Field:
+    arrays = [found[name] for found in stored.values()]
+    span = None
+    if role in ("image", "signal") and arrays[0].dtype.kind == "f":
+        span = (float(min(a.min() for a in arrays)), float(max(a.max() for a in arrays)))
+    return Field(role, arrays[0].shape[1:], str(arrays[0].dtype), span)
+
+
+def fit_images(images: np.ndarray, prepare: Prepare) -> np.ndarray:
+    """Brings an array of images [N, H, W, C] to the size and channels of `prepare`.
+
+    Raises:
+      ValueError: a change is asked for, but these are not uint8 images of 1, 3 or 4 channels.
+    """
+    sized = prepare.size in (None, images.shape[1:-1])
+    if sized and prepare.channels in (None, images.shape[-1]):
+        return images
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3, 4):
+        shape = list(images.shape[1:])
+        raise ValueError(f"size and channels need uint8 images, not examples {shape} of {images.dtype}: leave them out")
+    return np.stack([fit(image, prepare)[0] for image in images])
+
+
+def decoded_splits(readers: Mapping[str, tuple[Read, int, np.ndarray | None]], spec: Spec, corrupt: str) -> Splits:
+    """Splits decoded on access from {split: (read, size, strata if known)}; fills in the statistics of `spec`."""
+    if corrupt not in ("skip", "error"):
+        raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
     splits = {
-        split: DecodedSource(read, size, spec, corrupt, labels) for split, (read, size, labels) in readers.items()
+        split: DecodedSource(read, size, spec, corrupt, groups) for split, (read, size, groups) in readers.items()
     }
     sample = np.sort(permutation(len(splits["train"]), 0)[:SAMPLE])
     batch = splits["train"].batch(sample)
-    if not batch["mask"].any():
+    if not batch[VALID].any():
         raise ValueError(f"{spec.name}: not one of {len(sample)} images can be decoded")
-    mean, std = statistics(batch["image"][batch["mask"] > 0])
+    mean, std = statistics(batch[next(iter(spec.inputs))][batch[VALID] > 0])
     for source in splits.values():
-        source.spec = replace(spec, mean=mean, std=std)
+        source.spec = with_statistics(spec, mean, std)
     return dict(splits)
 
 
@@ -92,8 +141,3 @@ def check_sha256(what: str, found: str, expected: str) -> None:
         raise ValueError(
             f"{what} has sha256 {found[:16]}..., expected {expected[:16]}...: it is damaged or another version"
         )
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array

@@ -1,4 +1,4 @@
-"""tfds:NAME: data sets already prepared by TensorFlow Datasets, read without TensorFlow.
+"""tfds(name=NAME), in short tfds:NAME: data sets already prepared by TensorFlow Datasets, read without TensorFlow.
 
 NAME is name, name/config, name:version or name/config:version, or the folder of a prepared set. Whether it is prepared
 is decided from the disk before TFDS is imported: TFDS itself would try to download, and offline waits for minutes.
@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.images import CorruptImage, Decode, decode_image
-from cnn_jax.data.source import Read, Source, Spec
+from cnn_jax.data.images import CorruptImage
+from cnn_jax.data.prepare import Prepare, Resize, read_image, square
+from cnn_jax.data.source import Example, Read, Splits
+from cnn_jax.data.spec import Field, Spec
 from cnn_jax.data.splits import decoded_splits, digest_files
 
 
@@ -28,20 +30,31 @@ def prepared(name: str) -> Path | None:
     return max(found, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()], default=None)
 
 
-def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
+def tfds(
+    name: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    resize: Resize = "crop",
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
+    channels: int | None = None,
+    random_area: tuple[float, float] | tuple[()] = (),
+    random_aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    corrupt: str = "skip",
+) -> Splits:
     """The splits of a classification set with features "image" and "label", named by TFDS ("train", "test", ...).
+
+    The settings are those of `folder`; channels are the set's own unless they are given.
 
     Raises:
       FileNotFoundError: the set is not prepared.
       ValueError: it is prepared in another format, has no image and label, or has images of differing sizes while
-        `decode.image_size` is not set.
+        no `size` is given.
     """
-    folder = prepared(argument)
+    folder = prepared(name)
     if folder is None:
-        how = (
-            f"run `tfds build {argument or 'NAME'} --file_format=array_record` where there is TensorFlow and a network"
-        )
-        raise FileNotFoundError(f"tfds:{argument} is not prepared in {_data_dir()}: {how}, or set TFDS_DATA_DIR")
+        how = f"run `tfds build {name or 'NAME'} --file_format=array_record` where there is TensorFlow and a network"
+        raise FileNotFoundError(f"tfds:{name} is not prepared in {_data_dir()}: {how}, or set TFDS_DATA_DIR")
     import tensorflow_datasets  # about a second, and most runs do not need it
 
     builder = tensorflow_datasets.builder_from_directory(folder)
@@ -50,52 +63,57 @@ def open_splits(argument: str, decode: Decode) -> dict[str, Source]:
     image, label = stored_as.get("image"), stored_as.get("label")
     kinds = tensorflow_datasets.features
     if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
-        raise ValueError(f"tfds:{argument} has no image and class label, but {', '.join(stored_as)}")
+        raise ValueError(f"tfds:{name} has no image and class label, but {', '.join(stored_as)}")
     height, width, stored = image.shape
-    channels = decode.channels or stored or 3
-    if decode.image_size is None and None in (height, width):
-        raise ValueError(f"tfds:{argument} has images of differing sizes: set image_size")
-    shape = (decode.image_size or height, decode.image_size or width, channels)
+    if not size and None in (height, width):
+        raise ValueError(f"tfds:{name} has images of differing sizes: give the source a size, as size=64")
+    prepare = Prepare(
+        size=square(size),
+        resize=resize,
+        crop=crop,
+        interpolation=interpolation,
+        channels=channels or stored or 3,
+        random_area=random_area,
+        random_aspect=random_aspect,
+    )
+    shape = (*(prepare.size or (height, width)), prepare.channels)
     skip = {"image": tensorflow_datasets.decode.SkipDecoding()}  # for the encoded bytes
     splits = [split for split in ("train", "validation", "test") if split in info.splits]
     if "train" not in splits:
-        raise ValueError(f"tfds:{argument} has no train split, but {', '.join(info.splits)}")
+        raise ValueError(f"tfds:{name} has no train split, but {', '.join(info.splits)}")
     try:
         records = {split: builder.as_data_source(split, decoders=skip) for split in splits}
     except NotImplementedError:
         how = "prepare it again with --file_format=array_record"
-        raise ValueError(
-            f"tfds:{argument} is prepared as {info.file_format.value}, not for random access: {how}"
-        ) from None
+        raise ValueError(f"tfds:{name} is prepared as {info.file_format.value}, not for random access: {how}") from None
     spec = Spec(
-        name=f"tfds:{argument}",
+        name=f"tfds:{name}",
         classes=tuple(label.names),
-        shape=shape,
-        dtype="uint8",
-        mean=(),
-        std=(),
+        inputs={"image": Field("image", shape, "uint8")},
+        targets={"label": Field("label", (), "int32")},
+        prepare=prepare,
         licence=" ".join((info.redistribution_info.license or "see the set's page").split()),
         citation=info.citation,
         fingerprint=digest_files(folder, [path for path in folder.iterdir() if path.is_file()]),
     )
     readers = {
-        split: (_reader(source, f"tfds:{argument} {split}", channels, decode), len(source), None)
+        split: (_reader(source, f"tfds:{name} {split}", prepare), len(source), None)
         for split, source in records.items()
     }
-    return decoded_splits(readers, spec, decode.corrupt)
+    return decoded_splits(readers, spec, corrupt)
 
 
 def _data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
-def _reader(records: Any, where: str, channels: int, decode: Decode) -> Read:
-    def read(index: int) -> tuple[np.ndarray, int]:
+def _reader(records: Any, where: str, prepare: Prepare) -> Read:
+    def read(index: int, key: int | None) -> Example:
         record = records[index]
         try:
-            image = decode_image(record["image"], channels, decode.image_size, decode.interpolation)
-            return image, int(record["label"])
+            image, _ = read_image(record["image"], prepare, key)
         except CorruptImage as error:
             raise CorruptImage(f"{where} {index}: {error}") from error
+        return {"image": image, "label": np.int32(record["label"])}
 
     return read

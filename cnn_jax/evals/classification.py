@@ -1,20 +1,29 @@
-"""Scores of a classifier over a whole set, from its logits and the true labels.
+"""Scores of a classifier from its logits and the true labels: the formulas, and the evaluator that streams them.
 
-Every score is a fraction (0..1) or in nats, computed in float64. Sums are exactly rounded (`math.fsum`), so the same
-rows give the same bits in whatever order or batch size they were produced.
+Every score is a fraction (0..1) or in nats, computed in float64. Sums are rounded once, so the same rows give the same
+bits in whatever order or batch size they were produced.
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cnn_jax.data.spec import INDEX
+from cnn_jax.evals import bootstrap, exact
+from cnn_jax.evals.evaluator import Arrays, Evaluator, Score, Scores
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BINS = 15  # Guo et al. 2017, section 5
+MEANS = ("top1", "top5", "nll", "brier")
+SHARES = ("top1", "top5")
+WORST = 25  # confident mistakes that are kept
+DENSE = 2000  # classes up to which the confusion matrix is a table of all pairs
 
 
 class Reliability(NamedTuple):
@@ -82,28 +91,6 @@ def confusion_matrix(logits: ArrayLike, labels: ArrayLike) -> Ints:
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def scores(logits: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
-    """All scores of `logits` [N, K] against `labels` [N] with class names `classes` (K of them), ready for JSON.
-
-    Returns top1, top5, brier, ece and nll (nats) as floats, and "per_class": {name: {"accuracy", "support"}}, where the
-    accuracy of a class without examples is None.
-    Raises ValueError if the shapes, labels or class names do not fit, or a logit is not finite.
-    """
-    logits, labels = _checked(logits, labels)
-    if len(set(classes)) != len(classes) or len(classes) != logits.shape[1]:
-        raise ValueError(f"need {logits.shape[1]} distinct class names for logits {logits.shape}, got {len(classes)}")
-    values = per_example(logits, labels)
-    recall, support = _group_means(values["top1"], labels, len(classes))
-    return {
-        **{name: _mean(values[name]) for name in ("top1", "top5", "nll", "brier")},
-        "ece": _ece(reliability_of(values["confidence"], values["top1"])),
-        "per_class": {
-            name: {"accuracy": float(recall[k]) if support[k] else None, "support": int(support[k])}
-            for k, name in enumerate(classes)
-        },
-    }
-
-
 def per_example(logits: ArrayLike, labels: ArrayLike) -> dict[str, Floats]:
     """The terms [N] whose means are the scores: top1, top5, nll, brier; and confidence, the largest probability."""
     logits, labels = _checked(logits, labels)
@@ -123,6 +110,131 @@ def reliability_of(confidence: Floats, correct: Floats, bins: int = BINS) -> Rel
 def bin_of(confidence: Floats, bins: int = BINS) -> Ints:
     """Index [N] of the right-closed bin (b / bins, (b + 1) / bins] that holds each confidence."""
     return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
+
+
+class Totals(NamedTuple):
+    """Sums over the examples seen. K classes.
+
+    terms: exact sums of top1, top5, nll, brier; and for each bin of confidence, of top1 and of the confidence.
+    resamples: the bootstrap's, of the four means and of the gap in each bin.
+    in_bin: [BINS], credit: [K] top-1 credit in 2^-32, support: [K], all counts.
+    pairs: [M, 3] true class, predicted class, count.
+    worst: [<= WORST, 4] confidence, index, true class, predicted class of the most confident mistakes.
+    """
+
+    terms: exact.Totals
+    resamples: bootstrap.Totals
+    in_bin: Ints
+    credit: Ints
+    support: Ints
+    pairs: Ints
+    worst: Floats
+
+
+def evaluator(classes: Sequence[str], *, logits: str = "logits", label: str = "label") -> Evaluator:
+    """Scores a classifier of these classes from outputs `logits` [B, K] and targets `label` [B], -1 for not known.
+
+    numbers: top1, top5, nll (nats), brier, ece, with intervals. tables: "recall" and "support" [K] (NaN and 0 for a
+    class without examples), "reliability" [3, BINS] (support, accuracy, confidence), "confusion" [K, K] (for more than
+    DENSE classes "confusions" [M, 3]: true, predicted, count), and "mistakes" [M, 4] (confidence, index, true,
+    predicted).
+    """
+    count = len(classes)
+    if len(set(classes)) != count:
+        raise ValueError(f"the {count} classes need distinct names")
+
+    def start() -> Totals:
+        zeros = partial(np.zeros, dtype=np.int64)
+        return Totals(
+            exact.start(len(MEANS) + 2 * BINS),
+            bootstrap.start(len(MEANS) + BINS),
+            zeros(BINS),
+            zeros(count),
+            zeros(count),
+            zeros((0, 3)),
+            np.zeros((0, 4)),
+        )
+
+    def add(totals: Totals, outputs: Arrays, batch: Arrays) -> Totals:
+        known = batch[label] >= 0
+        if not known.any():
+            return totals
+        return _added(totals, outputs[logits][known], batch[label][known], batch[INDEX][known])
+
+    return Evaluator(start, add, _merged, partial(_finished, classes=count))
+
+
+def _added(totals: Totals, logits: NDArray[Any], labels: NDArray[Any], index: NDArray[Any]) -> Totals:
+    values = per_example(logits, labels)
+    classes, predicted, credit = len(totals.support), logits.argmax(axis=1), values["top1"]
+    means = np.column_stack([values[name] for name in MEANS])
+    bins = bin_of(values["confidence"])
+    in_bin = np.eye(BINS)[bins]
+    in_bins = [in_bin * credit[:, None], in_bin * values["confidence"][:, None]]
+    pairs = np.column_stack([labels, predicted, np.ones(len(labels), np.int64)])
+    wrong = predicted != labels
+    mistakes = np.column_stack([values["confidence"], index, labels, predicted])[wrong]
+    return Totals(
+        exact.add(totals.terms, np.column_stack([means, *in_bins])),
+        bootstrap.add(totals.resamples, np.column_stack([means, in_bins[0] - in_bins[1]]), index),
+        totals.in_bin + np.bincount(bins, minlength=BINS),
+        totals.credit + _whole_sums(np.rint(credit * 2.0**32), labels, classes),
+        totals.support + np.bincount(labels, minlength=classes),
+        _counted(np.concatenate([totals.pairs, pairs])),
+        _worst(np.concatenate([totals.worst, mistakes])),
+    )
+
+
+def _merged(a: Totals, b: Totals) -> Totals:
+    sums = [left + right for left, right in zip(a[:5], b[:5], strict=True)]
+    return Totals(*sums, _counted(np.concatenate([a.pairs, b.pairs])), _worst(np.concatenate([a.worst, b.worst])))
+
+
+def _finished(totals: Totals, classes: int) -> Scores:
+    count = int(totals.support.sum())
+    if count == 0:
+        raise ValueError("there is not one example whose class is known: nothing can be scored")
+    sums, samples = exact.sums(totals.terms), bootstrap.means(totals.resamples)
+    means, (correct, confidence) = sums[: len(MEANS)] / count, sums[len(MEANS) :].reshape(2, BINS)
+    numbers = {}
+    for column, name in enumerate(MEANS):
+        value = float(means[column])
+        low_high = (
+            bootstrap.share_interval(value, count, samples[:, column])
+            if name in SHARES
+            else bootstrap.interval(samples[:, column])
+        )
+        numbers[name] = Score(value, *low_high)
+    # A resampled ece is larger on average than the ece itself, so that interval leans upwards.
+    gaps = np.abs(samples[:, len(MEANS) :]).sum(axis=1)
+    numbers["ece"] = Score(math.fsum(np.abs(correct - confidence)) / count, *bootstrap.interval(gaps))
+    with np.errstate(invalid="ignore"):
+        recall = totals.credit / 2.0**32 / totals.support
+        reliability = np.stack([totals.in_bin, correct / totals.in_bin, confidence / totals.in_bin])
+    tables = {"recall": recall, "support": totals.support, "reliability": reliability, "mistakes": totals.worst}
+    if classes <= DENSE:
+        tables["confusion"] = np.zeros((classes, classes), np.int64)
+        tables["confusion"][totals.pairs[:, 0], totals.pairs[:, 1]] = totals.pairs[:, 2]
+    else:
+        tables["confusions"] = totals.pairs
+    return Scores(numbers, tables)
+
+
+def _counted(pairs: Ints) -> Ints:
+    """Rows (true, predicted, count) with the counts of equal pairs added up, in order."""
+    unique, place = np.unique(pairs[:, :2], axis=0, return_inverse=True)
+    return np.column_stack([unique, _whole_sums(pairs[:, 2], place.ravel(), len(unique))])
+
+
+def _whole_sums(values: NDArray[Any], group: NDArray[Any], groups: int) -> Ints:
+    sums = np.zeros(groups, np.int64)
+    np.add.at(sums, group, values.astype(np.int64))
+    return sums
+
+
+def _worst(mistakes: Floats) -> Floats:
+    order = np.lexsort((mistakes[:, 1], -mistakes[:, 0]))  # by confidence, the earlier example first
+    return mistakes[order[:WORST]]
 
 
 def _per_example(logits: NDArray[Any], labels: Ints) -> dict[str, Floats]:

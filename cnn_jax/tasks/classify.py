@@ -1,19 +1,18 @@
 """Classification: one label per image, signal or text."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from cnn_jax.data.source import Spec
-from cnn_jax.evals import bootstrap, classification
+from cnn_jax.batch import Batch, zeros
+from cnn_jax.data.spec import VALID, Spec, named
+from cnn_jax.evals import classification
 from cnn_jax.ops.batch_axis import mean_over_devices
-from cnn_jax.ops.unit_range import unit_range
-from cnn_jax.tasks.task import Batch, Task, Variables
+from cnn_jax.tasks.task import Sums, Task, Variables
+
 
 
 def classify(
@@ -23,70 +22,67 @@ def classify(
 
     Args:
       model: returns (logits [B, classes], features).
-      spec: of the data: shape, channel statistics, class names.
+      spec: of the data, with one input and one target of the role "label"; examples with label -1 do not count.
       label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
       flip_test: predict with the mean of the logits of an image and its mirror image.
       shift_test: pixels by which an image is also shifted, down right and up left, its own logits counting half and
         those of the two shifted images a quarter each (Jordan 2024, arXiv:2404.00498, section 3.5).
     """
-    mean, std = jnp.asarray(spec.mean, jnp.float32), jnp.asarray(spec.std, jnp.float32)
+    source, target = next(iter(spec.inputs)), named(spec.targets, "label")
+    classes = len(spec.classes)
+    if (flip_test or shift_test) and spec.input.role != "image":
+        raise ValueError(f"flip_test and shift_test are for images; the data has inputs of the role '{spec.input.role}'")
 
     def init(key: jax.Array) -> Variables:
-        return model.init(key, jnp.zeros((1, *spec.shape)), train=False)
+        return model.init(key, zeros(spec.inputs)[source], train=False)
 
-    def loss(
-        variables: Variables, batch: Batch, key: jax.Array, train: bool
-    ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    def normalised(inputs: jax.Array) -> jax.Array:
+        if not spec.prepare.mean:
+            return inputs
+        mean, std = (jnp.asarray(values, jnp.float32) for values in (spec.prepare.mean, spec.prepare.std))
+        return (inputs - mean) / std
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
         state = [name for name in variables if name != "params"]
         (logits, _), new_state = model.apply(
             variables,
-            (unit_range(batch)["image"] - mean) / std,
+            normalised(batch.scaled()[source]),
             train=train,
             rngs={"dropout": key},
             mutable=state if train else [],
         )
         losses = optax.softmax_cross_entropy(logits, targets(batch))
-        mask = batch["mask"]
-        count = mask.sum()
-        sums = {
-            "loss": (losses * mask).sum(),
-            "top1": ((logits.argmax(-1) == batch["label"]) * mask).sum(),
-            "count": count,
-        }
+        known = batch[VALID] * (batch[target] >= 0)
+        count = known.sum()
+        total = (losses * known).sum()
+        sums = {"loss": (total, count), "top1": (((logits.argmax(-1) == batch[target]) * known).sum(), count)}
         # Over all devices: a batch's parts may hold different numbers of real examples.
-        return sums["loss"] / jnp.maximum(mean_over_devices(count), 1), new_state, sums
+        return total / jnp.maximum(mean_over_devices(count), 1), new_state, sums
 
     def targets(batch: Batch) -> jax.Array:
-        target = jax.nn.one_hot(batch["label"], len(spec.classes))
-        if "mix_label" in batch:
+        one_hot = jax.nn.one_hot(batch[target], classes)
+        if "mix_weight" in batch:
             weight = batch["mix_weight"][:, None]
-            target = (1 - weight) * target + weight * jax.nn.one_hot(batch["mix_label"], len(spec.classes))
-        return optax.smooth_labels(target, label_smoothing)
+            one_hot = (1 - weight) * one_hot + weight * jax.nn.one_hot(batch[f"mixed_{target}"], classes)
+        return optax.smooth_labels(one_hot, label_smoothing)
 
-    def logits_of(variables: Variables, images: jax.Array) -> jax.Array:
-        logits, _ = model.apply(variables, (images - mean) / std, train=False)
+    def logits_of(variables: Variables, inputs: jax.Array) -> jax.Array:
+        logits, _ = model.apply(variables, normalised(inputs), train=False)
         if flip_test:
-            mirrored, _ = model.apply(variables, (jnp.flip(images, -2) - mean) / std, train=False)
+            mirrored, _ = model.apply(variables, normalised(jnp.flip(inputs, -2)), train=False)
             logits = (logits + mirrored) / 2
         return logits
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        images = unit_range(batch)["image"]
-        logits = logits_of(variables, images)
+        inputs = batch.scaled()[source]
+        logits = logits_of(variables, inputs)
         if shift_test:
-            shifted = [logits_of(variables, _shifted(images, pixels)) for pixels in (shift_test, -shift_test)]
+            shifted = [logits_of(variables, _shifted(inputs, pixels)) for pixels in (shift_test, -shift_test)]
             logits = logits / 2 + sum(shifted) / 4
         return {"logits": logits}
 
-    def scores(outputs: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:
-        logits = outputs["logits"]
-        return {
-            **classification.scores(logits, labels, spec.classes),
-            "interval95": bootstrap.intervals(logits, labels),
-            "confusion": classification.confusion_matrix(logits, labels).tolist(),
-        }
-
-    return Task(init, loss, predict, scores, headline="top1", kind="classify")
+    scored = classification.evaluator(spec.classes, label=target)
+    return Task(init, loss, predict, scored, headline="top1", report="classify")
 
 
 def _shifted(images: jax.Array, pixels: int) -> jax.Array:

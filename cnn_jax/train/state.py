@@ -8,6 +8,7 @@ import optax
 from flax import struct
 
 Tree = Any
+AVERAGED = ("batch_stats",)  # collections that are averaged beside the weights
 FIRST_SCALE = 2.0**15  # float16 overflows at 65,504: the first few steps find the right scale downwards
 
 
@@ -27,7 +28,7 @@ class State:
     params: Tree
     model_state: Tree  # batch_stats and any other collection of the model
     opt_state: Tree
-    ema: Tree | None  # running average of {"params": ..., **model_state}
+    ema: Tree | None  # running average of what `averaged` picks
     loss_scale: LossScale | None
     skipped: jax.Array  # [] int32: updates skipped in a row, up to now
 
@@ -41,12 +42,17 @@ def create(variables: Tree, optimizer: optax.GradientTransformation, *, ema: boo
         model_state=model_state,
         opt_state=optimizer.init(variables["params"]),
         # A copy: donating the state must not hand the same buffer over twice.
-        ema=jax.tree.map(jnp.copy, dict(variables)) if ema else None,
+        ema=jax.tree.map(jnp.copy, averaged(variables["params"], model_state)) if ema else None,
         loss_scale=LossScale(jnp.float32(FIRST_SCALE), jnp.int32(0)) if loss_scale else None,
         skipped=jnp.zeros((), jnp.int32),
     )
 
 
+def averaged(params: Tree, model_state: Tree) -> Tree:
+    """What is averaged over the steps: weights and BatchNorm's statistics. Counters, queues and teachers are not."""
+    return {"params": params, **{name: model_state[name] for name in AVERAGED if name in model_state}}
+
+
 def evaluated(state: State) -> Tree:
     """The variables to evaluate: the running average where there is one."""
-    return state.ema if state.ema is not None else {"params": state.params, **state.model_state}
+    return {"params": state.params, **state.model_state, **(state.ema or {})}

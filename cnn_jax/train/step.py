@@ -1,6 +1,6 @@
 """The one training step: a pure function of (state, batch, key), compiled by `mesh` for any number of devices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,21 +8,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.batch import Batch
 from cnn_jax.ops.batch_axis import first_example, mean_over_devices, sum_over_devices
-from cnn_jax.ops.unit_range import unit_range
-from cnn_jax.tasks.task import Task
-from cnn_jax.train.state import LossScale, State, Tree
+from cnn_jax.tasks.task import Sums, Task
+from cnn_jax.train.state import LossScale, State, Tree, averaged
 
-Batch = Mapping[str, jax.Array]
+Metrics = dict[str, Any]  # {name: (sum, count)}, and "skipped" and "grad_norm"
 AUGMENT, DROPOUT = 0, 1  # the streams of random numbers of a step
 
 
 class Settings(NamedTuple):
-    """What the step does beside loss and update."""
+    """What the step does beside loss and update; the fields are those of `config.Optim` and `config.Compute`."""
 
     accumulate: int = 1
     clip: float = 0.0
     ema: float = 0.0
+    ema_warmup: float = 10.0
     remat: bool = False
 
 
@@ -35,7 +36,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     augment: Callable[[jax.Array, Batch], Batch],
     settings: Settings,
-) -> tuple[State, dict[str, jax.Array]]:
+) -> tuple[State, Metrics]:
     """One update of the state.
 
     Args:
@@ -48,13 +49,13 @@ def train_step(
       settings: accumulation, clipping, averaging, rematerialisation.
 
     Returns:
-      The state after the step, and the metrics summed over the batch: the task's sums, 'count' of examples, and
-      'skipped' (updates skipped in a row, counting this one), 'grad_norm'. An update with a nan or inf in the loss or
-      a gradient is skipped as a whole: params, optimizer, model state and average stay as they were.
+      The state after the step, and its metrics: the task's {name: (sum, count)} over the whole batch, and beside them
+      'skipped' (updates skipped in a row, counting this one) and 'grad_norm'. An update with a nan or inf in the loss
+      or a gradient is skipped as a whole: params, optimizer, model state and average stay as they were.
     """
     key = jax.random.fold_in(key, state.step)
-    batch = unit_range(batch)
-    positions = first_example(batch["label"].shape[0]) + jnp.arange(batch["label"].shape[0])
+    batch = batch.scaled()
+    positions = first_example(batch.size) + jnp.arange(batch.size)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, AUGMENT), positions)
     batch = augment(keys, batch)
 
@@ -62,7 +63,7 @@ def train_step(
     grads, model_state, sums = _gradients(state, batch, jax.random.fold_in(key, DROPOUT), scale, task, settings)
     grads, sums = mean_over_devices(grads), sum_over_devices(sums)
     norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])
+    finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"][0])
     if settings.clip:
         factor = jnp.minimum(1, settings.clip / jnp.maximum(norm, 1e-12))
         grads = jax.tree.map(lambda g: g * factor, grads)
@@ -71,7 +72,7 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     new = replace(state, params=params, model_state=model_state, opt_state=opt_state)
     if state.ema is not None:
-        new = replace(new, ema=_average(state.ema, {"params": params, **model_state}, state.step, settings.ema))
+        new = replace(new, ema=_average(state.ema, averaged(params, model_state), state.step, settings))
     kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
     skipped = jnp.where(finite, 0, state.skipped + 1)
     kept = replace(kept, step=state.step + 1, skipped=skipped, loss_scale=_rescale(state.loss_scale, finite))
@@ -80,7 +81,7 @@ def train_step(
 
 def _gradients(
     state: State, batch: Batch, key: jax.Array, scale: jax.Array, task: Task, settings: Settings
-) -> tuple[Tree, Tree, dict[str, jax.Array]]:
+) -> tuple[Tree, Tree, Sums]:
     """(mean gradients, new model state, summed metrics), over `settings.accumulate` parts of the batch in turn."""
 
     def loss_fn(params: Tree, model_state: Tree, part: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -92,11 +93,11 @@ def _gradients(
 
     def one_part(
         carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]
-    ) -> tuple[tuple[Tree, Tree], dict[str, jax.Array]]:
+    ) -> tuple[tuple[Tree, Tree], Sums]:
         model_state, total = carry
         grads, (model_state, sums) = jax.grad(loss_fn, has_aux=True)(state.params, model_state, *part)
         # Weighted, as the parts may hold different numbers of real examples.
-        count = mean_over_devices(sums["count"])
+        count = mean_over_devices(sums["loss"][1])
         return (model_state, jax.tree.map(lambda t, g: t + g * count, total, grads)), sums
 
     parts = settings.accumulate
@@ -105,12 +106,12 @@ def _gradients(
         (model_state, grads), sums = one_part((state.model_state, zeros), (batch, key))
     else:
         # Every parts-th example, not neighbours: so a batch that is split over devices stays where it is.
-        cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), dict(batch))
+        cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
         (model_state, grads), sums = jax.lax.scan(
             one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts))
         )
         sums = jax.tree.map(lambda x: x.sum(0), sums)
-    count = jnp.maximum(mean_over_devices(sums["count"]), 1)
+    count = jnp.maximum(mean_over_devices(sums["loss"][1]), 1)
     return jax.tree.map(lambda g: g / (scale * count), grads), model_state, sums
 
 
@@ -119,12 +120,12 @@ def _keep_products(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name.startswith(("conv", "dot_general"))
 
 
-def _average(ema: Tree, variables: Tree, step: jax.Array, decay: float) -> Tree:
-    """Exponential moving average whose decay warms up as (1 + t) / (10 + t), so that early weights do not linger.
+def _average(ema: Tree, variables: Tree, step: jax.Array, settings: Settings) -> Tree:
+    """Exponential moving average whose decay warms up as (1 + t) / (w + t), so that early weights do not linger.
 
     In the form that leaves a variable that never changes exactly as it is.
     """
-    now = jnp.minimum(decay, (1 + step) / (10 + step))
+    now = jnp.minimum(settings.ema, (1 + step) / (settings.ema_warmup + step))
     return jax.tree.map(lambda e, v: e + (1 - now) * (v - e), ema, variables)
 
 
