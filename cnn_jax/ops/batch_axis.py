@@ -39,7 +39,7 @@ def first_example(local_batch: int) -> jax.Array:
 
 
 def gather_over_devices(tree: Tree) -> Tree:
-    """Each array [b, ...] of `tree` as the whole batch [B, ...], device after device; `tree` itself in a global program.
+    """Each array [b, ...] of `tree` as the whole batch [B, ...], device after device; itself in a global program.
 
     The gradient of what a device gathered is the sum over all devices. So a loss that compares each example with all
     others, as a contrastive one, sums over this device's examples (rows `first_example(b)` and on) against the gathered
