@@ -36,3 +36,15 @@ def sum_over_devices(tree: Tree) -> Tree:
 def first_example(local_batch: int) -> jax.Array:
     """int32 position, in the global batch, of the first of this program's `local_batch` examples."""
     return jax.lax.axis_index(AXIS) * local_batch if _bound() else jnp.int32(0)
+
+
+def gather_over_devices(tree: Tree) -> Tree:
+    """Each array [b, ...] of `tree` as the whole batch [B, ...], device after device; itself in a global program.
+
+    The gradient of what a device gathered is the sum over all devices. So a loss that compares each example with all
+    others, as a contrastive one, sums over this device's examples (rows `first_example(b)` and on) against the gathered
+    ones: summed over devices, value and gradient are those of the whole batch.
+    """
+    if not _bound():
+        return tree
+    return jax.tree.map(lambda array: jax.lax.all_gather(array, AXIS, tiled=True), tree)

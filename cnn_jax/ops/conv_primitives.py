@@ -5,8 +5,11 @@ linearize by itself, which a `custom_vjp` would not give. On a CPU the primitive
 `conv_lowerings`, elsewhere to XLA's convolution.
 
 Sharding: the lowerings loop over chunks of the batch, which XLA's partitioner would answer by gathering the whole
-batch on every device. So under jit over several devices each primitive states its partitioning rule: split like the
-batch, everything else whole; the weight gradient ends with a psum. Inside shard_map and pmap all is local anyway.
+batch on every device. So in one program over several devices each primitive is a shard_map of its own: split like the
+batch, everything else whole; the weight gradient ends with a psum. `custom_partitioning`, which jax offers for this,
+writes a pointer of the process into the program, so that no other process finds it in the compilation cache; with the
+pointer left out of the cache's key two convolutions of the same shapes would be taken for one another. Inside shard_map
+and pmap all is local anyway.
 """
 
 from collections.abc import Callable
@@ -17,11 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax._src.dispatch import prim_requires_devices_during_lowering
-from jax._src.sharding_impls import SPMDAxisContext
-from jax.experimental.custom_partitioning import custom_partitioning
+from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, PartitionSpec
 
 from cnn_jax.ops.conv_geometry import Geometry, stock_forward, stock_input_gradient, stock_weight_gradient
 from cnn_jax.ops.conv_lowerings import (
@@ -70,54 +72,40 @@ def _make_primitive(name: str, rule: Rule, stock: Lowering, shape: Callable[[Geo
     def elsewhere(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
         return stock(a, b, geometry)
 
-    def split(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
-        return _partitioned(local, geometry, reduces=rule is weight_gradient_lowering)(a, b)
+    def split(mesh: AbstractMesh, a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
+        return _split(local, geometry, mesh, reduces=rule is weight_gradient_lowering)(a, b)
 
     def lower_on_cpu(ctx: mlir.LoweringRuleContext, *args: Any, geometry: Geometry) -> Any:
         context = ctx.module_context.axis_context
-        f = split
+        f = local
         if isinstance(context, SPMDAxisContext) and 0 < len(context.manual_axes) < len(context.mesh.axis_names):
-            f = elsewhere  # shard_map over some of the mesh axes: custom partitioning does not support that
+            f = elsewhere  # shard_map over some of the mesh axes: how the batch is split over the others is not known
+        elif isinstance(context, ShardingContext) and context.num_devices > 1:
+            mesh = context.abstract_mesh
+            f = partial(split, mesh) if mesh is not None and not mesh.empty else elsewhere
         return mlir.lower_fun(f, multiple_results=False)(ctx, *args, geometry=geometry)
 
     mlir.register_lowering(primitive, mlir.lower_fun(elsewhere, multiple_results=False))
     mlir.register_lowering(primitive, lower_on_cpu, platform="cpu")
-    prim_requires_devices_during_lowering.add(primitive)  # the mesh, for the partitioning rule
+    prim_requires_devices_during_lowering.add(primitive)  # or the context does not say which mesh
     return primitive
 
 
-def _partitioned(local: Callable[..., jax.Array], geometry: Geometry, reduces: bool) -> Callable[..., jax.Array]:
-    """`local` with its partitioning rule. `reduces`: both operands carry the batch, and the result sums over it."""
+def _split(local: Callable[..., jax.Array], geometry: Geometry, mesh: AbstractMesh, reduces: bool) -> Callable:
+    """`local` on each device's part of the batch; with `reduces` both operands are split and the result sums over them.
 
-    def partition(mesh: Any, args: Any, result: Any) -> tuple[Any, Callable[..., jax.Array], Any, Any]:
-        spec = args[0].sharding.spec
-        axes = spec[0] if len(spec) else None
-        names = () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
-        shards = 1
-        for name in names:
-            shards *= mesh.shape[name]
-        if geometry.batch % shards:  # a padded last shard would add garbage to sums
-            axes, names, shards = None, (), 1
-        batch, whole = NamedSharding(mesh, PartitionSpec(axes)), NamedSharding(mesh, PartitionSpec())
+    Where the devices do not divide the batch each computes all of it: a padded last part would add garbage to sums.
+    """
+    axes = mesh.axis_names if geometry.batch % mesh.size == 0 else ()
+    part, whole = PartitionSpec(axes or None), PartitionSpec()
+    mine = geometry.with_batch(geometry.batch // (mesh.size if axes else 1))
 
-        def shard(a: jax.Array, b: jax.Array) -> jax.Array:
-            y = local(a, b, geometry=geometry.with_batch(geometry.batch // shards))
-            return lax.psum(y, names) if reduces and names else y
+    def shard(a: jax.Array, b: jax.Array) -> jax.Array:
+        y = local(a, b, geometry=mine)
+        return lax.psum(y, axes) if reduces and axes else y
 
-        return mesh, shard, whole if reduces else batch, (batch, batch if reduces else whole)
-
-    # Dimension names: n is the batch; every other dimension has its own name and stays whole.
-    a, b, y = ([f"{array}{i}" for i in range(len(geometry.x_shape))] for array in "aby")
-    for dims in (a, b) if reduces else (a, y):
-        dims[0] = "n"
-    f = custom_partitioning(lambda a, b: local(a, b, geometry=geometry))
-    f.def_partition(
-        partition,
-        sharding_rule=f"{' '.join(a)}, {' '.join(b)} -> {' '.join(y)}",
-        need_replication_factors=tuple(name for name in a + b + y if name != "n"),
-        reduction_factors=("n",) if reduces else (),
-    )
-    return f
+    specs = (part, part if reduces else whole)
+    return jax.shard_map(shard, mesh=mesh, in_specs=specs, out_specs=whole if reduces else part, check_vma=False)
 
 
 def _batch(

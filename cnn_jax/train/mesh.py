@@ -1,7 +1,10 @@
-"""The step on many devices: the same function compiled by jit with NamedSharding, with sharded parameters, or by pmap.
+"""The step on many devices: the same function compiled by jit(shard_map), with sharded parameters by jit, or by pmap.
 
 Meshes have one axis, the batch's. All three ways give the same numbers: random numbers are keyed by an example's
 position in the whole batch, and BatchNorm and gradients average over all of it.
+
+'jit' and 'pmap' write one program per device and its collectives; 'fsdp' writes one program over all devices, which
+XLA's partitioner cuts up, because parameters that no device holds whole need it.
 """
 
 import functools
@@ -18,6 +21,7 @@ from cnn_jax.ops.convolution import lowering
 from cnn_jax.train.state import State, Tree, evaluated
 
 HostBatch = Mapping[str, np.ndarray]
+ALL, PART = PartitionSpec(), PartitionSpec(AXIS)  # every device holds the whole array, or its part of the batch
 SMALLEST_SHARDED = 1024  # elements; below that an array is not worth an all-gather
 
 
@@ -84,14 +88,14 @@ def build(
       train_step: the pure step.
       predict: the pure prediction.
       state: an example of the state, or its shapes.
-      key: the seed's key, a constant of the step.
+      key: the seed's key. An argument of the compiled step, so that every seed runs the same program.
       parallel: 'jit' (a copy of the state on each device), 'fsdp' (large arrays of it sharded), or 'pmap'.
       devices: from `choose_devices`.
       convolution: how convolutions are computed on a CPU, see `ops.convolution.lowering`.
     """
     give_back_memory_of_compilers()
     mesh = Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    everywhere, split = NamedSharding(mesh, ALL), NamedSharding(mesh, PART)
     shapes = jax.eval_shape(lambda s: s, state)
     layout = jax.tree.map(lambda a: _sharding(a, mesh) if parallel == "fsdp" else everywhere, shapes)
 
@@ -100,7 +104,12 @@ def build(
         return {k: jax.make_array_from_process_local_data(split, a) for k, a in batch.items() if k != "index"}
 
     inside = functools.partial(_inside, mesh=mesh, convolution=convolution)
-    compiled_predict = inside(jax.jit(predict, out_shardings=split))
+    if parallel == "fsdp":
+        compiled_step = inside(jax.jit(train_step, donate_argnums=0, out_shardings=(layout, everywhere)))
+        compiled_predict = inside(jax.jit(predict, out_shardings=split))
+    else:
+        compiled_step = inside(jax.jit(_per_device(train_step, mesh, (ALL, PART, ALL), ALL), donate_argnums=0))
+        compiled_predict = inside(jax.jit(_per_device(predict, mesh, (ALL, PART), PART)))
 
     if parallel == "pmap":
         count = len(devices)
@@ -127,22 +136,29 @@ def build(
             devices=count,
         )
 
-    def keyed(state: State, batch: Tree) -> tuple[State, dict[str, jax.Array]]:
-        return train_step(state, batch, key)
-
-    step = inside(jax.jit(keyed, donate_argnums=0, out_shardings=(layout, everywhere)))
+    key = jax.device_put(key, everywhere)
     return Engine(
         # From the host: device_put of a device array may alias it, and the donated step would delete the original.
         place=lambda state: jax.tree.map(lambda a, s: jax.device_put(np.asarray(a), s), state, layout),
         place_batch=place_examples,
         place_examples=place_examples,
-        step=step,
+        step=lambda state, batch: compiled_step(state, batch, key),
         variables=evaluated,
         predict=compiled_predict,
         whole=lambda state: state,
         target=jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout),
         devices=len(devices),
     )
+
+
+def _per_device(
+    function: Callable[..., Any], mesh: Mesh, in_specs: tuple[PartitionSpec, ...], out_specs: PartitionSpec
+) -> Callable[..., Any]:
+    """`function` as the program of one device, as pmap would run it: AXIS is bound, and no rule of partitioning needed.
+
+    Without check_vma, which would sum the gradients of replicated parameters by itself, a second time.
+    """
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def _first(array: jax.Array) -> jax.Array:

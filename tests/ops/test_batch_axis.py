@@ -9,7 +9,13 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_jax.ops.batch_axis import AXIS, first_example, mean_over_devices, sum_over_devices
+from cnn_jax.ops.batch_axis import (
+    AXIS,
+    first_example,
+    gather_over_devices,
+    mean_over_devices,
+    sum_over_devices,
+)
 
 DEVICES = 4
 BATCH = np.arange(8, dtype=np.float32)
@@ -64,3 +70,37 @@ def test_another_axis_does_not_count() -> None:
 
 def test_positions_are_int32() -> None:
     assert first_example(3).dtype == jnp.int32
+
+
+def contrastive(weights: jax.Array, x: jax.Array) -> jax.Array:
+    """The mean over this program's examples of how much each is unlike itself, moved, among all of the batch."""
+    batch = {"first": jnp.tanh(x @ weights), "second": jnp.tanh((x + 0.1) @ weights)}
+    similar = batch["first"] @ gather_over_devices(batch)["second"].T
+    own = first_example(len(x)) + jnp.arange(len(x))
+    return -jnp.take_along_axis(jax.nn.log_softmax(similar), own[:, None], axis=1).mean()
+
+
+def test_a_contrastive_loss_and_its_gradient_do_not_depend_on_the_devices() -> None:
+    devices = jax.devices()
+    x = np.random.default_rng(0).normal(size=(2 * len(devices), 5)).astype(np.float32)
+    weights = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    batch_mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,))
+
+    def step(weights: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return mean_over_devices(jax.value_and_grad(contrastive)(weights, x))
+
+    one = jax.jit(step)(weights, x)
+    assert np.abs(one[1]).max() > 0.01
+    split = jax.device_put(x, NamedSharding(batch_mesh, P(AXIS)))
+    mapped = jax.shard_map(step, mesh=batch_mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False)
+    by_pmap = jax.pmap(step, AXIS, in_axes=(None, 0))(weights, x.reshape(len(devices), 2, 5))
+    for found in (jax.jit(step)(weights, split), jax.jit(mapped)(weights, split), [v[-1] for v in by_pmap]):
+        np.testing.assert_allclose(found[0], one[0], rtol=1e-5)
+        np.testing.assert_allclose(found[1], one[1], rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_gathered_is_in_the_order_of_the_devices() -> None:
+    specs = {"in_specs": P(AXIS), "out_specs": P(), "check_vma": False}
+    found = jax.jit(jax.shard_map(gather_over_devices, mesh=mesh(), **specs))({"a": BATCH, "b": BATCH[:, None] > 3})
+    np.testing.assert_array_equal(found["a"], BATCH)
+    np.testing.assert_array_equal(found["b"], BATCH[:, None] > 3)

@@ -334,6 +334,16 @@ def test_sharded_batch_gathers_no_activation(mesh: Mesh, kernels: P) -> None:
     assert worst(compiled(parameters, x), expected_network()) < 1e-5
 
 
+@pytest.mark.parametrize("kernels", [P(), P(None, None, None, "shard")], ids=str)
+def test_the_program_is_the_same_in_every_process(mesh: Mesh, kernels: P) -> None:
+    """Traced anew it is the same text, as the key of the compilation cache must be: no pointer stands in it."""
+    parameters, x = network_arrays()
+    data, model = NamedSharding(mesh, P(("batch", "shard"))), NamedSharding(mesh, kernels)
+    parameters, x = jax.device_put((parameters, x), (model, data))
+    texts = [jit(jax.value_and_grad(lambda p, x: network(p, x))).lower(parameters, x).as_text() for _ in range(2)]
+    assert "manual_computation" in texts[0] and texts[0] == texts[1]
+
+
 def test_batch_that_does_not_divide(mesh: Mesh) -> None:
     """XLA may split an intermediate batch unevenly; the padding of the last shard must not enter the sums."""
     parameters, x = network_arrays()
