@@ -11,7 +11,8 @@ from functools import partial
 
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import shift
-from cnn_jax.config import Data, Experiment, Model, Optim
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.digits import digits
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
@@ -22,7 +23,7 @@ from cnn_jax.train.schedules import cosine
 def experiment() -> Experiment:
     return Experiment(
         name="digits",
-        data=Data(source="digits", validation=0.0, batch_size=64),
+        data=Data(source=digits, validation=0.0, batch_size=64),
         model=Model(
             build=partial(small_cnn, features=(32, 64), hidden=128, dropout=0.2),
             task=partial(classify, label_smoothing=0.1),
@@ -30,7 +31,7 @@ def experiment() -> Experiment:
         optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.99),
         augment=compose(partial(shift, pixels=1)),
         duration="60 epochs",
-        evaluate_every="10 epochs",
+        evaluate=Evaluate(every="10 epochs"),
         save_every="20 epochs",
     )
 

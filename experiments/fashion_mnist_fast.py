@@ -10,7 +10,8 @@ from functools import partial
 
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip, shift
-from cnn_jax.config import Data, Experiment, Model, Optim
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.fashion_mnist import fashion_mnist
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.fast_net import fast_net
 from cnn_jax.tasks.classify import classify
@@ -21,7 +22,7 @@ from cnn_jax.train.schedules import one_cycle
 def experiment() -> Experiment:
     return Experiment(
         name="fashion_mnist_fast",
-        data=Data(source="fashion_mnist", validation=0.0, batch_size=256),
+        data=Data(source=fashion_mnist, validation=0.0, batch_size=256),
         model=Model(build=fast_net, task=partial(classify, label_smoothing=0.1, flip_test=True, shift_test=1)),
         optim=Optim(
             build=partial(muon, momentum=0.6, adam_lr=0.0625, iterations=3),
@@ -31,7 +32,7 @@ def experiment() -> Experiment:
         ),
         augment=compose(flip, partial(shift, pixels=1)),
         duration="12 epochs",
-        evaluate_every="0 steps",
+        evaluate=Evaluate(every="0 steps"),
         save_every="6 epochs",
     )
 

@@ -8,7 +8,8 @@ Expected: top1 0.990 ± 0.002 on the test split (n=3, last step)
 """
 
 from cnn_jax.augment.compose import identity
-from cnn_jax.config import Data, Experiment, Model, Optim
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.mnist1d import mnist1d
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.mnist1d_cnn import deep
 from cnn_jax.tasks.classify import classify
@@ -19,12 +20,12 @@ from cnn_jax.train.schedules import one_cycle
 def experiment() -> Experiment:
     return Experiment(
         name="mnist1d",
-        data=Data(source="mnist1d", validation=0.0, batch_size=100),
+        data=Data(source=mnist1d, validation=0.0, batch_size=100),
         model=Model(build=deep, task=classify),
         optim=Optim(build=adamw, lr=5e-3, weight_decay=0.05, schedule=one_cycle, warmup="30%"),
         augment=identity,
         duration="1500 steps",
-        evaluate_every="0 steps",
+        evaluate=Evaluate(every="0 steps"),
         save_every="500 steps",
     )
 

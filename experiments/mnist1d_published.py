@@ -8,7 +8,8 @@ Expected: top1 0.939 ± 0.005 on the test split (n=3, last step)
 """
 
 from cnn_jax.augment.compose import identity
-from cnn_jax.config import Data, Experiment, Model, Optim
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.mnist1d import mnist1d
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.mnist1d_cnn import conv_base
 from cnn_jax.tasks.classify import classify
@@ -19,12 +20,12 @@ from cnn_jax.train.schedules import constant
 def experiment() -> Experiment:
     return Experiment(
         name="mnist1d_published",
-        data=Data(source="mnist1d", validation=0.0, batch_size=100, shuffle=False),
+        data=Data(source=mnist1d, validation=0.0, batch_size=100, shuffle=False),
         model=Model(build=conv_base, task=classify),
         optim=Optim(build=adam, lr=1e-2, schedule=constant),
         augment=identity,
         duration="6000 steps",
-        evaluate_every="0 steps",
+        evaluate=Evaluate(every="0 steps"),
         save_every="2000 steps",
     )
 

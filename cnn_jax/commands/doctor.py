@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
     cli.parse("doctor", flags.FlagValues(), arguments, words=0)
     import jax  # after the flags: a mistake in them must not wait for it
 
-    from cnn_jax.launch.run_folder import versions
+    from cnn_jax.train.run_folder import versions
 
     print("versions")
     for name, version in versions().items():

@@ -1,13 +1,17 @@
 """Score a trained run on a split, or on other data of the same classes.
 
-python launch.py eval RUN [--split=test] [--checkpoint=last|best|STEP] [--data=SOURCE]
+python launch.py eval RUN [--split=test] [--checkpoint=last|best|STEP] [--data=SOURCE] [--outputs]
 """
 
+import dataclasses
+import inspect
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -22,61 +26,91 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_enum("split", "test", SPLITS, "which split to score", flag_values=values)
     flags.DEFINE_string("checkpoint", "last", "last, best (by validation) or a step", flag_values=values)
     flags.DEFINE_string("data", None, "another source, as folder:PATH", flag_values=values)
+    flags.DEFINE_bool("outputs", False, "also keep what the model says of each example", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("eval", values, arguments)
     if len(words) != 1:
         raise cli.UsageError("say one run folder: launch.py eval RUN")
-    _evaluate(Path(words[0]), values.split, values.checkpoint, values.data)
+    _evaluate(Path(words[0]), values.split, values.checkpoint, values.data, values.outputs)
     return 0
 
 
-def _evaluate(folder: Path, split: str, which: str, data: str | None) -> None:
-    from cnn_jax.launch import imported, run_folder  # JAX starts here, not for --help
-    from cnn_jax.launch.training import plain, score
+def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: bool) -> None:
+    from cnn_jax import report  # JAX starts here, not for --help
+    from cnn_jax.data.source import in_memory, opened, split_of
+    from cnn_jax.evals.evaluator import to_json
+    from cnn_jax.lookup import lookup
     from cnn_jax.report import log
-    from cnn_jax.report.classify import figures
-    from cnn_jax.train.run import open_split
+    from cnn_jax.train import run_folder
+    from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
+    from cnn_jax.train.predictor import load
 
-    trained = run_folder.load(folder, which)
-    config, spec = trained.run.config, trained.run.spec
-    config.data.source = data or config.data.source
-    if config.data.source == imported.SOURCE:
+    predictor, step, config, settings = load(folder, which)
+    spec = predictor.spec
+    if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
-    source = open_split(config, split)  # type: ignore[arg-type]
-    if preprocessing := imported.load_preprocessing(folder):
-        source = imported.Cropped(source, preprocessing.size)
-    if source.spec.classes != spec.classes:
-        raise ValueError(
-            f"'{config.data.source}' has other classes than the run was trained on "
-            f"({_class_differences(spec.classes, source.spec.classes)}): use data of the same classes"
-        )
-    if source.spec.shape != spec.shape:
-        raise ValueError(
-            f"'{config.data.source}' has examples {source.spec.shape}, the run was trained on {spec.shape}: "
-            "use data of that shape"
-        )
+    function = lookup(data) if data else config.data.source  # type: ignore[union-attr]
+    splits = opened(_read_alike(function, spec) if data else function, validation=config.data.validation if config else 0)
+    source = in_memory(split_of(splits, split))
+    _check_alike(source.spec, spec)
     if not data and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
-    scores, found = score(trained.run, trained.variables, source)
-    name = f"{split}-step{trained.step}" + (f"-{source.spec.name}" if data else "")
-    name = re.sub(r"[^\w.-]+", "_", name)  # 'folder:PATH' is no file name
-    target = folder / "evaluations" / name
+    name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
+    target = folder / "evaluations" / re.sub(r"[^\w.-]+", "_", name)  # 'folder:PATH' is no file name
     target.mkdir(parents=True, exist_ok=True)
-    figures(target, log.read(folder) if (folder / log.FILE).is_file() else [], found, source)
-    run_folder.write_json(
-        target / "scores.json", {"split": split, "step": trained.step, "data": config.data.source, **scores}
-    )
-    print(f"{len(found.labels)} examples, {split} split of {source.spec.name}, checkpoint of step {trained.step}")
-    for metric, value in plain(scores).items():
-        low, high = scores["interval95"][metric]
-        print(f"  {metric:6} {value:.4f}   95 % interval {low:.4f} to {high:.4f}")
-    print("  accuracy by class:")
-    for label, row in scores["per_class"].items():
-        accuracy = "no examples" if row["accuracy"] is None else f"{row['accuracy']:.4f} of {row['support']}"
-        print(f"    {label:20} {accuracy}")
+    keep = writer(target / run_folder.OUTPUTS, len(source)) if outputs else None
+    found = evaluate(predictor, source, settings.batch_size, keep)
+    rows = log.read(folder) if (folder / log.FILE).is_file() else []
+    reporter = report.of(predictor.task.report)
+    reporter.figures(target, rows, found, source)
+    run_folder.write_tables(target / "tables.npz", found, spec)
+    numbers = {"split": split, "step": step, "data": source.spec.name, **to_json(found)}
+    run_folder.write_json(target / "scores.json", numbers)
+    print(f"{len(source)} {spec.units}, {split} split of {source.spec.name}, checkpoint of step {step}")
+    _print(found.numbers)
+    print("".join(f"  {line}\n" for line in reporter.lines(found, spec)), end="")
+    for one in () if data or config is None else config.evaluate.also(predictor.task, spec, splits):
+        print(f"{one.name}: {len(one.source)} {spec.units} of {one.source.spec.name}")
+        _print(evaluate_also(predictor, one, settings.batch_size).numbers)
     print(f"written to {target}/")
+
+
+def _print(numbers: Mapping[str, Any]) -> None:
+    width = max(map(len, numbers))
+    for name, score in numbers.items():
+        interval = "" if score.low is None else f"   95 % interval {score.low:.4f} to {score.high:.4f}"
+        print(f"  {name:{width}} {score.value:.4f}{interval}")
+
+
+def _read_alike(function: Any, spec: Any) -> Any:
+    """The source with the settings of the run's `Prepare`, as far as it takes them and they are not said.
+
+    So `--data=folder:PATH` is read as the training data was.
+    """
+    known, said = inspect.signature(function).parameters, getattr(function, "keywords", {})
+    how = dataclasses.asdict(dataclasses.replace(spec.prepare, random_area=()))
+    how["size"] = how["size"] or (spec.input.shape[:-1] if spec.input.role == "image" else None)
+    how["channels"] = how["channels"] or spec.input.shape[-1]
+    return partial(function, **{name: value for name, value in how.items() if name in known and name not in said})
+
+
+def _check_alike(found: Any, spec: Any) -> None:
+    """Raises ValueError where data cannot be read by a model of other data."""
+    if found.classes != spec.classes:
+        raise ValueError(
+            f"'{found.name}' has other classes than the run was trained on "
+            f"({_class_differences(spec.classes, found.classes)}): use data of the same classes"
+        )
+    for name, field in spec.fields.items():
+        other = found.fields.get(name)
+        if other is None or other[:3] != field[:3]:
+            what = f"{other.role} {other.shape} {other.dtype}" if other else "no such field"
+            raise ValueError(
+                f"'{found.name}' has {what} for '{name}', the run was trained on {field.role} {field.shape} "
+                f"{field.dtype}: use data of that kind, or give the source a size"
+            )
 
 
 def _class_differences(expected: Sequence[str], found: Sequence[str]) -> str:

@@ -34,14 +34,15 @@ def run(arguments: list[str]) -> int:
 
 
 def _import(text: str, file: str, workdir: str | None, names: Path | None) -> None:
-    from cnn_jax.data.source import Spec  # JAX starts here, not for --help
-    from cnn_jax.launch import imported, models
-    from cnn_jax.launch.initial import weights_file
+    from cnn_jax.data.prepare import Prepare  # JAX starts here, not for --help
+    from cnn_jax.data.spec import Field, Spec
+    from cnn_jax.launch import models
     from cnn_jax.launch.training import parameters
     from cnn_jax.lookup import lookup
     from cnn_jax.models.variant import Preprocessing
-    from cnn_jax.weights import files
+    from cnn_jax.weights import files, imported
     from cnn_jax.weights.convert import to_variables
+    from cnn_jax.weights.initial import weights_file
     from cnn_jax.weights.schemes import choose, count_classes
 
     model = lookup(text)
@@ -62,25 +63,33 @@ def _import(text: str, file: str, workdir: str | None, names: Path | None) -> No
         warnings.warn(
             f"how images are prepared for {text} is not recorded: taken to be as usual for ImageNet", stacklevel=2
         )
+    prepare = Prepare(
+        size=shape[:2],
+        crop=images.crop,
+        interpolation=images.interpolation,
+        channels=shape[-1],
+        mean=images.mean,
+        std=images.std,
+    )
     spec = Spec(
         name=name,
         classes=classes,
-        shape=shape,
-        dtype="uint8",
-        mean=images.mean,
-        std=images.std,
+        inputs={"image": Field("image", shape, "uint8")},
+        targets={"label": Field("label", (), "int32")},
+        prepare=prepare,
         licence="",
         citation=variant.source,
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
     folder = Path(workdir or f"runs/{name}")
-    imported.create(folder, name, model, variables, spec, images)
+    imported.create(folder, model, variables, spec)
     print(f"{text}: {parameters(variables['params']):,} parameters, {count} classes, named as by {scheme.name}")
     print(
-        f"images: {images.size} pixels, the centre of {imported.resized(images)}; mean {images.mean}, std {images.std}"
+        f"images: {images.size} pixels, the centre of {round(images.size / images.crop)}; mean {images.mean}, "
+        f"std {images.std}"
     )
     print(f"written to {folder}/")
-    print(f"python launch.py predict {folder} IMAGE... --convert")
+    print(f"python launch.py predict {folder} IMAGE...")
     print(f"python launch.py eval {folder} --data=folder:PATH")
 
 

@@ -16,8 +16,21 @@ from ml_collections.config_flags import config_path
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
-from cnn_jax.launch import cli, experiment_file, run_folder
+from cnn_jax.launch import cli, experiment_file
 from cnn_jax.lookup import Function, describe, did_you_mean, lookup
+from cnn_jax.train import run_folder
+
+
+IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
+# Fields of version 0.1, and where to find them now.
+MOVED = {
+    "evaluate_every": "it is now evaluate.every",
+    "data.eval_batch_size": "it is now evaluate.batch_size",
+    "data.image_size": f"it is now {IN_SOURCE}",
+    "data.channels": f"it is now {IN_SOURCE}",
+    "data.corrupt": f"it is now {IN_SOURCE}",
+    "data.interpolation": f"it is now {IN_SOURCE}",
+}
 
 
 class _FunctionParser(flags.ArgumentParser):
@@ -72,7 +85,8 @@ def _check_field_names(config: Experiment, arguments: list[str]) -> None:
         for prefix in ("config.", "noconfig."):
             if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:
                 unknown = name.removeprefix(prefix)
-                raise cli.UsageError(f"unknown field 'config.{unknown}': {did_you_mean(unknown, known)}")
+                hint = MOVED.get(unknown) or did_you_mean(unknown, known)
+                raise cli.UsageError(f"unknown field 'config.{unknown}': {hint}")
 
 
 def _config_help(config: Experiment | None) -> str:

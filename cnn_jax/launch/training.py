@@ -1,27 +1,35 @@
 """One run from its configuration to its results: the parts are put together, the loop turns, the test split is read."""
 
-import importlib
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from cnn_jax import report
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Source, View
-from cnn_jax.launch import initial, run_folder
+from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, split_of, strata
+from cnn_jax.evals.also import Evaluation
+from cnn_jax.evals.evaluator import plain, to_json
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
-from cnn_jax.train import checkpoint, loop, transfer
+from cnn_jax.train import checkpoint, earlier, loop, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
-from cnn_jax.train.evaluate import Predictions, predictions
+from cnn_jax.train.checks import check_augment, check_stem
+from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
 from cnn_jax.train.preempt import stop_requested
-from cnn_jax.train.run import Run, assemble, check_augment, check_stem, make_model, open_split
+from cnn_jax.train.run import Run, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
+from cnn_jax.train.steps import in_steps
+from cnn_jax.weights import initial
 from cnn_jax.weights.convert import variable_shapes
+
+VALIDATION = "validation"  # the split, and the name of its rows in the log
+
 
 
 def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:
@@ -31,18 +39,24 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     """
     began = time.monotonic()
     run_folder.refuse_other_run(folder, config)
-    source = open_split(config, "train", also=("test",))  # that it is missing is said now, not at the end
+    splits = opened(config.data.source, validation=config.data.validation)
+    if config.evaluate.test == "end":
+        split_of(splits, "test")  # that it is missing is said now, not at the end
+    source = _training_split(config, splits)
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
     check_augment(config, source.spec)
-    check_stem(run)
+    if run.task.report == "classify":
+        check_stem(run.model, run.spec)
+    evaluations = _evaluations(run, splits)
     with run_folder.opened(folder):
         if start_with.record:
             run_folder.write_json(folder / run_folder.WEIGHTS, start_with.record)
         if isinstance(source, View) and config.data.labels < 1:
-            used = {"positions": source.indices.tolist(), "labels": source.labels.tolist()}
+            groups = strata(source)
+            used = {"positions": source.indices.tolist(), "labels": None if groups is None else groups.tolist()}
             run_folder.write_json(folder / run_folder.LABELS, used)
-        run_folder.describe_run(folder, config, experiment_file, run.spec, len(source))
+        run_folder.describe_run(folder, config, experiment_file, run.spec, len(source), splits)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
         results = folder / run_folder.RESULTS
@@ -51,11 +65,31 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
             return _headlines(run_folder.read_json(results))
         print(_introduction(run, state, start, folder), flush=True)
         clock = Clock(about.get("seconds", {}), began)
+        unlogged = earlier.upgraded_sums(about.get(loop.UNLOGGED, {}))
         try:
-            state = _fit(run, source, state, start, checkpoints, folder, clock, about.get(loop.UNLOGGED, {}))
+            state = _fit(run, source, evaluations, state, start, checkpoints, folder, clock, unlogged)
         finally:
             checkpoints.close()
-        return _finish(run, state, folder, clock)
+        return _finish(run, splits, state, folder, clock)
+
+
+def _training_split(config: Experiment, splits: Splits) -> Source:
+    source = in_memory(split_of(splits, "train"))
+    return fraction(source, config.data.labels) if config.data.labels < 1 else source
+
+
+def _evaluations(run: Run, splits: Splits) -> list[tuple[Evaluation, int]]:
+    """What is evaluated during the training, and every how many steps; the validation split first."""
+    config, steps = run.config, run.steps
+    found = [(one, steps.evaluate) for one in config.evaluate.also(run.task, run.spec, splits)]
+    if config.data.validation:
+        validation = in_memory(split_of(splits, "validation"))
+        found.insert(0, (Evaluation(VALIDATION, validation, run.task.evaluator), steps.evaluate))
+    size = config.data.batch_size
+    return [
+        (one, in_steps(one.every, examples=run.examples, batch_size=size, total=steps.total) if one.every else every)
+        for one, every in found
+    ]
 
 
 class Clock:
@@ -80,61 +114,68 @@ class Clock:
 def _fit(
     run: Run,
     source: Source,
+    evaluations: list[tuple[Evaluation, int]],
     state: State,
     start: int,
     checkpoints: Checkpoints,
     folder: Path,
     clock: Clock,
-    unlogged: dict[str, float],
+    unlogged: Mapping[str, Any],
 ) -> State:
     versions = run_folder.read_json(folder / run_folder.VERSIONS)
     config = run_folder.read_json(folder / run_folder.CONFIG)
-    validation = open_split(run.config, "validation") if run.config.data.validation else None
-
-    def validate(state: State) -> dict[str, float]:
-        return plain(score(run, run.engine.variables(state), validation)[0]) if validation else {}
+    steps, size = run.steps, run.config.data.batch_size
 
     def about() -> dict[str, Any]:
         return {"config": config, "versions": versions, "data": run.spec.fingerprint, "seconds": clock.seconds()}
 
-    steps = run.steps
     with (
         stop_requested() as stop,
         MetricLog(folder, start) as log,
-        progress(steps.total, start, steps.per_epoch, run.config.data.batch_size) as show,
+        progress(steps.total, start, steps.per_epoch, size, run.spec.units) as show,
     ):
+
+        def evaluate(step: int, state: State) -> dict[str, float]:
+            found: dict[str, dict[str, float]] = {}
+            for one, every in evaluations:
+                if steps.due(step, every):
+                    scores = evaluate_also(predictor_of(run, state), one, run.config.evaluate.batch_size)
+                    found[one.name] = plain(scores)
+                    log.write(step, one.name, {**found[one.name], "epoch": step / steps.per_epoch})
+            return found.get(VALIDATION, {})
+
+        def due(step: int) -> bool:
+            return any(steps.due(step, every) for _, every in evaluations)
+
         clock.loop_began = time.monotonic()
-        hooks = loop.Hooks(log.write, show, validate, stop, about)
+        hooks = loop.Hooks(log.write, show, evaluate, due, stop, about)
         return loop.fit(run, source, state, start, checkpoints, hooks, unlogged)
 
 
-def score(run: Run, variables: Tree, source: Source) -> tuple[dict[str, Any], Predictions]:
-    """The scores of the model on a whole split, and what it predicts there."""
-    found = predictions(run.engine, variables, source, run.config.data.eval_batch_size)
-    return run.task.scores(found.outputs, found.labels), found
-
-
-def _finish(run: Run, state: State, folder: Path, clock: Clock) -> dict[str, float]:
+def _finish(run: Run, splits: Splits, state: State, folder: Path, clock: Clock) -> dict[str, float]:
     """The final evaluation: the only place of a training run that reads the test split."""
-    source = open_split(run.config, "test")
-    test, found = score(run, run.engine.variables(state), source)
-    rows = metric_log.read(folder)
-    validation = [row for row in rows if row["split"] == "validation"]
-    results = {
-        "test": test,
-        "validation": validation[-1] if validation else None,
-        "seed": run.config.seed,
+    config, rows = run.config, metric_log.read(folder)
+    split = "test" if config.evaluate.test == "end" else VALIDATION if config.data.validation else None
+    last = {row["split"]: row for row in rows if row["split"] != "train"}
+    results: dict[str, Any] = {"test": None, "validation": last.pop(VALIDATION, None), "also": last}
+    if split:
+        source = in_memory(split_of(splits, split))
+        keep = writer(folder / run_folder.OUTPUTS, len(source)) if config.evaluate.outputs else None
+        scores = evaluate(predictor_of(run, state), source, config.evaluate.batch_size, keep)
+        results[split] = to_json(scores)
+        run_folder.write_tables(folder / run_folder.TABLES / f"{split}.npz", scores, run.spec)
+        report.of(run.task.report).figures(folder / run_folder.FIGURES, rows, scores, source)
+    results |= {
+        "seed": config.seed,
         "steps": run.steps.total,
         "seconds": clock.seconds(),
         "parameters": parameters(run.engine.whole(state).params),
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
         "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
     }
-    np.savez_compressed(folder / "predictions.npz", labels=found.labels, positions=found.positions, **found.outputs)  # type: ignore[arg-type]
-    report = importlib.import_module(f"cnn_jax.report.{run.task.kind}")
-    report.figures(folder / run_folder.FIGURES, rows, found, source)
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
-    print(f"test: {', '.join(f'{name} {value:.4f}' for name, value in plain(test).items())}")
+    if split:
+        print(f"{split}: {', '.join(f'{name} {value:.4f}' for name, value in plain(scores).items())}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
 
@@ -144,14 +185,10 @@ def parameters(params: Tree) -> int:
     return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
 
 
-def plain(scores: dict[str, Any]) -> dict[str, float]:
-    """The scores that are single numbers."""
-    return {name: value for name, value in scores.items() if isinstance(value, int | float)}
-
-
 def _headlines(results: dict[str, Any]) -> dict[str, float]:
+    scores = results["test"] or results["validation"] or {}
     return {
-        **plain(results["test"]),
+        **{name: value for name, value in scores.items() if isinstance(value, int | float)},
         "seconds": results["seconds"]["total"],
         "train_seconds": results["seconds"]["train"],
     }
@@ -167,7 +204,7 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
     if config.transfer.weights:
         begins += f" with the weights of {config.transfer.weights}" * (not start)
     return (
-        f"{config.name}: {run.examples} examples of {run.spec.name} {run.spec.shape}, {len(run.spec.classes)} classes\n"
+        f"{config.name}: {run.examples} {run.spec.units} of {run.spec.name} {run.spec.input.shape}, {len(run.spec.classes)} classes\n"
         f"{total:,} parameters, {trained}{where}, {config.compute.precision}\n"
         f"{steps.total} steps of {config.data.batch_size} ({steps.total / steps.per_epoch:.1f} epochs), {begins}, "
         f"in {folder}"
@@ -176,7 +213,7 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
 
 def _trained(run: Run) -> int:
     """The number of parameters that are not frozen."""
-    model = make_model(run.config, run.spec)
-    factors = transfer.plan(run.config.transfer, model, run.spec.shape)
-    shapes = variable_shapes(model, run.spec.shape)
+    shape = run.spec.input.shape
+    factors = transfer.plan(run.config.transfer, run.model, shape)
+    shapes = variable_shapes(run.model, shape)
     return sum(math.prod(shapes[path]) for path, factor in factors.items() if factor and path.startswith("params/"))

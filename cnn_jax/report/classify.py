@@ -1,4 +1,4 @@
-"""The pictures of a classifier: how it learned, what it confuses, how sure it is, where it is confidently wrong."""
+"""The report of a classifier: how it learned, what it confuses, how sure it is, where it is confidently wrong."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,35 +7,43 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from cnn_jax.data.prepare import Placement
 from cnn_jax.data.source import Source
-from cnn_jax.evals import classification
+from cnn_jax.data.spec import Spec
+from cnn_jax.evals.evaluator import Scores
 from cnn_jax.report import gallery
-from cnn_jax.report.figures import confusion_matrix, learning_curves, reliability_diagram
-from cnn_jax.train.evaluate import Predictions
+from cnn_jax.report.figures import confusion_matrix, learning_curves, printable, reliability_diagram
+
+PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
+TOP = 5  # classes that are named for an example
 
 
-def figures(folder: Path, rows: Sequence[Mapping[str, Any]], found: Predictions, source: Source) -> None:
-    """Writes learning_curves, confusion_matrix, reliability and mistakes as PNG into `folder`.
-
-    Args:
-      folder: made if need be.
-      rows: of the metric log.
-      found: predictions over `source`.
-      source: the split, from which the mistaken examples are read.
-    """
-    logits, labels, classes = found.outputs["logits"], found.labels, source.spec.classes
-    learning_curves(rows, folder / "learning_curves.png")
-    confusion_matrix(classification.confusion_matrix(logits, labels), classes, folder / "confusion_matrix.png")
-    reliability_diagram(classification.reliability(logits, labels), folder / "reliability.png")
-    gallery.mistakes_gallery(source, found.positions, labels, logits, folder / "mistakes.png")
+def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
+    """Writes learning_curves, confusion_matrix, reliability and mistakes as PNG into `folder`, made if need be."""
+    tables, classes = scores.tables, source.spec.classes
+    learning_curves(rows, folder / "learning_curves.png", PANELS)
+    if "confusion" in tables:
+        confusion_matrix(tables["confusion"], classes, folder / "confusion_matrix.png")
+    reliability_diagram(tables["reliability"], folder / "reliability.png")
+    gallery.mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", top1=scores.numbers["top1"].value)
 
 
-def predicted(found: Predictions, classes: Sequence[str], top: int = 5) -> list[list[tuple[str, float]]]:
-    """The `top` most probable classes of each example, with their probabilities."""
-    probabilities = softmax(found.outputs["logits"], axis=-1)
-    return [[(classes[k], float(row[k])) for k in np.argsort(-row, kind="stable")[:top]] for row in probabilities]
+def lines(scores: Scores, spec: Spec) -> list[str]:
+    """The accuracy of each class."""
+    found = ["accuracy by class:"]
+    recalls, supports = scores.tables["recall"], scores.tables["support"]
+    for label, recall, support in zip(spec.classes, recalls, supports, strict=True):
+        found.append(f"  {printable(label):20} {f'{recall:.4f} of {support}' if support else 'no examples'}")
+    return found
 
 
-def annotate(image: np.ndarray, found: Predictions, position: int, classes: Sequence[str], path: Path) -> None:
+def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
+    """The most probable classes of one example."""
+    row = softmax(outputs["logits"], axis=-1)
+    return [f"{row[k]:7.2%}  {printable(spec.classes[k])}" for k in np.argsort(-row, kind="stable")[:TOP]]
+
+
+def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
     """Draws one example with its most probable classes."""
-    gallery.annotate(image, softmax(found.outputs["logits"], axis=-1)[position], classes, path)
+    first = example[next(iter(spec.inputs))]
+    gallery.annotate(first, softmax(outputs["logits"], axis=-1), spec.classes, path)

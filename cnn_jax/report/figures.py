@@ -17,34 +17,40 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from cnn_jax.evals.classification import Reliability
-
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
+OTHERS = (GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)  # of further splits, one after the other
+RATE = "learning_rate"
+# What a row of training says beside the metrics of the task.
+HOUSEKEEPING = ("step", "split", "time", "epoch", "grad_norm", "examples_per_second", "skipped", RATE)
 LABELLED_CLASSES = 120  # above this many, class names along an axis could not be read
 
 
-def learning_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """Loss, top-1 accuracy and learning rate against step, from the rows of `report.log.read`.
+def learning_curves(
+    rows: Sequence[Mapping[str, Any]], path: str | Path, panels: Mapping[str, str] | None = None
+) -> None:
+    """Metrics and the learning rate against step, from the rows of `report.log.read`.
 
-    Draws "loss" (or, where a split has none, "nll") and "top1" of the splits train and validation, and
-    "learning_rate" of train; a panel without numbers is left out. A long noisy curve is drawn faint under its moving
-    average. Steps with a NaN or infinite value are marked at the foot. Rows with an "epoch" give the second axis.
+    panels: {metric: title}; by default every metric that training logs. Each has a curve for each split that logged it,
+    a panel without numbers is left out, and one whose values all lie in [0, 1] is in percent. A long noisy curve is
+    drawn faint under its moving average. Steps with a NaN or infinite value are marked at the foot. Rows with an
+    "epoch" give the second axis.
     """
-    panels = {"loss": "loss", "top1": "top-1 accuracy", "learning_rate": "learning rate"}
+    logged = dict.fromkeys(name for row in rows if row["split"] == "train" for name in row if name not in HOUSEKEEPING)
+    panels = {**(panels or {name: name for name in logged}), RATE: "learning rate"}
     curves = {name: _curves(rows, name) for name in panels}
-    names = [name for name in panels if curves[name]] or ["loss"]
-    heights = [1.0 if name == "learning_rate" else 2.6 for name in names]
+    names = [name for name in panels if curves[name]] or [next(iter(panels))]
+    heights = [1.0 if name == RATE else 2.6 for name in names]
     figure = new_figure(8, 1.2 + 1.05 * sum(heights))
     axes = figure.subplots(len(names), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for name, ax in zip(names, axes, strict=True):
         _tidy(ax)
-        for split, (steps, values, label) in curves[name].items():
-            _draw_curve(ax, steps, values, COLOURS[split], label)
+        for number, (split, (steps, values)) in enumerate(curves[name].items()):
+            _draw_curve(ax, steps, values, COLOURS.get(split) or OTHERS[number % len(OTHERS)], split)
         ax.set_ylabel(panels[name], fontsize=11)
-        if name == "top1":
+        if name not in ("loss", RATE) and _all_shares(curves[name]):
             ax.yaxis.set_major_formatter(PercentFormatter(1))
-        if curves[name] and name != "learning_rate":
+        if curves[name] and name != RATE:
             ax.legend(fontsize=10, frameon=False)
     if not any(curves.values()):
         axes[0].text(0.5, 0.5, "nothing logged yet", transform=axes[0].transAxes, ha="center", color=GREY)
@@ -94,13 +100,17 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: st
     save(figure, path)
 
 
-def reliability_diagram(bins: Reliability, path: str | Path) -> None:
-    """Accuracy against confidence (Guo et al. 2017, figure 1), with the number of examples in each bin below."""
+def reliability_diagram(bins: NDArray[np.float64], path: str | Path) -> None:
+    """Accuracy against confidence (Guo et al. 2017, figure 1), with the number of examples in each bin below.
+
+    bins: [3, B] support, accuracy and mean confidence of B equally wide bins of confidence.
+    """
     figure = new_figure(5.6, 6.6)
     ax, below = figure.subplots(2, sharex=True, height_ratios=[3.2, 1])
-    filled = bins.support > 0
-    left, width, support = bins.edges[:-1][filled], np.diff(bins.edges)[filled], bins.support[filled]
-    accuracy, gap = bins.accuracy[filled], (bins.confidence - bins.accuracy)[filled]
+    filled = bins[0] > 0
+    support, accuracy, confidence = bins[:, filled]
+    width = 1 / bins.shape[1]
+    left, gap = np.flatnonzero(filled) * width, confidence - accuracy
     ax.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white", label="accuracy")
     ax.bar(left, gap, width, accuracy, align="edge", color="none", edgecolor=ORANGE, hatch="////", label="gap")
     ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1.2, zorder=3, label="perfect calibration")
@@ -129,6 +139,11 @@ def save(figure: Figure, path: str | Path) -> None:
     figure.savefig(path, dpi=130, facecolor="white")
 
 
+def printable(name: str) -> str:
+    """A name from outside as it may go to a terminal: on one line, without control characters."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(name))
+
+
 def short(name: str, length: int) -> str:
     """A class name cut to `length` characters on one line, with $ kept from starting a formula."""
     name = " ".join(str(name).split())
@@ -136,18 +151,20 @@ def short(name: str, length: int) -> str:
     return name.replace("$", r"\$")
 
 
-def _curves(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[NDArray[Any], NDArray[Any], str]]:
-    """{split: (steps, values, label)} of the metric."""
+def _curves(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """{split: (steps, values)} of the metric, training first."""
     curves = {}
-    for split in ("train",) if name == "learning_rate" else COLOURS:
-        mine = [row for row in rows if row["split"] == split]
-        key = "nll" if name == "loss" and not any("loss" in row for row in mine) else name
-        found = [(row["step"], row[key]) for row in mine if key in row]
+    for split in dict.fromkeys([*COLOURS, *(row["split"] for row in rows)]):
+        found = [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
         if found:
             steps, values = np.array(found, dtype=float).T
-            # A training loss may be smoothed or mixed; the likelihood is not, and may lie far below it.
-            curves[split] = steps, values, split if key == name else f"{split} ({key})"
+            curves[split] = steps, values
     return curves
+
+
+def _all_shares(curves: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> bool:
+    values = np.concatenate([values for _, values in curves.values()] or [np.zeros(0)])
+    return bool(((values >= 0) & (values <= 1) | ~np.isfinite(values)).all())
 
 
 def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str, label: str) -> None:

@@ -15,24 +15,20 @@ COLUMNS = 5
 CHANNELS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, one after the other
 
 
-def mistakes_gallery(source: Source, index: ArrayLike, labels: ArrayLike, logits: ArrayLike, path: str | Path) -> None:
-    """The 25 most confident mistakes, with what was predicted, how confidently, the truth and the position in the set.
+def mistakes_gallery(source: Source, mistakes: NDArray[np.float64], path: str | Path, *, top1: float) -> None:
+    """The most confident mistakes, with what was predicted, how confidently, the truth and the position in the set.
 
-    `source` is the split, of which only those 25 examples are read; index [N] are the positions in it that
-    labels [N] and logits [N, K] belong to.
+    mistakes: [M, 4] rows of confidence, index in `source`, true and predicted class, the most confident first; only
+    those examples are read. top1: the share of all examples that is right.
     """
-    index, labels, logits = np.asarray(index), np.asarray(labels), np.asarray(logits, dtype=np.float64)
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    predicted, confidence = logits.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: COLUMNS**2]
-
+    worst = mistakes[: COLUMNS**2]
+    total = len(source)
+    wrong = round((1 - top1) * total)
     count = max(1, -(-len(worst) // COLUMNS))
     classes = source.spec.classes
     figure = new_figure(10, 1 + 2.5 * count if len(worst) else 1)
-    title = f"{len(wrong):,} mistakes in {len(labels):,} examples"
-    if len(worst) < len(wrong):
+    title = f"{wrong:,} mistakes in {total:,} {source.spec.units}"
+    if len(worst) < wrong:
         title += f", the {len(worst)} most confident"
     if len(worst):
         title += "\nabove: predicted, below: the truth and the position in the set"
@@ -40,10 +36,11 @@ def mistakes_gallery(source: Source, index: ArrayLike, labels: ArrayLike, logits
     axes = figure.subplots(count, COLUMNS, squeeze=False).ravel()
     for ax in axes[len(worst) :]:
         ax.axis("off")
-    for ax, i in zip(axes, worst, strict=False):
-        draw_example(ax, source[int(index[i])]["image"])
-        ax.set_title(f"{short(classes[predicted[i]], 16)} {confidence[i]:.0%}", fontsize=10, color=ORANGE)
-        ax.set_xlabel(f"{short(classes[labels[i]], 16)}  #{index[i]}", fontsize=10, color=BLUE)
+    examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
+    for ax, example, (confidence, index, true, predicted) in zip(axes, examples, worst, strict=False):
+        draw_example(ax, example)
+        ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=10, color=ORANGE)
+        ax.set_xlabel(f"{short(classes[int(true)], 16)}  #{index:.0f}", fontsize=10, color=BLUE)
     save(figure, path)
 
 

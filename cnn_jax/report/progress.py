@@ -21,14 +21,19 @@ WINDOW = 30  # draws: the rate is that of the last 6 seconds of a bar, or of 5 m
 
 @contextmanager
 def progress(
-    total_steps: int, start_step: int, steps_per_epoch: float, batch_size: int, console: Console | None = None
+    total_steps: int,
+    start_step: int,
+    steps_per_epoch: float,
+    batch_size: int,
+    units: str = "examples",
+    console: Console | None = None,
 ) -> Iterator[Show]:
     """Yields `show(step, metrics)`, to be called after each step; metrics ({"loss": 0.7}) may be empty between logs.
 
-    On a terminal it draws a bar, otherwise it prints a line every 10 s: step, epoch, the latest metrics, images/s and
-    the time left. images/s is by the clock on the wall, over recent steps, from the first call on: the compilation
-    before that does not count, pauses to evaluate do. A call with nothing to draw takes about a microsecond and does
-    not look into the metrics (a JAX array in them is waited for only when it is drawn).
+    On a terminal it draws a bar, otherwise it prints a line every 10 s: step, epoch, the latest metrics, how many `units`
+    (as "images") a second, and the time left. That rate is by the clock on the wall, over recent steps, from the first
+    call on: the compilation before that does not count, pauses to evaluate do. A call with nothing to draw takes about
+    a microsecond and does not look into the metrics (a JAX array in them is waited for only when it is drawn).
     """
     console = console or Console()
     terminal = console.is_interactive and console.file.isatty()
@@ -46,11 +51,16 @@ def progress(
     first = bar(start_step, f"step {start_step}/{total_steps}  compiling the first step ...")
     with Live(first, console=console, auto_refresh=False) if terminal else nullcontext() as live:
         seconds = BAR_SECONDS if terminal else LINE_SECONDS
-        yield from _watch(draw, seconds, total_steps, steps_per_epoch, batch_size)
+        yield from _watch(draw, seconds, total_steps, steps_per_epoch, batch_size, units)
 
 
 def _watch(
-    draw: Callable[[int, str], None], seconds: float, total_steps: int, steps_per_epoch: float, batch_size: int
+    draw: Callable[[int, str], None],
+    seconds: float,
+    total_steps: int,
+    steps_per_epoch: float,
+    batch_size: int,
+    units: str,
 ) -> Iterator[Show]:
     """Yields the `show` that calls `draw(step, line)` at once, then every `seconds`, and at the end for the rest."""
     drawn: deque[tuple[float, int]] = deque(maxlen=WINDOW)
@@ -63,7 +73,7 @@ def _watch(
         drawn.append(shown)
         now, step = shown
         due, waiting = now + seconds, None
-        draw(step, _line(step, total_steps, step / steps_per_epoch, metrics, _rate(drawn), batch_size))
+        draw(step, _line(step, total_steps, step / steps_per_epoch, metrics, _rate(drawn), batch_size, units))
 
     def show(step: int, new: Mapping[str, Any]) -> None:
         nonlocal waiting
@@ -85,10 +95,18 @@ def _rate(drawn: deque[tuple[float, int]]) -> float:
     return (last - first) / (now - then) if now > then else 0.0
 
 
-def _line(step: int, total_steps: int, epoch: float, metrics: Mapping[str, Any], rate: float, batch_size: int) -> str:
+def _line(
+    step: int,
+    total_steps: int,
+    epoch: float,
+    metrics: Mapping[str, Any],
+    steps_rate: float,
+    batch_size: int,
+    units: str,
+) -> str:
     words = [f"step {step}/{total_steps}", f"epoch {epoch:.2f}"]
     words += [f"{name} {float(value):.4g}" for name, value in metrics.items()]
-    if rate > 0:
-        images, left = rate * batch_size, timedelta(seconds=round((total_steps - step) / rate))
-        words += [f"{images:,.0f} images/s" if images >= 10 else f"{images:.2f} images/s", f"{left} left"]
+    if steps_rate > 0:
+        rate, left = steps_rate * batch_size, timedelta(seconds=round((total_steps - step) / steps_rate))
+        words += [f"{rate:,.0f} {units}/s" if rate >= 10 else f"{rate:.2f} {units}/s", f"{left} left"]
     return "  ".join(words)

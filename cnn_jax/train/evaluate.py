@@ -1,39 +1,75 @@
-"""Predictions over a whole split: every example once, whatever the batch size and the number of devices."""
+"""Scores over a whole split: every example once, streamed, whatever the batch size and the number of devices."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from cnn_jax.data.batches import evaluation_batches, prefetch
-from cnn_jax.data.source import Source
-from cnn_jax.train.mesh import Engine
-from cnn_jax.train.state import Tree
+from cnn_jax.data.source import Example, Source
+from cnn_jax.data.spec import VALID
+from cnn_jax.evals.also import Evaluation
+from cnn_jax.evals.evaluator import Score, Scores
+from cnn_jax.train.predictor import Predictor, scored
+
+Keep = Callable[[dict[str, np.ndarray], Example], None]
 
 
-class Predictions(NamedTuple):
-    """outputs: {name: array [N, ...]}; labels [N]; positions [N] of the examples in their split."""
-
-    outputs: dict[str, np.ndarray]
-    labels: np.ndarray
-    positions: np.ndarray
-
-
-def predictions(engine: Engine, variables: Tree, source: Source, batch_size: int) -> Predictions:
-    """What the model says of every example of `source`, in order.
-
-    The last batch is padded and the padding dropped; so is an example whose image could not be decoded.
+def evaluate(predictor: Predictor, source: Source, batch_size: int, keep: Keep | None = None) -> Scores:
+    """The task's scores and its loss over every example of `source`.
 
     Args:
-      engine: whose `predict` to use.
-      variables: of the model, as `engine.variables` gives them.
+      predictor: the model.
       source: the split.
       batch_size: examples per call; rounded to a multiple of the devices, and not above the size of the split.
+      keep: is handed each batch's outputs, as `writer` makes one.
     """
-    batch_size = engine.devices * -(-min(batch_size, len(source)) // engine.devices)
-    parts = []
+    evaluation = Evaluation("", source, predictor.task.evaluator)
+    return evaluate_also(predictor, evaluation, batch_size, keep)
+
+
+def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int, keep: Keep | None = None) -> Scores:
+    """The scores of an evaluation; with the task's own predictions also its loss.
+
+    The last batch is padded and the padding dropped; so is an example that could not be decoded.
+    """
+    source, evaluator = evaluation.source, evaluation.evaluator
+    batch_size = predictor.devices * -(-min(batch_size, len(source)) // predictor.devices)
+    forward = predictor.compiled(evaluation.predict or scored(predictor.task))
+    totals, sums = evaluator.start(), np.zeros(2)
     for batch in prefetch(evaluation_batches(source, batch_size)):
-        outputs = jax.device_get(engine.predict(variables, engine.place_examples(batch)))
-        real = batch["mask"] > 0
-        parts.append(jax.tree.map(lambda a, real=real: a[real], Predictions(outputs, batch["label"], batch["index"])))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        said = jax.device_get(forward(predictor.variables, batch))
+        outputs, losses = (said, None) if evaluation.predict else said
+        real = batch[VALID] > 0
+        outputs = {name: array[real] for name, array in outputs.items()}
+        batch = {name: array[real] for name, array in batch.items()}
+        totals = evaluator.add(totals, outputs, batch)
+        if losses:
+            sums += [np.sum(part, dtype=np.float64) for part in losses["loss"]]
+        if keep:
+            keep(outputs, batch)
+    scores = evaluator.finish(totals)
+    if evaluation.predict:
+        return scores
+    return scores._replace(numbers={"loss": Score(float(sums[0] / max(sums[1], 1))), **scores.numbers})
+
+
+def writer(folder: Path, count: int) -> Keep:
+    """Streams outputs, targets and positions of at most `count` examples into `folder`/NAME.npy, [N, ...] each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Any] = {}
+    written = 0
+
+    def keep(outputs: dict[str, np.ndarray], batch: Example) -> None:
+        nonlocal written
+        rows = {**{name: array for name, array in batch.items() if name != VALID and array.ndim < 3}, **outputs}
+        for name, array in rows.items():
+            if name not in files:
+                shape = (count, *array.shape[1:])
+                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", array.dtype, shape)
+            files[name][written : written + len(array)] = array
+        written += len(next(iter(rows.values())))
+
+    return keep

@@ -15,10 +15,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax.batch import Batch
+from cnn_jax.data.spec import INDEX, Fields
 from cnn_jax.devices import give_back_memory_of_compilers
 from cnn_jax.ops.batch_axis import AXIS
 from cnn_jax.ops.convolution import lowering
 from cnn_jax.train.state import State, Tree, evaluated
+from cnn_jax.train.step import Metrics
 
 HostBatch = Mapping[str, np.ndarray]
 ALL, PART = PartitionSpec(), PartitionSpec(AXIS)  # every device holds the whole array, or its part of the batch
@@ -29,21 +32,17 @@ class Engine(NamedTuple):
     """A compiled way to train on a fixed set of devices.
 
     place: a state on one device or on the host -> the state on all devices.
-    place_batch: NumPy arrays [B, ...] of a training batch -> arrays on all devices, for `step`.
-    place_examples: the same for `predict`.
+    place_batch: NumPy arrays [B, ...] of a training batch -> the batch on all devices, for `step`.
     step: (state, batch) -> (state, metrics); the old state's memory is reused.
-    variables: the state on all devices -> the variables to evaluate, for `predict`.
-    predict: (variables, batch) -> outputs.
+    variables: the state on all devices -> the variables to evaluate, one logical copy.
     whole: the state on all devices -> the state as it is checkpointed, one logical copy.
     target: what a checkpoint is restored into, as shapes with shardings.
     """
 
     place: Callable[[State], State]
     place_batch: Callable[[HostBatch], Tree]
-    place_examples: Callable[[HostBatch], Tree]
-    step: Callable[[State, Tree], tuple[State, dict[str, jax.Array]]]
+    step: Callable[[State, Tree], tuple[State, Metrics]]
     variables: Callable[[State], Tree]
-    predict: Callable[[Tree, Tree], dict[str, jax.Array]]
     whole: Callable[[State], State]
     target: State
     devices: int
@@ -73,82 +72,108 @@ def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[ja
 
 
 def build(
-    train_step: Callable[[State, Tree, jax.Array], tuple[State, dict[str, jax.Array]]],
-    predict: Callable[[Tree, Tree], dict[str, jax.Array]],
+    train_step: Callable[[State, Batch, jax.Array], tuple[State, Metrics]],
     state: State,
     key: jax.Array,
+    fields: Fields,
     *,
     parallel: str,
     devices: list[jax.Device],
     convolution: str = "auto",
 ) -> Engine:
-    """Compiles `train_step(state, batch, key)` and `predict(variables, batch)` for `devices`.
+    """Compiles `train_step(state, batch, key)` for `devices`.
 
     Args:
       train_step: the pure step.
-      predict: the pure prediction.
       state: an example of the state, or its shapes.
       key: the seed's key. An argument of the compiled step, so that every seed runs the same program.
+      fields: of the batches.
       parallel: 'jit' (a copy of the state on each device), 'fsdp' (large arrays of it sharded), or 'pmap'.
       devices: from `choose_devices`.
       convolution: how convolutions are computed on a CPU, see `ops.convolution.lowering`.
     """
     give_back_memory_of_compilers()
-    mesh = Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    mesh = _mesh(devices)
     everywhere, split = NamedSharding(mesh, ALL), NamedSharding(mesh, PART)
     shapes = jax.eval_shape(lambda s: s, state)
-    layout = jax.tree.map(lambda a: _sharding(a, mesh) if parallel == "fsdp" else everywhere, shapes)
-
-    def place_examples(batch: HostBatch) -> Tree:
-        # An example's index in its split is for the host only.
-        return {k: jax.make_array_from_process_local_data(split, a) for k, a in batch.items() if k != "index"}
-
-    inside = functools.partial(_inside, mesh=mesh, convolution=convolution)
-    if parallel == "fsdp":
-        compiled_step = inside(jax.jit(train_step, donate_argnums=0, out_shardings=(layout, everywhere)))
-        compiled_predict = inside(jax.jit(predict, out_shardings=split))
-    else:
-        compiled_step = inside(jax.jit(_per_device(train_step, mesh, (ALL, PART, ALL), ALL), donate_argnums=0))
-        compiled_predict = inside(jax.jit(_per_device(predict, mesh, (ALL, PART), PART)))
-
     if parallel == "pmap":
-        count = len(devices)
-        pmapped = jax.pmap(train_step, AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
-        whole = functools.partial(jax.tree.map, _first)
-
-        def pmap_step(state: State, batch: Tree) -> tuple[State, dict[str, jax.Array]]:
-            with lowering(convolution):
-                state, metrics = pmapped(state, batch, key)
-            return state, whole(metrics)
-
-        def replicate(state: State) -> State:
-            return jax.tree.map(lambda a: jax.device_put(np.stack([np.asarray(a)] * count), split), state)
-
-        return Engine(
-            place=replicate,
-            place_batch=lambda batch: place_examples({k: a.reshape(count, -1, *a.shape[1:]) for k, a in batch.items()}),
-            place_examples=place_examples,
-            step=pmap_step,
-            variables=lambda state: jax.device_put(whole(evaluated(state)), everywhere),
-            predict=compiled_predict,
-            whole=whole,
-            target=jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes),
-            devices=count,
-        )
-
-    key = jax.device_put(key, everywhere)
+        return _pmapped(train_step, shapes, key, fields, mesh, convolution)
+    layout = jax.tree.map(lambda a: _sharding(a, mesh) if parallel == "fsdp" else everywhere, shapes)
+    if parallel == "fsdp":
+        jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(layout, everywhere))
+    else:
+        jitted = jax.jit(_per_device(train_step, mesh, (ALL, PART, ALL), ALL), donate_argnums=0)
+    compiled, key = _inside(jitted, mesh, convolution), jax.device_put(key, everywhere)
     return Engine(
         # From the host: device_put of a device array may alias it, and the donated step would delete the original.
         place=lambda state: jax.tree.map(lambda a, s: jax.device_put(np.asarray(a), s), state, layout),
-        place_batch=place_examples,
-        place_examples=place_examples,
-        step=lambda state, batch: compiled_step(state, batch, key),
+        place_batch=functools.partial(_placed, fields=fields, sharding=split),
+        step=lambda state, batch: compiled(state, batch, key),
         variables=evaluated,
-        predict=compiled_predict,
         whole=lambda state: state,
         target=jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout),
         devices=len(devices),
     )
+
+
+def _pmapped(
+    train_step: Callable[[State, Batch, jax.Array], tuple[State, Metrics]],
+    shapes: State,
+    key: jax.Array,
+    fields: Fields,
+    mesh: Mesh,
+    convolution: str,
+) -> Engine:
+    everywhere, split = NamedSharding(mesh, ALL), NamedSharding(mesh, PART)
+    count = mesh.size
+    pmapped = jax.pmap(train_step, AXIS, in_axes=(0, 0, None), devices=mesh.devices.tolist(), donate_argnums=0)
+    whole = functools.partial(jax.tree.map, _first)
+
+    def step(state: State, batch: Batch) -> tuple[State, Metrics]:
+        with lowering(convolution):
+            state, metrics = pmapped(state, batch, key)
+        return state, whole(metrics)
+
+    def place_batch(batch: HostBatch) -> Batch:
+        cut = {name: array.reshape(count, -1, *array.shape[1:]) for name, array in batch.items()}
+        return _placed(cut, fields, split)
+
+    return Engine(
+        place=lambda state: jax.tree.map(lambda a: jax.device_put(np.stack([np.asarray(a)] * count), split), state),
+        place_batch=place_batch,
+        step=step,
+        variables=lambda state: jax.device_put(whole(evaluated(state)), everywhere),
+        whole=whole,
+        target=jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes),
+        devices=count,
+    )
+
+
+def forward(
+    function: Callable[[Tree, Batch], Tree], fields: Fields, devices: list[jax.Device], convolution: str = "auto"
+) -> Callable[[Tree, HostBatch], Tree]:
+    """Compiles a pure function of (variables, batch) whose results are arrays [B, ...], one row for each example.
+
+    Returns a function of the variables, on any devices, and NumPy arrays [B, ...]; the devices must divide B. `fields`
+    may hold more than a batch does: for a prediction there are no targets. A result [1, ...] comes out as [devices,
+    ...], one row for each part of the batch.
+    """
+    mesh = _mesh(devices)
+    jitted = _inside(jax.jit(_per_device(function, mesh, (ALL, PART), PART)), mesh, convolution)
+    split = NamedSharding(mesh, PART)
+    return lambda variables, batch: jitted(variables, _placed(batch, fields, split))
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _placed(batch: HostBatch, fields: Fields, sharding: NamedSharding) -> Batch:
+    """The batch on the devices. An example's index in its split is for the host only."""
+    arrays = {
+        name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items() if name != INDEX
+    }
+    return Batch(arrays, {name: field for name, field in fields.items() if name in arrays})
 
 
 def _per_device(

@@ -91,9 +91,7 @@ def _gradients(
     if settings.remat:
         loss_fn = jax.checkpoint(loss_fn, policy=_keep_products)
 
-    def one_part(
-        carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]
-    ) -> tuple[tuple[Tree, Tree], Sums]:
+    def one_part(carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]) -> tuple[tuple[Tree, Tree], Sums]:
         model_state, total = carry
         grads, (model_state, sums) = jax.grad(loss_fn, has_aux=True)(state.params, model_state, *part)
         # Weighted, as the parts may hold different numbers of real examples.

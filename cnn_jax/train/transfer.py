@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from cnn_jax.config import Transfer
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.models.depth import CLASSIFIER, depths, feature_names
-from cnn_jax.tasks.task import Batch, Task, Variables
+from cnn_jax.batch import Batch
+from cnn_jax.tasks.task import Sums, Task, Variables
 from cnn_jax.train.state import Tree
 
 BACKBONE = "backbone"  # all but the last layer: what is left is a linear probe
@@ -48,7 +49,8 @@ def apply(
     """Task and optimizer that train `module` as `settings` say; the same ones where they ask for nothing.
 
     A frozen stage computes in training what it computes in evaluation: its statistics stay and nothing is dropped. It
-    has no backward pass, no decay, and no state in the optimizer.
+    has no backward pass, no decay, and no state in the optimizer. Collections of the task's own, as a teacher, which the
+    model does not have, are left alone.
     """
     if not settings.frozen and not settings.frozen_norm and settings.layer_decay == 1:
         return task, optimizer
@@ -78,20 +80,20 @@ def _modules_around(path: str) -> list[str]:
 
 
 def _with_frozen(
-    loss: Callable[..., tuple[jax.Array, Any, dict[str, jax.Array]]], factors: Mapping[str, float], still: set[str]
-) -> Callable[[Variables, Batch, jax.Array, bool], tuple[jax.Array, Any, dict[str, jax.Array]]]:
+    loss: Callable[..., tuple[jax.Array, Any, Sums]], factors: Mapping[str, float], still: set[str]
+) -> Callable[[Variables, Batch, jax.Array, bool], tuple[jax.Array, Any, Sums]]:
     def keep_still(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if context.method_name == "__call__" and "train" in kwargs and "/".join(context.module.path) in still:
             kwargs = {**kwargs, "train": False}
         return call(*args, **kwargs)
 
-    def frozen_loss(
-        variables: Variables, batch: Batch, key: jax.Array, train: bool
-    ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    def frozen_loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
         if not train:
             return loss(variables, batch, key, train)
         flat = flatten_dict(variables, sep="/")
-        stopped = {path: value if factors[path] else jax.lax.stop_gradient(value) for path, value in flat.items()}
+        stopped = {
+            path: value if factors.get(path, 1.0) else jax.lax.stop_gradient(value) for path, value in flat.items()
+        }
         with nn.intercept_methods(keep_still):
             return loss(unflatten_dict(stopped, sep="/"), batch, key, train)
 

@@ -1,6 +1,5 @@
 """The weights that a run begins with: found, checked against its model, and recorded in its folder."""
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Spec
-from cnn_jax.launch import models, run_folder
-from cnn_jax.lookup import describe
+from cnn_jax.data.source import with_statistics
+from cnn_jax.data.spec import Spec
+from cnn_jax.launch import models
+from cnn_jax.lookup import describe, did_you_mean
 from cnn_jax.models.depth import CLASSIFIER, depths
-from cnn_jax.train import checkpoint
-from cnn_jax.train.run import make_model
+from cnn_jax.train import checkpoint, run_folder
+from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
 from cnn_jax.weights.convert import first_few, to_variables, variable_shapes
 from cnn_jax.weights.schemes import choose
@@ -47,10 +47,11 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     if before and checkpoint.newest_good(folder / run_folder.CHECKPOINTS) is not None:
         return Initial(_normalised(spec, before["mean"], before["std"]), {}, before)
     try:
-        spec, variables, sha256 = (_of_run if Path(word).is_dir() else _of_file)(config, spec, word)
+        spec, variables, sha256 = (_of_folder if Path(word).is_dir() else _of_file)(config, spec, word)
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
-    record = {"weights": word, "sha256": sha256, "arrays": len(variables), "mean": [*spec.mean], "std": [*spec.std]}
+    mean, std = spec.prepare.mean, spec.prepare.std
+    record = {"weights": word, "sha256": sha256, "arrays": len(variables), "mean": [*mean], "std": [*std]}
     if before and before["sha256"] != sha256:
         raise ValueError(
             f"the weights '{word}' have changed since the run in '{folder}' began: bring the old ones back, "
@@ -68,51 +69,66 @@ def weights_file(word: str) -> Path:
 
 def _of_file(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
     """Published weights; the data is normalised as the variant says, else by its own statistics."""
+    if config.transfer.part:
+        raise ValueError(f"transfer.part = '{config.transfer.part}' is for run folders, not for files")
     text = describe(config.model.build)
     variant, family, _ = models.variant_of(text, config.model.build)
     path = weights_file(word)
     tensors = files.read(path)
-    if variant.preprocessing and spec.dtype == "uint8":
+    if variant.preprocessing and spec.input.dtype == "uint8":
         spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
-    model = make_model(config, spec)
-    scheme = choose(model, spec.shape, tensors, family)
+    model, shape = make_model(config, spec), spec.input.shape
+    scheme = choose(model, shape, tensors, family)
     new = _new(config, spec)
-    variables = to_variables(model, spec.shape, tensors, scheme.names, scheme.flattened, head="new" if new else "keep")
+    variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="new" if new else "keep")
     loaded = {path: array for path, array in flatten_dict(variables, sep="/").items() if path not in new}
     return spec, loaded, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _of_run(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
-    """The last checkpoint of a run; the data is normalised as that run's was."""
-    folder = Path(word)
-    if not (folder / run_folder.CONFIG).is_file():
-        raise ValueError(f"it is not a run folder: there is no {run_folder.CONFIG} in it")
-    checkpoints = folder / run_folder.CHECKPOINTS
-    step = run_folder.checkpoint_step(checkpoints, "last")
-    data = run_folder.read_json(folder / run_folder.DATA)
-    try:
-        spec = _normalised(spec, data["mean"], data["std"])
-    except KeyError as error:
-        raise ValueError(f"'{folder / run_folder.DATA}' is damaged: it has no {error}") from None
-    found = flatten_dict(checkpoint.restore_variables(checkpoints, step), sep="/")
+def _of_folder(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
+    """The last checkpoint of a run, or imported weights; the data is normalised as theirs was."""
+    stored = stored_variables(Path(word))
+    spec = _normalised(spec, stored.spec.prepare.mean, stored.spec.prepare.std)
+    found = part_of(stored.variables, config.transfer.part)
     new = _new(config, spec)
     loaded = {path: array for path, array in found.items() if path not in new}
-    wanted = variable_shapes(make_model(config, spec), spec.shape)
+    wanted = variable_shapes(make_model(config, spec), spec.input.shape)
     _check_arrays({path: shape for path, shape in wanted.items() if path not in new}, loaded)
-    return spec, loaded, hashlib.sha256((checkpoints / f"{step}.sha256").read_bytes()).hexdigest()
+    return spec, loaded, stored.sha256
+
+
+def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """The variables below a module or a collection, as those of a model of their own.
+
+    With "backbone", 'params/backbone/conv1/kernel' is 'params/conv1/kernel', and so in every collection; with
+    "teacher", 'teacher/params/conv1/kernel' is. "" takes all as they are. Raises ValueError where nothing lies there.
+    """
+    if not part:
+        return dict(variables)
+    words, found = part.removeprefix("params/").split("/"), {}
+    for path, array in variables.items():
+        collection, *rest = path.split("/")
+        if [collection, *rest][: len(words)] == words:
+            found["/".join([collection, *rest][len(words) :])] = array
+        elif rest[: len(words)] == words:
+            found["/".join([collection, *rest[len(words) :]])] = array
+    if not found:
+        parts = sorted({path.split("/")[1] for path in variables} | {path.split("/")[0] for path in variables})
+        raise ValueError(f"transfer.part = '{part}' is no part of them: {did_you_mean(part, parts)}")
+    return found
 
 
 def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec:
-    if len(mean) != spec.shape[-1]:
+    if len(mean) != spec.input.shape[-1]:
         raise ValueError(
-            f"they read {len(mean)} channels, the data has {spec.shape[-1]}: set --config.data.channels={len(mean)}"
+            f"they read {len(mean)} channels, the data has {spec.input.shape[-1]}: give the source channels={len(mean)}"
         )
-    return dataclasses.replace(spec, mean=tuple(mean), std=tuple(std))
+    return with_statistics(spec, tuple(mean), tuple(std))
 
 
 def _new(config: Experiment, spec: Spec) -> set[str]:
     """Paths of the variables that are drawn although there are weights: those of a new last layer."""
-    found = depths(make_model(config, spec), spec.shape)
+    found = depths(make_model(config, spec), spec.input.shape)
     return {path for path, stage in found.items() if stage == CLASSIFIER and config.transfer.head == "new"}
 
 

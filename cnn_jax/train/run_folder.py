@@ -9,11 +9,13 @@ weights.json        where the first weights came from, where they were not drawn
 metrics.jsonl       the log; tensorboard/ holds the same as events
 checkpoints/        the states
 results.json        the final scores
-predictions.npz     the model's outputs on the test split
+tables/             per class, per pair of classes, ...: what is no single number, as .npz
+outputs/            what the model said of each example of the test split, with `evaluate.outputs`
 figures/            pictures of all that
+
+A folder of imported weights has predictor.json (model and task), data.json and variables.safetensors instead.
 """
 
-import dataclasses
 import fcntl
 import importlib.metadata
 import json
@@ -24,20 +26,22 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Spec
-from cnn_jax.lookup import load_file
-from cnn_jax.train import checkpoint
-from cnn_jax.train.run import Run, assemble
-from cnn_jax.train.state import State, Tree
+from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import Spec, to_json
+from cnn_jax.evals.evaluator import Scores
+from cnn_jax.train import checkpoint, earlier
 
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
 LABELS, WEIGHTS = "labels.json", "weights.json"
-CHECKPOINTS, FIGURES, LOCK = "checkpoints", "figures", ".lock"
+CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
+PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
 
 
 def versions() -> dict[str, str]:
@@ -72,9 +76,9 @@ def refuse_other_run(folder: Path, config: Experiment) -> None:
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
     if not (folder / CONFIG).is_file():
         return  # it was killed before it began
-    lines = configuration.differences(
-        configuration.completed(read_json(folder / CONFIG)), configuration.to_json(config)
-    )
+    data = read_json(folder / DATA) if (folder / DATA).is_file() else {}
+    before, _ = earlier.upgraded(read_json(folder / CONFIG), data, folder)
+    lines = configuration.differences(before, configuration.to_json(config))
     if lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
@@ -127,11 +131,14 @@ def opened(folder: Path) -> Iterator[None]:
         yield
 
 
-def describe_run(folder: Path, config: Experiment, experiment_file: Path, spec: Spec, examples: int) -> None:
+def describe_run(
+    folder: Path, config: Experiment, experiment_file: Path, spec: Spec, examples: int, splits: Splits
+) -> None:
     """Writes what does not change during the run. Raises ValueError if the run began with other data."""
-    data = {"examples": examples, **dataclasses.asdict(spec)}
+    data = {"examples": examples, **to_json(spec)}
     if (folder / DATA).is_file():
         before = read_json(folder / DATA)
+        earlier.check_resumable(folder, before, splits)
         if before.get("fingerprint") != spec.fingerprint:
             raise ValueError(
                 f"the data '{spec.name}' has changed since the run in '{folder}' began: bring the old data back, "
@@ -142,44 +149,6 @@ def describe_run(folder: Path, config: Experiment, experiment_file: Path, spec: 
     if experiment_file.resolve() != (folder / SOURCE).resolve():
         shutil.copyfile(experiment_file, folder / SOURCE)
     write_json(folder / CONFIG, configuration.to_json(config))  # last: with it the folder is a run folder
-
-
-class Trained(NamedTuple):
-    """A run read back from its folder, with the variables of one of its checkpoints."""
-
-    run: Run
-    step: int
-    variables: Tree
-
-
-def load(folder: Path, which: str = "last") -> Trained:
-    """Reads a run folder and the checkpoint 'last', 'best' (by validation) or of a step; the data is not opened.
-
-    Raises FileNotFoundError or ValueError where there is no such run or no good checkpoint.
-    """
-    if not (folder / CONFIG).is_file():
-        inside = [str(path.parent) for path in sorted(folder.glob(f"*/{CONFIG}"))]
-        hint = f", but in {', '.join(inside)}" if inside else ""
-        raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {CONFIG} in it{hint}")
-    if (folder / SOURCE).is_file():
-        load_file(str(folder / SOURCE))
-    values = read_json(folder / CONFIG)
-    try:
-        config = configuration.from_json(values)
-    except ValueError as error:
-        raise ValueError(f"'{folder / CONFIG}': {error}") from None
-    config.compute.devices = 0  # this machine may have others than the one that trained
-    data = read_json(folder / DATA)
-    try:
-        examples = data.pop("examples")
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-        spec = Spec(**fields)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"'{folder / DATA}' is damaged: {error}") from None
-    run = assemble(config, spec, examples)
-    step = checkpoint_step(folder / CHECKPOINTS, which)
-    state: State = checkpoint.restore(folder / CHECKPOINTS, step, run.engine.target)
-    return Trained(run, step, run.engine.variables(run.engine.place(state)))
 
 
 def checkpoint_step(folder: Path, which: str) -> int:
@@ -205,6 +174,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"'{path}' is damaged: it holds no JSON object")
     return value
+
+
+def write_tables(path: Path, scores: Scores, spec: Spec) -> None:
+    """Writes what is no single number, with the names of the classes, as .npz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, classes=np.array(spec.classes), **scores.tables)  # type: ignore[arg-type]
 
 
 def write_json(path: Path, value: Any) -> None:

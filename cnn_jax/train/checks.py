@@ -1,0 +1,47 @@
+"""What is refused, or warned of, before the first step: parts of a run that do not fit together."""
+
+import functools
+import warnings
+from typing import Any
+
+import jax
+
+from cnn_jax.batch import Batch, abstract, zeros
+from cnn_jax.config import Experiment
+from cnn_jax.data.spec import Spec
+from cnn_jax.lookup import describe
+from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
+
+
+def check_augment(config: Experiment, spec: Spec) -> None:
+    """Raises ValueError now, not at the first step, for a function that is no augmentation of such examples."""
+    size = config.data.batch_size
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size))
+    shown = f"augment = {describe(config.augment)}"
+
+    def augmented(keys: jax.Array, batch: Batch) -> Any:
+        return config.augment(keys, batch.scaled())
+
+    try:
+        changed = jax.eval_shape(augmented, keys, abstract(spec.fields, size))
+    except TypeError as error:
+        raise ValueError(f"{shown} is no augmentation: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from None
+    if not isinstance(changed, Batch):
+        raise ValueError(f"{shown} returns {type(changed).__name__}, not a Batch: write `return batch | {{...}}`")
+    for name, field in spec.fields.items():
+        if name not in changed or changed[name].shape != (size, *field.shape):
+            raise ValueError(f"{shown} does not return a batch of the same shape: look at '{name}'")
+
+
+def check_stem(model: Any, spec: Spec) -> None:
+    """Warns of an image model whose stem was made for larger images than those of the data."""
+    if spec.input.role != "image":
+        return
+    image = next(iter(zeros(spec.inputs).of("image").values()))
+    initialised = functools.partial(model.init_with_output, train=False)
+    (_, features), _ = jax.eval_shape(initialised, jax.random.key(0), image)
+    maps = {name: value.shape[1:-1] for name, value in features.items()}
+    if text := stem_warning(maps, spec.input.shape[:-1], replaceable=takes_fitting_stem(model)):
+        warnings.warn(text, stacklevel=2)

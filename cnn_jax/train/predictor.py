@@ -1,0 +1,165 @@
+"""A model that can be asked: what evaluation, prediction, explanation and export take, and nothing more.
+
+It is made of a run folder or of published weights, and needs neither optimizer nor training data.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import load_file
+
+from cnn_jax import config as configuration
+from cnn_jax.batch import Batch
+from cnn_jax.config import Evaluate, Experiment
+from cnn_jax.data import spec as specs
+from cnn_jax.data.spec import Spec
+from cnn_jax.lookup import EXPERIMENT, load_file as load_python, lookup
+from cnn_jax.tasks.task import Sums, Task
+from cnn_jax.train import checkpoint, earlier, mesh, run_folder
+from cnn_jax.train.state import Tree
+
+Forward = Callable[[Tree, Mapping[str, np.ndarray]], Any]
+Compiled = Callable[[Callable[[Tree, Batch], Any]], Forward]
+
+
+class Predictor(NamedTuple):
+    """spec: of the data that the model reads. task: what it says of them. variables: as the task's functions take them.
+
+    compiled: a pure function of (variables, batch) -> the same for NumPy arrays, on the predictor's devices; asked
+      twice for one function, it compiles once. devices: how many there are; they must divide a batch.
+    """
+
+    spec: Spec
+    task: Task
+    variables: Tree
+    compiled: Compiled
+    devices: int
+
+
+class Opened(NamedTuple):
+    """A predictor read from a folder: the step of its checkpoint, and the configuration of the run, if it was one."""
+
+    predictor: Predictor
+    step: int
+    config: Experiment | None
+    evaluate: Evaluate
+
+
+def make_model(config: Experiment, spec: Spec) -> nn.Module:
+    """The model of an experiment, for the classes of `spec`."""
+    return config.model.build(classes=len(spec.classes), dtype=jnp.dtype(config.compute.precision))
+
+
+def compiler(spec: Spec, devices: list[jax.Device], convolution: str) -> Compiled:
+    """`Predictor.compiled` for these devices."""
+    return functools.cache(lambda function: mesh.forward(function, spec.fields, devices, convolution))
+
+
+def predict(predictor: Predictor, inputs: Mapping[str, np.ndarray], batch_size: int = 64) -> dict[str, np.ndarray]:
+    """What the model says of examples, {input: [N, ...]} -> {output: [N, ...]}, in batches of at most `batch_size`."""
+    count = len(next(iter(inputs.values())))
+    size = predictor.devices * -(-min(count, batch_size) // predictor.devices)
+    forward, parts = predictor.compiled(predictor.task.predict), []
+    for start in range(0, count, size):
+        rows = np.arange(start, start + size)
+        batch = {name: array[np.minimum(rows, count - 1)] for name, array in inputs.items()}
+        outputs = forward(predictor.variables, {**batch, specs.VALID: (rows < count).astype(np.float32)})
+        parts.append(jax.tree.map(lambda array, rows=rows: array[rows < count], jax.device_get(outputs)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@functools.lru_cache(maxsize=16)
+def scored(task: Task) -> Callable[[Tree, Batch], tuple[dict[str, jax.Array], Sums]]:
+    """(variables, batch) -> the task's outputs, and the sums of its loss as arrays [1] of this device's examples."""
+
+    def function(variables: Tree, batch: Batch) -> tuple[dict[str, jax.Array], Sums]:
+        _, _, sums = task.loss(variables, batch, jax.random.key(0), False)
+        return task.predict(variables, batch), jax.tree.map(lambda value: jnp.reshape(value, 1), sums)
+
+    return function
+
+
+class Stored(NamedTuple):
+    """What a folder holds of a model: its data's description, and its variables by path, as 'params/conv1/kernel'."""
+
+    spec: Spec
+    variables: dict[str, np.ndarray]
+    step: int
+    sha256: str
+
+
+def stored_variables(folder: Path, which: str = "last") -> Stored:
+    """The variables to evaluate of the checkpoint 'last', 'best' or of a step, or those of imported weights.
+
+    Raises FileNotFoundError or ValueError where there is no such folder or no good checkpoint.
+    """
+    spec = read_spec(folder)
+    if (file := folder / run_folder.VARIABLES).is_file():
+        return Stored(spec, load_file(file), 0, hashlib.sha256(file.read_bytes()).hexdigest())
+    checkpoints = folder / run_folder.CHECKPOINTS
+    step = run_folder.checkpoint_step(checkpoints, which)
+    variables = flatten_dict(checkpoint.restore_variables(checkpoints, step), sep="/")
+    return Stored(spec, variables, step, hashlib.sha256((checkpoints / f"{step}.sha256").read_bytes()).hexdigest())
+
+
+def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None = None) -> Opened:
+    """Reads a run folder with its checkpoint 'last', 'best' (by validation) or of a step, or a folder of `import`.
+
+    Data and optimizer are not touched. The source of the experiment in the folder is run only where the configuration
+    names something that is defined there.
+
+    Raises FileNotFoundError or ValueError where there is no such folder or no good checkpoint.
+    """
+    spec, config = read_spec(folder), read_config(folder)
+    stored = stored_variables(folder, which)
+    if config:
+        model, make_task, convolution = make_model(config, spec), config.model.task, config.compute.convolution
+    else:
+        about = run_folder.read_json(folder / run_folder.PREDICTOR)
+        try:
+            model = lookup(about["model"])(classes=len(spec.classes), dtype=jnp.float32)
+            make_task, convolution = lookup(about["task"]), "auto"
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"'{folder / run_folder.PREDICTOR}' is damaged: {error}") from None
+    devices = devices or jax.devices()
+    compiled = compiler(spec, devices, convolution)
+    variables = unflatten_dict(stored.variables, sep="/")
+    predictor = Predictor(spec, make_task(model, spec), variables, compiled, len(devices))
+    return Opened(predictor, stored.step, config, config.evaluate if config else Evaluate(batch_size=64))
+
+
+def read_spec(folder: Path) -> Spec:
+    """The description of the data in a folder. Raises FileNotFoundError where it is none of ours, ValueError if damaged."""
+    if not (folder / run_folder.CONFIG).is_file() and not (folder / run_folder.PREDICTOR).is_file():
+        inside = [str(path.parent) for path in sorted(folder.glob(f"*/{run_folder.CONFIG}"))]
+        hint = f", but in {', '.join(inside)}" if inside else ""
+        raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {run_folder.CONFIG} in it{hint}")
+    data = run_folder.read_json(folder / run_folder.DATA)
+    if earlier.is_earlier(data):
+        data = earlier.upgraded(run_folder.read_json(folder / run_folder.CONFIG), data, folder)[1]
+    try:
+        return specs.from_json({name: value for name, value in data.items() if name != "examples"})
+    except ValueError as error:
+        raise ValueError(f"'{folder / run_folder.DATA}' is damaged: {error}") from None
+
+
+def read_config(folder: Path) -> Experiment | None:
+    """The configuration of the run in a folder, None for imported weights. Raises ValueError where it is damaged."""
+    if not (folder / run_folder.CONFIG).is_file():
+        return None
+    data = run_folder.read_json(folder / run_folder.DATA)
+    values, _ = earlier.upgraded(run_folder.read_json(folder / run_folder.CONFIG), data, folder)
+    if f"{EXPERIMENT}." in str(values) and (folder / run_folder.SOURCE).is_file():
+        load_python(str(folder / run_folder.SOURCE))
+    try:
+        return configuration.from_json(values)
+    except ValueError as error:
+        raise ValueError(f"'{folder / run_folder.CONFIG}': {error}") from None
