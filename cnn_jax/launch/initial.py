@@ -11,13 +11,15 @@ from flax.traverse_util import flatten_dict
 
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import Spec
-from cnn_jax.launch import models, run_folder
+from cnn_jax.inspect import models
+from cnn_jax.inspect.anatomy import variable_shapes
+from cnn_jax.inspect.stages import CLASSIFIER, depths
+from cnn_jax.launch import run_folder
 from cnn_jax.lookup import describe
-from cnn_jax.models.depth import CLASSIFIER, depths
 from cnn_jax.train import checkpoint
 from cnn_jax.train.run import make_model
 from cnn_jax.weights import files, hub, package
-from cnn_jax.weights.convert import first_few, to_variables, variable_shapes
+from cnn_jax.weights.convert import first_few, to_variables
 from cnn_jax.weights.schemes import choose
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import Source, View
+from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch import initial, run_folder
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
@@ -21,7 +22,6 @@ from cnn_jax.train.evaluate import Predictions, predictions
 from cnn_jax.train.preempt import stop_requested
 from cnn_jax.train.run import Run, assemble, check_augment, check_stem, make_model, open_split
 from cnn_jax.train.state import State, Tree
-from cnn_jax.weights.convert import variable_shapes
 
 
 def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:

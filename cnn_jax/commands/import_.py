@@ -35,7 +35,8 @@ def run(arguments: list[str]) -> int:
 
 def _import(text: str, file: str, workdir: str | None, names: Path | None) -> None:
     from cnn_jax.data.source import Spec  # JAX starts here, not for --help
-    from cnn_jax.launch import imported, models
+    from cnn_jax.inspect import models
+    from cnn_jax.launch import imported
     from cnn_jax.launch.initial import weights_file
     from cnn_jax.launch.training import parameters
     from cnn_jax.lookup import lookup
