@@ -16,6 +16,7 @@ ORDER = (
     ("config",),
     ("ops",),
     ("models", "augment", "data"),
+    ("inspect",),
     ("evals",),
     ("tasks",),
     ("train",),
@@ -30,11 +31,11 @@ NUMPY_ONLY = ("data", "evals")
 # The frame of the command line finds the commands by their files; it imports none of their code.
 EXCEPTIONS = {("cnn_jax/launch/cli.py", "cnn_jax.commands")}
 # Comparisons with PyTorch, each behind an extra.
-PEERS = ("experiments/bench_torch.py", "experiments/parity.py")
+PEERS = ("experiments/benchmarks/on_torch.py", "experiments/benchmarks/parity.py")
 
 
 def files() -> list[Path]:
-    return sorted([*(ROOT / "cnn_jax").rglob("*.py"), *(ROOT / "experiments").glob("*.py"), ROOT / "launch.py"])
+    return sorted([*(ROOT / "cnn_jax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py"), ROOT / "launch.py"])
 
 
 def part_of(path: Path) -> str:

@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     shape = None if values.input is None else _shape(values.input)
     gc.disable()  # a trace makes very many small objects that all stay: going through them is a quarter of the time
     try:
-        from cnn_jax.launch.description import description  # JAX starts here, not for --help
+        from cnn_jax.inspect.description import description  # JAX starts here, not for --help
 
         print(description(words[0], shape, values.classes, values.batch))
     finally:

@@ -8,9 +8,9 @@ FILTER is a part of the names to show, as resnet.
 
 from absl import flags
 
+from cnn_jax.inspect.table import sizes, table
 from cnn_jax.launch import cli
 from cnn_jax.launch.experiment_file import described, experiment_files
-from cnn_jax.launch.table import sizes, table
 from cnn_jax.lookup import did_you_mean
 
 
@@ -48,7 +48,7 @@ def _experiments() -> None:
 
 
 def _models(part: str) -> None:
-    from cnn_jax.launch.models import published  # JAX starts here, not for the experiments
+    from cnn_jax.inspect.models import published  # JAX starts here, not for the experiments
 
     variants = published()
     rows = [

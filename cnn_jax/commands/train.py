@@ -20,7 +20,6 @@ from cnn_jax.launch import cli, experiment_file
 from cnn_jax.lookup import Function, describe, did_you_mean, lookup
 from cnn_jax.train import run_folder
 
-
 IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
 # Fields of version 0.1, and where to find them now.
 MOVED = {

@@ -1,1 +1,1 @@
-"""What a model is and what it looks at; reads models and their variables, and knows no task."""
+"""Why a model said so: what it looks at, measured on its variables. Knows models and no task."""

@@ -14,6 +14,7 @@ from cnn_jax.config import Experiment
 from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, split_of, strata
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import plain, to_json
+from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
@@ -26,10 +27,8 @@ from cnn_jax.train.run import Run, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
 from cnn_jax.train.steps import in_steps
 from cnn_jax.weights import initial
-from cnn_jax.weights.convert import variable_shapes
 
 VALIDATION = "validation"  # the split, and the name of its rows in the log
-
 
 
 def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:

@@ -9,7 +9,7 @@ from functools import partial
 
 import flax.linen as nn
 
-from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage, round_channels, widened
+from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage, round_channels, scale_width
 from cnn_jax.models.layers import BatchNorm, Conv, Layer
 from cnn_jax.models.variant import Preprocessing, Variant
 
@@ -30,7 +30,7 @@ def _b(width: float, depth: float, dropout: float, norm: Layer = BatchNorm) -> p
     """`width` times as many channels and `depth` times as many blocks as B0 (section 3.3)."""
     return partial(
         InvertedResidualNet,
-        stages=widened(TABLE_1, width),
+        stages=scale_width(TABLE_1, width),
         blocks=tuple(math.ceil(count * depth) for count in DEPTHS),
         stem=round_channels(32 * width),
         head=round_channels(1280 * width),
@@ -50,7 +50,7 @@ def _lite(width: float, depth: float, dropout: float) -> partial[InvertedResidua
     """Stem, last convolution, and the depth of the first and the last stage do not scale."""
     return partial(
         InvertedResidualNet,
-        stages=widened(TABLE_1, width),
+        stages=scale_width(TABLE_1, width),
         blocks=(1, *(math.ceil(count * depth) for count in DEPTHS[1:-1]), 1),
         dropout=dropout,
         drop_path=0.2,

@@ -18,6 +18,7 @@ from cnn_jax.models.layers import (
     he_depthwise,
     require_size,
 )
+from cnn_jax.models.norms import no_activation
 from cnn_jax.models.variant import Variant
 
 
@@ -25,10 +26,6 @@ def multiple_of_4(channels: float) -> int:
     """The nearest multiple of 4 (the larger of two), but never less than nine tenths of `channels`."""
     rounded = max(4, int(channels + 2) // 4 * 4)
     return rounded if rounded >= 0.9 * channels else rounded + 4
-
-
-def identity(x: jax.Array) -> jax.Array:
-    return x
 
 
 class GhostModule(nn.Module):
@@ -75,7 +72,7 @@ class GhostBlock(nn.Module):
         if self.squeeze:
             reduced = multiple_of_4(self.expanded / 4)
             y = SqueezeExcite(reduced, gate=nn.hard_sigmoid, dtype=self.dtype, name="squeeze")(y)
-        y = GhostModule(self.features, self.conv, self.norm, identity, name="ghost2")(y, train=train)
+        y = GhostModule(self.features, self.conv, self.norm, no_activation, name="ghost2")(y, train=train)
         if self.strides > 1 or x.shape[-1] != self.features:
             x = self.norm(name="shortcut_norm1")(self.depthwise(x, "shortcut_depthwise"), train=train)
             x = self.conv(self.features, (1, 1), name="shortcut_pointwise")(x)

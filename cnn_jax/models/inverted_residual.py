@@ -169,6 +169,6 @@ def round_channels(channels: float) -> int:
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
-def widened(stages: Sequence[Stage], width: float) -> tuple[Stage, ...]:
+def scale_width(stages: Sequence[Stage], width: float) -> tuple[Stage, ...]:
     """The stages with `width` times as many channels, rounded."""
     return tuple(stage._replace(features=round_channels(stage.features * width)) for stage in stages)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage, round_channels, widened
+from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage, round_channels, scale_width
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.variant import Preprocessing, Variant
 
@@ -21,7 +21,7 @@ def _build(width: float) -> partial[InvertedResidualNet]:
     """All layers but the last convolution `width` times as wide."""
     return partial(
         InvertedResidualNet,
-        stages=widened(FIGURE_7, width),
+        stages=scale_width(FIGURE_7, width),
         blocks=(1, 3, 3, 3, 2, 4, 1),
         stem=round_channels(32 * width),
         norm=partial(BatchNorm, momentum=0.9997),

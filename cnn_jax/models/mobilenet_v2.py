@@ -4,7 +4,7 @@ from functools import partial
 
 import flax.linen as nn
 
-from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage, round_channels, widened
+from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage, round_channels, scale_width
 from cnn_jax.models.variant import Preprocessing, Variant
 
 TABLE_2 = (
@@ -22,7 +22,7 @@ def _build(width: float) -> partial[InvertedResidualNet]:
     """All layers `width` times as wide, but the last convolution never narrower (section 6.1)."""
     return partial(
         InvertedResidualNet,
-        stages=widened(TABLE_2, width),
+        stages=scale_width(TABLE_2, width),
         blocks=(1, 2, 3, 4, 3, 3, 1),
         stem=round_channels(32 * width),
         head=round_channels(1280 * max(1.0, width)),

@@ -1,7 +1,7 @@
 """Alternatives to BatchNorm: normalisers that hold their activation, and convolutions with standardised weights.
 
 The normalisers take BatchNorm's place as `norm=FilterResponseNorm`. They replace norm and activation together, so a
-pre-activation network takes them with `act=identity`; without their own activation (`threshold=False`,
+pre-activation network takes them with `act=no_activation`; without their own activation (`threshold=False`,
 `nonlinear=False`) they stand before any other one. The convolutions take the place of Conv as
 `conv=WeightStandardizedConv`.
 """
@@ -23,7 +23,7 @@ Initializer = nn.initializers.Initializer
 ones, zeros = nn.initializers.ones, nn.initializers.zeros
 
 
-def identity(x: jax.Array) -> jax.Array:
+def no_activation(x: jax.Array) -> jax.Array:
     """x, for `act=` where the norm is the activation too."""
     return x
 

@@ -14,7 +14,6 @@ from cnn_jax.ops.batch_axis import mean_over_devices
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
-
 def classify(
     model: nn.Module, spec: Spec, *, label_smoothing: float = 0.0, flip_test: bool = False, shift_test: int = 0
 ) -> Task:
@@ -31,7 +30,9 @@ def classify(
     source, target = next(iter(spec.inputs)), named(spec.targets, "label")
     classes = len(spec.classes)
     if (flip_test or shift_test) and spec.input.role != "image":
-        raise ValueError(f"flip_test and shift_test are for images; the data has inputs of the role '{spec.input.role}'")
+        raise ValueError(
+            f"flip_test and shift_test are for images; the data has inputs of the role '{spec.input.role}'"
+        )
 
     def init(key: jax.Array) -> Variables:
         return model.init(key, zeros(spec.inputs)[source], train=False)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax import config as configuration
-from cnn_jax.config import Experiment
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import Splits, View
 from cnn_jax.data.spec import Field, Spec, to_json

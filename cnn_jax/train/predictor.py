@@ -21,7 +21,8 @@ from cnn_jax.batch import Batch
 from cnn_jax.config import Evaluate, Experiment
 from cnn_jax.data import spec as specs
 from cnn_jax.data.spec import Spec
-from cnn_jax.lookup import EXPERIMENT, load_file as load_python, lookup
+from cnn_jax.lookup import EXPERIMENT, lookup
+from cnn_jax.lookup import load_file as load_python
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train import checkpoint, earlier, mesh, run_folder
 from cnn_jax.train.state import Tree

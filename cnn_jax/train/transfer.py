@@ -12,10 +12,10 @@ import jax
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cnn_jax.config import Transfer
-from cnn_jax.lookup import did_you_mean
-from cnn_jax.models.depth import CLASSIFIER, depths, feature_names
 from cnn_jax.batch import Batch
+from cnn_jax.config import Transfer
+from cnn_jax.inspect.stages import CLASSIFIER, depths, feature_names
+from cnn_jax.lookup import did_you_mean
 from cnn_jax.tasks.task import Sums, Task, Variables
 from cnn_jax.train.state import Tree
 

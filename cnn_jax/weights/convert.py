@@ -1,6 +1,6 @@
 """Weights of a PyTorch library to the variables of a model and back: names, layouts, and nothing left over.
 
-A family's file (`cnn_jax.weights.resnet`) says how the modules are called elsewhere, in a function such as
+A family's file (`cnn_jax.weights.names.resnet`) says how the modules are called elsewhere, in a function such as
 `torchvision(path)`; what the arrays inside a module are called and how their axes lie is the same for all and stands
 here. Reading is strict: each array of the model gets exactly one tensor of its size, and no tensor is left over.
 """
@@ -15,6 +15,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnn_jax.inspect.anatomy import variable_shapes
+from cnn_jax.inspect.stages import CLASSIFIER
+
 Names = Callable[[str], str]  # path of one of our modules, or name of a feature -> name of the module elsewhere
 Tensors = Mapping[str, np.ndarray]
 Flattened = Mapping[str, tuple[int, int, int]]  # path of a Dense layer -> (C, H, W) of the map that it reads
@@ -23,15 +26,7 @@ Head = Literal["keep", "new"]
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # others keep their name
 COUNTER = "num_batches_tracked"  # of torch's BatchNorm; nothing reads it
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # second heads, which serve the training of Inception nets only
-CLASSIFIER = "classifier"  # the last layer of every model
 NONE: Flattened = MappingProxyType({})
-
-
-def variable_shapes(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """'params/stage1_block1/conv1/kernel' -> shape, of all variables on examples of `input_shape`; nothing is run."""
-    x = jax.ShapeDtypeStruct((1, *input_shape), "float32")
-    variables = jax.eval_shape(lambda key, x: module.init(key, x, train=False), jax.random.key(0), x)
-    return {path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()}
 
 
 def tensor_name(variable: str, names: Names) -> str:
@@ -68,7 +63,7 @@ def to_variables(
       module: the model, with as many classes as the tensors are for.
       input_shape: of one example, (H, W, C) or (L, C); matters where a layer reads a flattened map.
       tensors: by name, in the layout of PyTorch: kernels [O, I, *window], linear weights [O, I].
-      names: of the modules, as `cnn_jax.weights.resnet.torchvision`.
+      names: of the modules, as `cnn_jax.weights.names.resnet.torchvision`.
       flattened: our Dense layers that read a flattened map, whose rows lie in another order elsewhere.
       head: "new" leaves the tensors of the classifier out and draws its weights afresh, for other classes.
 

@@ -11,13 +11,14 @@ from flax.traverse_util import flatten_dict
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import with_statistics
 from cnn_jax.data.spec import Spec
-from cnn_jax.launch import models
+from cnn_jax.inspect import models
+from cnn_jax.inspect.anatomy import variable_shapes
+from cnn_jax.inspect.stages import CLASSIFIER, depths
 from cnn_jax.lookup import describe, did_you_mean
-from cnn_jax.models.depth import CLASSIFIER, depths
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
-from cnn_jax.weights.convert import first_few, to_variables, variable_shapes
+from cnn_jax.weights.convert import first_few, to_variables
 from cnn_jax.weights.schemes import choose
 
 

@@ -1,12 +1,11 @@
 """Whether a model computes what the published one does: made-up weights, and small digests of what comes of them.
 
 Both sides make the same weights from the names and shapes of the tensors, so nothing large is stored. What the
-reference computes (`experiments/parity.py`, with PyTorch) is kept as digests, against which tests compare ours.
+reference computes (`experiments/benchmarks/parity.py`, with PyTorch) is kept as digests, against which tests compare
+ours.
 """
 
 import dataclasses
-import importlib
-import pkgutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +16,11 @@ import jax
 import numpy as np
 import optax
 
-import cnn_jax.models
+from cnn_jax.inspect.anatomy import variable_shapes
+from cnn_jax.inspect.models import published
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops import convolution
-from cnn_jax.weights.convert import COUNTER, first_few, to_tensors, to_variables, variable_shapes
+from cnn_jax.weights.convert import COUNTER, first_few, to_tensors, to_variables
 from cnn_jax.weights.schemes import Scheme, schemes
 
 BATCH = 4
@@ -54,7 +54,7 @@ class Case(NamedTuple):
         family = self.name.split(".")[0]
         known = schemes(family, self.variant())
         if self.library not in known:
-            raise ValueError(f"{self.name}: cnn_jax/weights/{family}.py has no function {self.library}")
+            raise ValueError(f"{self.name}: cnn_jax/weights/names/{family}.py has no function {self.library}")
         return known[self.library]
 
     @property
@@ -73,14 +73,11 @@ class Reference(NamedTuple):
 
 def cases() -> dict[str, Case]:
     """All variants with a `reference`, by name."""
-    found = {}
-    for info in pkgutil.iter_modules(cnn_jax.models.__path__):
-        module = importlib.import_module(f"cnn_jax.models.{info.name}")
-        for short, variant in vars(module).items():
-            if isinstance(variant, Variant) and variant.reference:
-                name = f"{info.name}.{short}"
-                found[name] = Case(name, variant, *variant.reference.split(":"))
-    return found
+    return {
+        name: Case(name, variant, *variant.reference.split(":"))
+        for name, variant in published().items()
+        if variant.reference
+    }
 
 
 def without_dropout(variant: Variant) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Which naming a file of weights follows: each public function of `cnn_jax.weights.<family>` is one."""
+"""Which naming a file of weights follows: each public function of `cnn_jax.weights.names.<family>` is one."""
 
 import importlib
 import inspect
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-import cnn_jax.weights
-from cnn_jax.weights.convert import CLASSIFIER, NONE, Flattened, Names, Tensors, tensor_name, tensor_shapes
+import cnn_jax.weights.names
+from cnn_jax.inspect.stages import CLASSIFIER
+from cnn_jax.weights.convert import NONE, Flattened, Names, Tensors, tensor_name, tensor_shapes
 
 
 class Scheme(NamedTuple):
@@ -25,7 +26,7 @@ def schemes(family: str, module: Any) -> dict[str, Scheme]:
 
     One that numbers the blocks through all stages has a second parameter `blocks`, which is that field of the module.
     """
-    package: Any = cnn_jax.weights
+    package: Any = cnn_jax.weights.names
     if family not in [info.name for info in pkgutil.iter_modules(package.__path__)]:
         return {}
     file = importlib.import_module(f"{package.__name__}.{family}")

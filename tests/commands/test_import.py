@@ -15,8 +15,8 @@ from cnn_jax.models.squeezenet import squeezenet1_1
 from cnn_jax.models.variant import Preprocessing
 from cnn_jax.weights import files, hub
 from cnn_jax.weights.convert import tensor_shapes, to_variables
+from cnn_jax.weights.names.squeezenet import torchvision
 from cnn_jax.weights.parity import all_made_up
-from cnn_jax.weights.squeezenet import torchvision
 
 SIZE = 40  # squeezenet takes any; a small one compiles and runs quickly
 IMAGES = Preprocessing(size=SIZE, crop=0.8, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1), interpolation="bicubic")

@@ -13,7 +13,7 @@ from cnn_jax.models.variant import Preprocessing
 from cnn_jax.train.checkpoint import newest_good, restore_variables
 from cnn_jax.weights import files
 from cnn_jax.weights.convert import Tensors, tensor_shapes, to_variables
-from cnn_jax.weights.convmixer import timm
+from cnn_jax.weights.names.convmixer import timm
 from cnn_jax.weights.parity import all_made_up
 
 TINY = dict(width=8, depth=1, kernel=3, patch=2)

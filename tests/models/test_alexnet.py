@@ -3,8 +3,9 @@
 import jax
 import pytest
 
+from cnn_jax.inspect.anatomy import count_params
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.alexnet import alexnet
-from cnn_jax.models.variant import count_params, feature_info
 
 
 def test_maps_of_the_published_size() -> None:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.anatomy import count_macs
 from cnn_jax.models.all_cnn import all_cnn_c
-from cnn_jax.models.variant import count_macs
 
 
 def layers(classes: int) -> list[tuple[int, int, int, int]]:

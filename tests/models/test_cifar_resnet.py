@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.anatomy import count_macs, count_params
 from cnn_jax.models import cifar_resnet
 from cnn_jax.models.cifar_resnet import resnet20, resnet20_b, zero_padding
-from cnn_jax.models.variant import Variant, count_macs, count_params
+from cnn_jax.models.variant import Variant
 
 
 def closed_form(depth: int, size: int, channels: int) -> tuple[int, int]:

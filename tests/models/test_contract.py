@@ -15,8 +15,9 @@ import optax
 import pytest
 
 import cnn_jax.models
-from cnn_jax.models.depth import CLASSIFIER, HEAD, depths, feature_names
-from cnn_jax.models.variant import Variant, count_macs, count_params, feature_info
+from cnn_jax.inspect.anatomy import count_macs, count_params
+from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names
+from cnn_jax.models.variant import Variant
 
 MODULES = [
     importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)

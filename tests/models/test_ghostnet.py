@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.ghostnet import GhostBlock, GhostModule, ghostnet_050, ghostnet_100, multiple_of_4
 from cnn_jax.models.layers import BatchNorm, Conv
-from cnn_jax.models.variant import feature_info
 
 X = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype(np.float32)
 conv = partial(Conv, use_bias=False)

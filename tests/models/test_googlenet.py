@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.googlenet import ONE, THREE, Branch, Mixed, googlenet
 from cnn_jax.models.inception_v3 import inception_v3
 from cnn_jax.models.layers import Conv
-from cnn_jax.models.variant import IMAGENET_MEAN, IMAGENET_STD, feature_info
+from cnn_jax.models.variant import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.ops.pooling import max_pool
 
 X = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)

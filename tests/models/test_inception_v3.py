@@ -3,8 +3,8 @@
 import jax
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.inception_v3 import inception_v3
-from cnn_jax.models.variant import feature_info
 
 
 @pytest.mark.parametrize(("size", "maps"), [(299, (71, 35, 17, 8)), (75, (15, 7, 3, 1))])

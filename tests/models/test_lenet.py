@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.anatomy import count_macs, count_params
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.lenet import lenet5, lenet5_28, scaled_tanh
-from cnn_jax.models.variant import Variant, count_macs, count_params, feature_info
+from cnn_jax.models.variant import Variant
 
 
 def test_rgb_counts() -> None:

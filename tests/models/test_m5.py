@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.m5 import m3, m5, m11, m18
-from cnn_jax.models.variant import Variant, feature_info
+from cnn_jax.models.variant import Variant
 
 
 def lengths(variant: Variant, length: int) -> list[int]:

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.mnist1d_cnn import conv_base, deep
-from cnn_jax.models.variant import feature_info
 
 
 def test_conv_base_by_layer() -> None:

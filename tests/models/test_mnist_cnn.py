@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from cnn_jax.inspect.anatomy import count_macs, count_params
 from cnn_jax.models.mnist_cnn import mnist_cnn
-from cnn_jax.models.variant import count_macs, count_params
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (27, 40, 1), (4, 4, 2)])

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.layers import BatchNorm, Conv, he_depthwise
 from cnn_jax.models.mobilenet_v1 import SeparableBlock, mobilenet_v1_025, mobilenet_v1_100
-from cnn_jax.models.variant import feature_info
 
 
 def test_block_is_depthwise_then_pointwise_without_a_shortcut(jit: Any) -> None:

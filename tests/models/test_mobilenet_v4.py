@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.layers import Conv
 from cnn_jax.models.mobilenet_v4 import UniversalBlock, mobilenet_v4_conv_small
-from cnn_jax.models.variant import feature_info
 
 X = np.random.default_rng(0).normal(size=(2, 6, 10, 8)).astype(np.float32)
 conv = partial(Conv, use_bias=False)

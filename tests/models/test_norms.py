@@ -17,7 +17,7 @@ from cnn_jax.models.norms import (
     FilterResponseNorm,
     ScaledWeightStandardizedConv,
     WeightStandardizedConv,
-    identity,
+    no_activation,
 )
 from cnn_jax.models.preact_resnet import PreActResNet
 from cnn_jax.models.resnet import ResNet, small_image_stem
@@ -138,5 +138,5 @@ def test_a_resnet_takes_it_by_one_argument(layer: dict[str, Any], expected: set[
     ("norm", "extra"), [(FilterResponseNorm, {"tau"}), (EvoNormB0, {"v", "var"}), (EvoNormS0, {"v"})]
 )
 def test_a_preactivation_network_takes_norm_and_activation_in_one(norm: Any, extra: set[str]) -> None:
-    module = PreActResNet(classes=3, blocks=(1, 1), features=4, norm=norm, act=identity, dtype=jnp.bfloat16)
+    module = PreActResNet(classes=3, blocks=(1, 1), features=4, norm=norm, act=no_activation, dtype=jnp.bfloat16)
     assert leaves(module) == {"kernel", "scale", "bias"} | extra

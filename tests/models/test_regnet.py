@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.regnet import RegNet, quantised_line, regnet_y_400mf
-from cnn_jax.models.variant import feature_info
 
 # arXiv:2003.13678, figures 16 and 17: depth, w_0, w_a, w_m and g (with the digits of the authors' code) -> d_i, w_i
 PUBLISHED = {

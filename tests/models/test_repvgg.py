@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax.inspect.anatomy import count_params
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.repvgg import PlainBlock, RepVGG, reparameterised, repvgg_a0, repvgg_b1, repvgg_b1g4
-from cnn_jax.models.variant import count_params
 
 X = np.random.default_rng(0).normal(size=(2, 13, 18, 3)).astype(np.float32)
 small = partial(RepVGG, classes=5, blocks=(3, 2), widths=(8, 12), stem=8, groups=2)

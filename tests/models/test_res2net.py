@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.models.layers import Conv
-from cnn_jax.models.norms import identity
+from cnn_jax.models.norms import no_activation
 from cnn_jax.models.res2net import Res2NetBlock
 from cnn_jax.ops.blur_pool import blur_pool
 
@@ -26,7 +26,7 @@ def no_norm(name: str) -> Any:
 
 def block(strides: int, **fields: Any) -> Res2NetBlock:
     return Res2NetBlock(
-        features=4, strides=strides, shortcut=lambda x, *_, **__: 0, conv=pointwise, norm=no_norm, act=identity,
+        features=4, strides=strides, shortcut=lambda x, *_, **__: 0, conv=pointwise, norm=no_norm, act=no_activation,
         scales=4, width=32, **fields,
     )  # fmt: skip
 

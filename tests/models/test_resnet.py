@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.inspect.anatomy import count_params
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.layers import BatchNorm, Conv, GroupNorm
 from cnn_jax.models.resnet import (
     BasicBlock,
@@ -21,7 +23,6 @@ from cnn_jax.models.resnet import (
     resnet18_small,
     small_image_stem,
 )
-from cnn_jax.models.variant import count_params, feature_info
 from cnn_jax.ops.blur_pool import blur_pool
 
 X = np.random.default_rng(0).normal(size=(2, 6, 6, 8)).astype(np.float32)

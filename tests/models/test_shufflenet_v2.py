@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.layers import BatchNorm, Conv
 from cnn_jax.models.shufflenet_v2 import ShuffleBlock, channel_shuffle, shufflenet_v2_x1_0, shufflenet_v2_x2_0
-from cnn_jax.models.variant import feature_info
 
 conv = partial(Conv, use_bias=False)
 

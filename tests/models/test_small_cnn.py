@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from cnn_jax.inspect.anatomy import count_macs, count_params
 from cnn_jax.models.small_cnn import small_cnn
-from cnn_jax.models.variant import count_macs, count_params
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (29, 8, 2)])

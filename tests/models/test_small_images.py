@@ -6,13 +6,15 @@ from typing import Any
 import jax
 import pytest
 
+from cnn_jax.inspect.anatomy import count_params
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.bit import bit_r50x1
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.densenet import densenet121
 from cnn_jax.models.efficientnet import efficientnet_b0
 from cnn_jax.models.resnet import resnet18, resnet18_small
 from cnn_jax.models.small_images import fitting_stem, stem_warning, takes_fitting_stem
-from cnn_jax.models.variant import Variant, count_params, feature_info
+from cnn_jax.models.variant import Variant
 
 
 @pytest.mark.parametrize(("side", "stride"), [(25, 1), (32, 1), (63, 1), (64, 2), (127, 2), (128, 4), (224, 4)])

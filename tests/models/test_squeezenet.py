@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.layers import Conv
 from cnn_jax.models.squeezenet import Fire, squeezenet1_0, squeezenet1_1
-from cnn_jax.models.variant import Variant, feature_info
+from cnn_jax.models.variant import Variant
 
 
 def test_fire_module(jit: Any) -> None:

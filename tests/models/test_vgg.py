@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.anatomy import count_params
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models import vgg
 from cnn_jax.models.layers import GroupNorm
-from cnn_jax.models.variant import Variant, count_params, feature_info
+from cnn_jax.models.variant import Variant
 from cnn_jax.models.vgg import vgg11, vgg11_bn
 
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.anatomy import count_macs, count_params
 from cnn_jax.models import wide_resnet
 from cnn_jax.models.layers import BatchNorm, Conv
-from cnn_jax.models.variant import Variant, count_macs, count_params
+from cnn_jax.models.variant import Variant
 from cnn_jax.models.wide_resnet import WideBlock, wrn_16_4, wrn_28_10, wrn_40_4
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.models.layers import BatchNorm, Conv
-from cnn_jax.weights.convert import to_tensors, to_variables, variable_shapes
+from cnn_jax.weights.convert import to_tensors, to_variables
 
 SHAPE = (4, 6, 3)
 FLATTENED = {"hidden": (8, 4, 6)}
@@ -186,7 +187,7 @@ def test_nothing_is_computed_to_know_the_shapes():
 
     class Wide(nn.Module):
         @nn.compact
-        def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-            return Conv(4, (3, 3), name="conv")(x)
+        def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return Conv(4, (3, 3), name="conv")(x), {}
 
     assert variable_shapes(Wide(), huge) == {"params/conv/kernel": (3, 3, 3, 4), "params/conv/bias": (4,)}

@@ -19,8 +19,8 @@ from cnn_jax.models.mobilenet_v2 import mobilenet_v2
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.weights import pth
 from cnn_jax.weights.convert import COUNTER, to_tensors, to_variables
-from cnn_jax.weights.efficientnet import lite_pytorch
-from cnn_jax.weights.mobilenet_v2 import torchvision
+from cnn_jax.weights.names.efficientnet import lite_pytorch
+from cnn_jax.weights.names.mobilenet_v2 import torchvision
 from cnn_jax.weights.parity import cases
 
 LITE1 = partial(lite_pytorch, blocks=efficientnet_lite1().blocks)

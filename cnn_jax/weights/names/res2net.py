@@ -1,6 +1,6 @@
 """How other libraries call the parts of `cnn_jax.models.res2net`, where they differ from those of `resnet`."""
 
-from cnn_jax.weights import resnet
+from cnn_jax.weights.names import resnet
 
 SCALES = {"conv2": "convs", "norm2": "bns"}
 

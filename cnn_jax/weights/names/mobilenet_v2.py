@@ -1,6 +1,6 @@
 """How other libraries call the parts of `cnn_jax.models.mobilenet_v2`; in timm it is an EfficientNet."""
 
-from cnn_jax.weights.efficientnet import timm
+from cnn_jax.weights.names.efficientnet import timm
 
 __all__ = ["timm", "torchvision"]
 

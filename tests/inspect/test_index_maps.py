@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.explain.index_maps import Interval, links
-from cnn_jax.explain.program import Step, Value
+from cnn_jax.inspect.index_maps import Interval, links
+from cnn_jax.inspect.program import Step, Value
 
 
 def reshape(before: tuple[int, ...], after: tuple[int, ...], box: list[Interval]) -> list[Interval]:

@@ -3,11 +3,10 @@
 import warnings
 from collections.abc import Sequence
 
-from cnn_jax.explain import anatomy
-from cnn_jax.explain.program import Program, trace, xla_flops
-from cnn_jax.explain.receptive_field import Field, fields_of
-from cnn_jax.launch import models
-from cnn_jax.launch.table import sizes, table
+from cnn_jax.inspect import anatomy, models
+from cnn_jax.inspect.program import Program, trace, xla_flops
+from cnn_jax.inspect.receptive_field import Field, fields_of
+from cnn_jax.inspect.table import sizes, table
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 from cnn_jax.models.variant import Variant
 

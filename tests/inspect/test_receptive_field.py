@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.explain.receptive_field import Field, receptive_fields
+from cnn_jax.inspect.receptive_field import Field, receptive_fields
 from cnn_jax.models.alexnet import alexnet
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.cifar_resnet import resnet20

@@ -1,11 +1,17 @@
-"""A model's forward pass as JAX traces it: a flat list of operations on shapes, from one trace, nothing computed."""
+"""A model's forward pass as JAX traces it: a flat list of operations on shapes, from one trace, nothing computed.
+
+Whatever this package says of a model (its layers, multiply-adds, stages, strides, receptive fields, the shapes of its
+variables) is read off this trace.
+"""
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
 from cnn_jax.ops import convolution
@@ -50,23 +56,33 @@ class Program(NamedTuple):
     closed: the program of (key, image, *variables) in JAX's form.
     steps: the same, without calls: every operation in the order of execution.
     image, outputs: the input, and "logits" and the named feature maps in the order of the network.
-    variables: the tree of the model's variables as shapes; modules: path -> what was called, as they returned.
+    variables: 'params/stage1_block1/conv1/kernel' -> its array, in the order of the leaves of the model's tree.
+    modules: path -> what was called, as they returned.
     """
 
     closed: ClosedJaxpr
     steps: list[Step]
     image: Value
     outputs: dict[str, Value]
-    variables: dict[str, Any]
+    variables: dict[str, Value]
     modules: dict[str, Module]
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], batch: int = 1) -> Program:
     """The program of `module` on [batch, *input_shape] float32, with XLA's own convolutions.
 
-    Initialisation and forward pass are traced together, which halves the time, and then cut apart.
+    The last few programs are kept, so asking again costs nothing: do not change what is returned.
     Raises ValueError where the model refuses the shape.
     """
+    try:
+        hash(module)
+    except TypeError:  # a field of the module is a list
+        return _trace(module, input_shape, batch)
+    return _kept_trace(module, input_shape, batch)
+
+
+def _trace(module: nn.Module, input_shape: tuple[int, ...], batch: int) -> Program:
+    """Initialisation and forward pass are traced together, which halves the time, and then cut apart."""
     names: list[str] = []
     modules: dict[str, Module] = {}
 
@@ -79,19 +95,38 @@ def trace(module: nn.Module, input_shape: tuple[int, ...], batch: int = 1) -> Pr
 
     def run(key: jax.Array, image: jax.Array) -> Any:
         (logits, features), variables = module.init_with_output(key, image, train=False)
-        names.extend(["logits", *features])
+        names.extend(["logits", *features])  # a dict comes out of a trace with its keys sorted
         return [logits, *features.values()], variables
 
     image = jax.ShapeDtypeStruct((batch, *input_shape), "float32")
     with convolution.lowering("native"), nn.intercept_methods(note):
         both, (outputs, variables) = jax.make_jaxpr(run, return_shape=True)(jax.random.key(0), image)
-    closed = ClosedJaxpr(_forward(both.jaxpr, len(outputs)), both.consts)
+        drawn = both.jaxpr.outvars[len(outputs) :]
+        if len({var for var in drawn if isinstance(var, Var)} - {*both.jaxpr.constvars}) == len(drawn):
+            closed = ClosedJaxpr(_forward(both.jaxpr, len(outputs)), both.consts)
+        else:  # a scalar that starts as 0 is no variable of this program but a constant in the middle of it
+            closed = jax.make_jaxpr(partial(_apply, module, names))(jax.random.key(0), image, variables)
     steps: list[Step] = []
     env = {var: Value(var.aval) for var in (*closed.jaxpr.constvars, *closed.jaxpr.invars)}
     results = _flatten(closed.jaxpr, env, "", steps)
+    _, image_var, *given = closed.jaxpr.invars
     return Program(
-        closed, steps, env[closed.jaxpr.invars[1]], dict(zip(names, results, strict=True)), variables, modules
+        closed=closed,
+        steps=steps,
+        image=env[image_var],
+        outputs=dict(zip(names, results, strict=True)),
+        variables=dict(zip(flatten_dict(variables, sep="/"), [env[var] for var in given], strict=True)),
+        modules=modules,
     )
+
+
+_kept_trace = lru_cache(maxsize=8)(_trace)
+
+
+def _apply(module: nn.Module, names: list[str], key: jax.Array, image: jax.Array, variables: Any) -> list[jax.Array]:
+    """The arrays called `names`, computed from variables that are given."""
+    logits, features = module.apply(variables, image, train=False, rngs={"params": key})
+    return [logits, *(features[name] for name in names[1:])]
 
 
 def xla_flops(program: Program) -> float:
@@ -103,7 +138,7 @@ def xla_flops(program: Program) -> float:
 
 def _forward(both: Jaxpr, outputs: int) -> Jaxpr:
     """(key, image) -> (outputs, variables) as (key, image, *variables) -> outputs, without the initialisation."""
-    variables = [var for var in both.outvars[outputs:] if isinstance(var, Var)]
+    variables = both.outvars[outputs:]
     given = {*both.invars, *both.constvars, *variables}
     needed = {var for var in both.outvars[:outputs] if isinstance(var, Var)} - given
     eqns: list[JaxprEqn] = []
@@ -111,9 +146,7 @@ def _forward(both: Jaxpr, outputs: int) -> Jaxpr:
         if not needed.isdisjoint(eqn.outvars):
             eqns.append(eqn)
             needed |= {var for var in eqn.invars if isinstance(var, Var)} - given
-    return both.replace(
-        invars=[*both.invars, *dict.fromkeys(variables)], outvars=both.outvars[:outputs], eqns=eqns[::-1]
-    )
+    return both.replace(invars=[*both.invars, *variables], outvars=both.outvars[:outputs], eqns=eqns[::-1])
 
 
 def _flatten(jaxpr: Jaxpr, env: dict[Var, Value], path: str, steps: list[Step]) -> list[Value]:
@@ -124,7 +157,7 @@ def _flatten(jaxpr: Jaxpr, env: dict[Var, Value], path: str, steps: list[Step]) 
 
     for eqn in jaxpr.eqns:
         inputs, name = [read(atom) for atom in eqn.invars], eqn.primitive.name
-        here = "/".join(part for part in (path, str(eqn.source_info.name_stack)) if part)
+        here = scopes_of(eqn, path)
         if name in CALLS or name == "cond":
             operands = inputs if name in CALLS else inputs[1:]
             branches = [_flatten(inner, _bind(inner, operands), here, steps) for inner in jaxprs_in_params(eqn.params)]
@@ -132,10 +165,10 @@ def _flatten(jaxpr: Jaxpr, env: dict[Var, Value], path: str, steps: list[Step]) 
             if len(branches) > 1:  # which one runs is not known: each result depends on all of them
                 outputs = [Value(var.aval) for var in eqn.outvars]
                 for result, *choices in zip(outputs, *branches, strict=True):
-                    steps.append(Step("select_n", {}, choices, [result], _module_path(here)))
+                    steps.append(Step("select_n", {}, choices, [result], module_path(here)))
         else:
             outputs = [Value(var.aval) for var in eqn.outvars]
-            steps.append(Step(name, eqn.params, inputs, outputs, _module_path(here)))
+            steps.append(Step(name, eqn.params, inputs, outputs, module_path(here)))
         env |= zip(eqn.outvars, outputs, strict=True)
     return [read(atom) for atom in jaxpr.outvars]
 
@@ -145,6 +178,11 @@ def _bind(jaxpr: Jaxpr, operands: list[Value]) -> dict[Var, Value]:
     return constants | dict(zip(jaxpr.invars, operands, strict=True))
 
 
-def _module_path(scopes: str) -> str:
+def scopes_of(eqn: JaxprEqn, outer: str) -> str:
+    """The scopes that an equation stands in: those of the call that it is inside of, and its own."""
+    return "/".join(part for part in (outer, str(eqn.source_info.name_stack)) if part)
+
+
+def module_path(scopes: str) -> str:
     """The path below the model, whose own name comes first: "ResNet/stage1_block1/conv1" is "stage1_block1/conv1"."""
     return scopes.partition("/")[2]

@@ -2,9 +2,10 @@
 
 from functools import partial
 
+from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.models.efficientnet import efficientnet_lite1
-from cnn_jax.weights.convert import tensor_name, variable_shapes
-from cnn_jax.weights.efficientnet import lite_pytorch
+from cnn_jax.weights.convert import tensor_name
+from cnn_jax.weights.names.efficientnet import lite_pytorch
 
 
 def test_lite_blocks_are_numbered_through_all_stages() -> None:

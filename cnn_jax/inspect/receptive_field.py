@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
-from cnn_jax.explain.index_maps import Interval, Link, links
-from cnn_jax.explain.program import Program, Value, trace
+from cnn_jax.inspect.index_maps import Interval, Link, links
+from cnn_jax.inspect.program import Program, Value, trace
 
 FAR = math.lcm(*range(1, 65))  # positions between the two that give the stride: a multiple of every upsampling
 

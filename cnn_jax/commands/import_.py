@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
 def _import(text: str, file: str, workdir: str | None, names: Path | None) -> None:
     from cnn_jax.data.prepare import Prepare  # JAX starts here, not for --help
     from cnn_jax.data.spec import Field, Spec
-    from cnn_jax.launch import models
+    from cnn_jax.inspect import models
     from cnn_jax.launch.training import parameters
     from cnn_jax.lookup import lookup
     from cnn_jax.models.variant import Preprocessing

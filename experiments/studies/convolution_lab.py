@@ -28,7 +28,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from cnn_jax.explain.effective_field import effective_field, effective_size
-from cnn_jax.explain.receptive_field import receptive_fields
+from cnn_jax.inspect.receptive_field import receptive_fields
 from cnn_jax.launch import script
 from cnn_jax.lookup import lookup
 from cnn_jax.models.layers import he_fan_out

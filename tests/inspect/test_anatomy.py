@@ -10,8 +10,8 @@ import pytest
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from cnn_jax.explain.anatomy import Layer, activation_memory, layers
-from cnn_jax.explain.program import trace, xla_flops
+from cnn_jax.inspect.anatomy import Layer, activation_memory, layers
+from cnn_jax.inspect.program import trace, xla_flops
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.convnext import convnext_atto
 from cnn_jax.models.fast_net import fast_net

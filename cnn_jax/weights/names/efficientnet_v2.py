@@ -1,5 +1,5 @@
 """How other libraries call the parts of `cnn_jax.models.efficientnet_v2`: as those of EfficientNet."""
 
-from cnn_jax.weights.efficientnet import torchvision
+from cnn_jax.weights.names.efficientnet import torchvision
 
 __all__ = ["torchvision"]

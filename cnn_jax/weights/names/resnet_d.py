@@ -1,6 +1,6 @@
 """How other libraries call the parts of `cnn_jax.models.resnet_d`, where they differ from those of `resnet`."""
 
-from cnn_jax.weights import resnet
+from cnn_jax.weights.names import resnet
 
 TIMM = {
     "stem_conv1": "conv1.0",

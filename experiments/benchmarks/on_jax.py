@@ -21,13 +21,13 @@ from flax.training.train_state import TrainState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.augment.compose import identity
+from cnn_jax.inspect.anatomy import count_macs, count_params
 from cnn_jax.models import layers, mnist_cnn
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.m5 import m5
 from cnn_jax.models.mobilenet_v2 import TABLE_2, mobilenet_v2
 from cnn_jax.models.resnet import imagenet_stem, resnet18_small, resnet50
 from cnn_jax.models.unet import unet_small
-from cnn_jax.models.variant import count_macs, count_params
 from cnn_jax.tasks.task import Batch, Task, Variables
 from cnn_jax.train import mesh
 from cnn_jax.train import state as state_of

@@ -4,10 +4,9 @@ import flax.linen as nn
 import jax
 import pytest
 
+from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names
 from cnn_jax.models.cifar_resnet import resnet20
-from cnn_jax.models.depth import CLASSIFIER, HEAD, depths, feature_names
 from cnn_jax.models.mobilenet_v3 import mobilenet_v3_small
-from cnn_jax.models.variant import feature_info
 
 
 class Tangled(nn.Module):

@@ -26,11 +26,12 @@ import numpy as np
 from absl import flags
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch import script
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.ops import convolution
 from cnn_jax.weights import parity
-from cnn_jax.weights.convert import COUNTER, first_few, tensor_shapes, to_variables, variable_shapes
+from cnn_jax.weights.convert import COUNTER, first_few, tensor_shapes, to_variables
 from cnn_jax.weights.parity import TOLERANCES, Case, Reference
 
 WRITE = flags.DEFINE_bool("write", False, "compute the stored references of the tests anew, with PyTorch")

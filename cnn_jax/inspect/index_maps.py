@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from cnn_jax.explain.program import Step
+from cnn_jax.inspect.program import Step
 
 Interval = tuple[int, int]  # first and last position; empty where first > last
 
