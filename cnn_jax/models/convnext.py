@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Layer, global_average_pool, require_size, widened
 from cnn_jax.models.variant import Variant
 
@@ -86,7 +87,7 @@ class ConvNeXt(nn.Module):
     grows linearly from 0 at the first block to `drop_path` at the last (the paper trains with 0.1 to 0.5, table 5).
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, int, int, int]
     width: int
     conv_mlp: bool = False
@@ -99,7 +100,7 @@ class ConvNeXt(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=32, model="ConvNeXt")
         init = nn.initializers.normal(0.02)  # the authors' truncation is at 100 standard deviations
         conv = partial(self.conv, kernel_init=init, dtype=self.dtype)
@@ -126,9 +127,11 @@ class ConvNeXt(nn.Module):
                 )(x, train=train)
                 done += 1
             features[f"stage{stage + 1}"] = x
+        if self.classes is None:
+            return features
         x = self.norm(name="norm")(global_average_pool(x), train=train)
         features["pooled"] = x
-        return dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes, layer=dense)
 
 
 _imagenet = partial(Variant, input_shape=(224, 224, 3), classes=1000)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import (
     Activation,
     BatchNorm,
@@ -112,7 +113,7 @@ class InvertedResidualNet(nn.Module):
     drop_path: the rate after the last block; it grows linearly from 0 before the first one.
     """
 
-    classes: int
+    classes: int | None
     stages: tuple[Stage, ...]
     blocks: tuple[int, ...]
     stem: int = 32
@@ -126,7 +127,7 @@ class InvertedResidualNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="this network of inverted residuals")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -153,8 +154,10 @@ class InvertedResidualNet(nn.Module):
         x = self.act(norm(name=f"{last}_norm")(conv(self.head, (1, 1), name=f"{last}_conv")(x), train=train))
         features[last] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
     def _squeezing(self, channels: int) -> Layer:
         if not self.squeeze:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.inverted_residual import InvertedResidual, round_channels
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Preprocessing, Variant
@@ -63,7 +64,7 @@ class MobileNetV3(nn.Module):
     The 1x1 convolution behind the blocks counts as one more.
     """
 
-    classes: int
+    classes: int | None
     rows: tuple[Row, ...]
     hidden: int
     dropout: float = 0.2
@@ -74,7 +75,7 @@ class MobileNetV3(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="MobileNetV3")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -98,9 +99,11 @@ class MobileNetV3(nn.Module):
         x = self.hard_act(norm(name=f"{last}_norm")(conv(6 * x.shape[-1], (1, 1), name=f"{last}_conv")(x), train=train))
         features[last] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = self.hard_act(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
     def _squeeze(self, channels: int) -> Layer:
         return partial(

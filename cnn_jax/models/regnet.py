@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.models.attention import SqueezeExcite
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.resnet import projection
 from cnn_jax.models.variant import Variant
@@ -66,7 +67,7 @@ class RegNetBlock(nn.Module):
 class RegNet(nn.Module):
     """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of `widths[i]` channels, the first of stride 2."""
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     widths: tuple[int, ...]
     group_width: int
@@ -77,7 +78,7 @@ class RegNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="RegNet")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -99,7 +100,7 @@ class RegNet(nn.Module):
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
         init = nn.initializers.normal(0.01)
-        return nn.Dense(self.classes, kernel_init=init, name="classifier")(x), features
+        return classified(x, features, self.classes, kernel_init=init)
 
 
 def _on_line(depth: int, initial: int, slope: float, step: float, group_width: int, squeeze: float = 0) -> partial[Any]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.blur_pool import blur_pool, max_blur_pool
@@ -128,7 +129,7 @@ class ResNet(nn.Module):
     zero_init: each branch starts as zero (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     features: int = 64
     block: Layer = BasicBlock
@@ -145,7 +146,7 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         last_norm = partial(norm, scale_init=nn.initializers.zeros) if self.zero_init else norm
@@ -175,7 +176,7 @@ class ResNet(nn.Module):
                 )(x, train=train)
             features[f"stage{stage + 1}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 TABLE_1 = "He et al. 2015, arXiv:1512.03385, table 1"
