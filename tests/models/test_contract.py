@@ -234,6 +234,17 @@ def test_a_backbone_computes_the_maps_of_the_whole_model(name: str) -> None:
     assert features == {key: whole[key] for key in features}
 
 
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", [name for name in SMALLEST if hasattr(VARIANTS[name](), "output_stride")])
+def test_output_stride_makes_maps_larger_and_changes_nothing_else(name: str, output_stride: int) -> None:
+    module: Any = shallow(VARIANTS[name])
+    dense, shape = module.clone(output_stride=output_stride), VARIANTS[name].input_shape
+    info = feature_info(module, shape)
+    wanted = {key: (channels, min(stride, output_stride)) for key, (channels, stride) in info.items()}
+    assert feature_info(dense, shape) == wanted
+    assert outputs_of(dense, shape)[1] == outputs_of(module, shape)[1]
+
+
 def program(module: nn.Module, variables: Any, x: Any) -> tuple[list[Any], Any]:
     """The operations of a forward pass, whose values are numbered, and the numbers of what it returns."""
     closed, shapes = jax.make_jaxpr(functools.partial(module.apply, train=False), return_shape=True)(variables, x)
