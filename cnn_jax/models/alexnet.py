@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Dropout, Layer, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import adaptive_avg_pool, max_pool
@@ -21,7 +22,7 @@ he_fan_in = nn.initializers.he_normal()
 class AlexNet(nn.Module):
     """[B, H, W, C] with H, W >= 63 -> logits. Features are the maps before each pooling."""
 
-    classes: int
+    classes: int | None
     hidden: int = 4096
     dropout: float = 0.5
     conv: Layer = Conv
@@ -29,7 +30,7 @@ class AlexNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=63, model="AlexNet")
         conv = partial(self.conv, dtype=self.dtype)
         dense = partial(nn.Dense, self.hidden, kernel_init=he_fan_in, dtype=self.dtype)
@@ -41,12 +42,14 @@ class AlexNet(nn.Module):
         x = self.act(conv(384, (3, 3), name="conv3")(x))
         x = self.act(conv(256, (3, 3), name="conv4")(x))
         features["stage3"] = x = self.act(conv(256, (3, 3), name="conv5")(x))
+        if self.classes is None:
+            return features
         x = adaptive_avg_pool(max_pool(x, 3, 2), 6).reshape(len(x), -1)
         x = Dropout(self.dropout, name="dropout1")(x, train=train)
         x = self.act(dense(name="fc1")(x))
         x = Dropout(self.dropout, name="dropout2")(x, train=train)
         features["pooled"] = x = self.act(dense(name="fc2")(x))
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 alexnet = Variant(

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, class_maps, classified
 from cnn_jax.models.layers import Activation, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 
@@ -21,7 +22,7 @@ class AllCNN(nn.Module):
     The class maps pass through `act` before they are averaged, as in table 1, so with relu no logit is negative.
     """
 
-    classes: int
+    classes: int | None
     input_dropout: float = 0.2
     dropout: float = 0.5
     conv: Layer = Conv
@@ -29,7 +30,7 @@ class AllCNN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=9, model="All-CNN-C")
         conv = partial(self.conv, dtype=self.dtype)
         features = {}
@@ -43,7 +44,7 @@ class AllCNN(nn.Module):
         x = self.act(conv(192, (3, 3), padding=0, name="stage3_conv1")(x))
         features["stage3"] = x = self.act(conv(192, (1, 1), name="stage3_conv2")(x))
         features["pooled"] = global_average_pool(x)
-        return global_average_pool(self.act(conv(self.classes, (1, 1), name="classifier")(x))), features
+        return classified(x, features, self.classes, layer=class_maps, conv=conv, act=self.act)
 
 
 all_cnn_c = Variant(

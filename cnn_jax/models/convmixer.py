@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 
@@ -36,7 +37,7 @@ class ConvMixer(nn.Module):
     Raises ValueError for an input smaller than a patch.
     """
 
-    classes: int
+    classes: int | None
     width: int
     depth: int
     kernel: int
@@ -47,7 +48,7 @@ class ConvMixer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=self.patch, model="ConvMixer")
         conv = partial(self.conv, kernel_init=torch_default, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -57,7 +58,7 @@ class ConvMixer(nn.Module):
             x = MixerBlock(self.kernel, conv=conv, norm=norm, act=self.act, name=f"block{i + 1}")(x, train=train)
         features["stage1"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(

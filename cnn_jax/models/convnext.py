@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Layer, global_average_pool, require_size, widened
+from cnn_jax.models.output_stride import dilated
 from cnn_jax.models.variant import Variant
 
 
@@ -62,11 +64,12 @@ class ConvNeXtBlock(nn.Module):
     pointwise: Layer
     norm: Layer
     act: Activation
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        y = self.conv(channels, (7, 7), groups=channels, name="depthwise")(x)
+        y = self.conv(channels, (7, 7), dilation=self.dilation, groups=channels, name="depthwise")(x)
         y = self.norm(name="norm")(y, train=train)
         y = self.act(self.pointwise(4 * channels, name="expand")(y))
         if self.response_norm:
@@ -84,22 +87,24 @@ class ConvNeXt(nn.Module):
     Stage i has `blocks[i]` blocks of `width` x 2^i channels. `conv_mlp` makes the pointwise layers 1x1 convolutions
     instead of Dense layers: the same function, but weights are published as one or the other. The drop-path rate
     grows linearly from 0 at the first block to `drop_path` at the last (the paper trains with 0.1 to 0.5, table 5).
+    `output_stride`, 8, 16 or 32, is the largest stride of a map (`output_stride.dilated`).
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, int, int, int]
     width: int
     conv_mlp: bool = False
     layer_scale: float = 1e-6
     response_norm: bool = False
     drop_path: float = 0.0
+    output_stride: int = 32
     conv: Layer = Conv
     norm: Layer = LayerNorm
     act: Activation = partial(nn.gelu, approximate=False)
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=32, model="ConvNeXt")
         init = nn.initializers.normal(0.02)  # the authors' truncation is at 100 standard deviations
         conv = partial(self.conv, kernel_init=init, dtype=self.dtype)
@@ -109,10 +114,20 @@ class ConvNeXt(nn.Module):
         x = conv(self.width, (4, 4), 4, padding=unpadded, name="stem_conv")(x)
         features = {"stem": (x := norm(name="stem_norm")(x, train=train))}
         done, last = 0, max(sum(self.blocks) - 1, 1)
-        for stage, count in enumerate(self.blocks):
+        samplings = dilated((4, 2, 2, 2), self.output_stride)
+        for stage, (count, sampling) in enumerate(zip(self.blocks, samplings, strict=True)):
             if stage > 0:
                 x = norm(name=f"downsample{stage + 1}_norm")(x, train=train)
-                x = conv(2 * x.shape[-1], (2, 2), 2, padding=unpadded, name=f"downsample{stage + 1}_conv")(x)
+                # without a stride it reads one position beyond the last to keep the size
+                padding = unpadded if sampling.strides > 1 else [(0, sampling.before)] * 2
+                x = conv(
+                    2 * x.shape[-1],
+                    (2, 2),
+                    sampling.strides,
+                    padding=padding,
+                    dilation=sampling.before,
+                    name=f"downsample{stage + 1}_conv",
+                )(x)
             for i in range(count):
                 x = ConvNeXtBlock(
                     layer_scale=self.layer_scale,
@@ -122,13 +137,16 @@ class ConvNeXt(nn.Module):
                     pointwise=partial(conv, kernel_size=(1, 1)) if self.conv_mlp else partial(dense, dtype=self.dtype),
                     norm=norm,
                     act=self.act,
+                    dilation=sampling.after,
                     name=f"stage{stage + 1}_block{i + 1}",
                 )(x, train=train)
                 done += 1
             features[f"stage{stage + 1}"] = x
+        if self.classes is None:
+            return features
         x = self.norm(name="norm")(global_average_pool(x), train=train)
         features["pooled"] = x
-        return dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes, layer=dense)
 
 
 _imagenet = partial(Variant, input_shape=(224, 224, 3), classes=1000)

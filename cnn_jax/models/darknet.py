@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.conv_norm import ConvNorm
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool
 from cnn_jax.models.variant import Variant
 
@@ -69,7 +70,7 @@ class Darknet(nn.Module):
     detectors have a slope of 0.1.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...] = (1, 2, 8, 8, 4)
     stage: Layer = DarkStage
     conv: Layer = Conv
@@ -78,14 +79,14 @@ class Darknet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         layer = partial(ConvNorm, conv=conv, norm=partial(self.norm, dtype=self.dtype), act=self.act)
         features = {"stem": (x := layer(32, (3, 3), name="stem")(x, train=train))}
         for i, count in enumerate(self.blocks, 1):
             features[f"stage{i}"] = x = self.stage(32 * 2**i, count, layer, name=f"stage{i}")(x, train=train)
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(Variant, input_shape=(256, 256, 3), classes=1000)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.resnet import imagenet_stem
 from cnn_jax.models.variant import Variant
@@ -58,7 +59,7 @@ class DenseNet(nn.Module):
     2 x `growth` wide where `features` is 0. Raises ValueError where the map is too small to be halved between stages.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     growth: int
     features: int = 0
@@ -70,7 +71,7 @@ class DenseNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         x = self.stem(x, self.features or 2 * self.growth, conv=conv, norm=norm, act=self.act, train=train)
@@ -85,7 +86,7 @@ class DenseNet(nn.Module):
             features[f"stage{stage}"] = x
         features[f"stage{len(self.blocks)}"] = x = self.act(norm(name="norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(

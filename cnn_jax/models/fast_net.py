@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
@@ -22,7 +23,7 @@ class FastNet(nn.Module):
     The second convolution of a block has a shortcut around it.
     """
 
-    classes: int
+    classes: int | None
     stem: int = 32
     features: tuple[int, ...] = (64, 128)
     conv: Layer = Conv
@@ -31,7 +32,7 @@ class FastNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=2 ** len(self.features), model="FastNet")
 
         def layer(x: jax.Array, width: int, name: str, pool: bool = False) -> jax.Array:
@@ -44,7 +45,7 @@ class FastNet(nn.Module):
             x = layer(x if number == 1 else max_pool(x, 2), width, f"block{number}_1")
             features[f"block{number}"] = x = x + layer(x, width, f"block{number}_2")
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 fast_net = Variant(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import (
     Activation,
     BatchNorm,
@@ -107,7 +108,7 @@ class GhostNet(nn.Module):
     "stage6" is the last 1x1 convolution before the pooling; the one of 1280 channels reads the pooled vector.
     """
 
-    classes: int
+    classes: int | None
     width: float = 1.0
     stages: tuple[tuple[tuple[int, int, int, bool], ...], ...] = STAGES
     dropout: float = 0.2
@@ -117,7 +118,7 @@ class GhostNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="GhostNet")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -141,9 +142,11 @@ class GhostNet(nn.Module):
         x = conv(multiple_of_4(960 * self.width), (1, 1), name="stage6_conv")(x)
         features["stage6"] = x = self.act(norm(name="stage6_norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = self.act(conv(1280, (1, 1), use_bias=True, name="head_conv")(x[:, None, None]))[:, 0, 0]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.conv_norm import ConvNorm
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.pooling import max_pool
@@ -76,7 +77,7 @@ class GoogLeNet(nn.Module):
     The poolings of stride 2 cover their last row and column even where the window sticks out.
     """
 
-    classes: int
+    classes: int | None
     stages: tuple[tuple[tuple[int, int, int, int, int, int], ...], ...] = TABLE_1
     dropout: float = 0.4
     conv: Layer = Conv
@@ -85,7 +86,7 @@ class GoogLeNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=15, model="GoogLeNet")
         parts: dict[str, Any] = dict(
             conv=partial(self.conv, use_bias=False, dtype=self.dtype),
@@ -105,8 +106,10 @@ class GoogLeNet(nn.Module):
                 x = Mixed(branches, around, projection, **parts, name=f"stage{stage}_block{i}")(x, train=train)
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 googlenet = Variant(

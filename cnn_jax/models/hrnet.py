@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool
 from cnn_jax.models.resnet import BasicBlock, Bottleneck, projection
 from cnn_jax.models.variant import Variant
@@ -73,10 +74,10 @@ class HRNet(nn.Module):
 
     Stage 1 is `blocks[0]` bottlenecks at stride 4. Stage s > 1 has s branches, branch i being `width` x 2^(i - 1) wide
     with stride 2^(i + 1), and makes `exchanges[s - 2]` exchanges after `blocks[s - 1]` blocks each. The features
-    "branch1" to "branch4" are what stage 4 ends with, "head" their sum at stride 32.
+    "branch1" to "branch4" are what stage 4 ends with, "head" their sum at stride 32, made for the classifier only.
     """
 
-    classes: int
+    classes: int | None
     width: int
     blocks: tuple[int, int, int, int] = (4, 4, 4, 4)
     exchanges: tuple[int, int, int] = (1, 4, 3)
@@ -87,7 +88,7 @@ class HRNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         bottleneck = partial(Bottleneck, strides=1, shortcut=projection, conv=conv, norm=norm, act=self.act)
@@ -110,6 +111,8 @@ class HRNet(nn.Module):
                 exchange = Exchange(self.blocks[stage - 1], conv, norm, self.act, name=f"stage{stage}_exchange{i + 1}")
                 maps = exchange(maps, train=train)
         features |= {f"branch{i}": x for i, x in enumerate(maps, 1)}
+        if self.classes is None:
+            return features
 
         widened = [
             bottleneck(features=16 * 2**i, name=f"head_branch{i}")(x, train=train) for i, x in enumerate(maps, 1)
@@ -119,7 +122,7 @@ class HRNet(nn.Module):
             x = larger + unit(x, larger.shape[-1], 2, f"head_down{i}", bias=True)
         features["head"] = x = unit(x, 2048, 1, "head", kernel=1, bias=True)
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(

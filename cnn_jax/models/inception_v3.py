@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.conv_norm import ConvNorm
 from cnn_jax.models.googlenet import ONE, THREE, Branch, Kernels, Mixed
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.pooling import avg_pool, max_pool
@@ -48,7 +49,7 @@ STAGES = (
 class InceptionV3(nn.Module):
     """[B, H, W, C] with H, W >= 75 -> logits. Neither the stem nor what halves the size is padded."""
 
-    classes: int
+    classes: int | None
     stages: tuple[tuple[Layout, ...], ...] = STAGES
     dropout: float = 0.5
     conv: Layer = Conv
@@ -57,7 +58,7 @@ class InceptionV3(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=75, model="Inception-v3")
         parts: dict[str, Any] = dict(
             conv=partial(self.conv, use_bias=False, dtype=self.dtype),
@@ -79,8 +80,10 @@ class InceptionV3(nn.Module):
                 x = Mixed(branches, pool, projection, **parts, name=f"stage{stage}_block{i}")(x, train=train)
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 inception_v3 = Variant(

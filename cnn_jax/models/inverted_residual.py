@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import (
     Activation,
     BatchNorm,
@@ -20,6 +21,7 @@ from cnn_jax.models.layers import (
     he_depthwise,
     require_size,
 )
+from cnn_jax.models.output_stride import dilated
 
 
 class InvertedResidual(nn.Module):
@@ -38,6 +40,7 @@ class InvertedResidual(nn.Module):
     act: Activation
     squeeze: Layer | None = None
     drop_path: float = 0.0
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -49,6 +52,7 @@ class InvertedResidual(nn.Module):
             self.expanded,
             (self.kernel, self.kernel),
             self.strides,
+            dilation=self.dilation,
             groups=self.expanded,
             kernel_init=he_depthwise,
             name="depthwise_conv",
@@ -74,13 +78,13 @@ class FusedInvertedResidual(nn.Module):
     norm: Layer
     act: Activation
     drop_path: float = 0.0
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         widens = self.expanded != x.shape[-1]
-        y = self.conv(
-            self.expanded if widens else self.features, (self.kernel, self.kernel), self.strides, name="conv"
-        )(x)
+        inner, window = self.expanded if widens else self.features, (self.kernel, self.kernel)
+        y = self.conv(inner, window, self.strides, dilation=self.dilation, name="conv")(x)
         y = self.act(self.norm(name="norm")(y, train=train))
         if widens:
             y = self.norm(name="project_norm")(self.conv(self.features, (1, 1), name="project_conv")(y), train=train)
@@ -110,9 +114,10 @@ class InvertedResidualNet(nn.Module):
     stem, head: channels of the first and of the last convolution; the latter counts as one more stage.
     squeeze: squeeze-and-excitation in the blocks that are not fused, 1/4 as wide as the block's input.
     drop_path: the rate after the last block; it grows linearly from 0 before the first one.
+    output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`).
     """
 
-    classes: int
+    classes: int | None
     stages: tuple[Stage, ...]
     blocks: tuple[int, ...]
     stem: int = 32
@@ -120,26 +125,30 @@ class InvertedResidualNet(nn.Module):
     squeeze: bool = False
     dropout: float = 0.2
     drop_path: float = 0.0
+    output_stride: int = 32
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="this network of inverted residuals")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         x = self.act(norm(name="stem_norm")(conv(self.stem, (3, 3), 2, name="stem_conv")(x), train=train))
         features = {"stem": x}
+        _, *samplings = dilated([2, *(stage.strides for stage in self.stages)], self.output_stride)
         done = 0
         for number, (stage, count) in enumerate(zip(self.stages, self.blocks, strict=True), 1):
             for i in range(count):
+                sampling = samplings[number - 1].of_block(i)
                 block = FusedInvertedResidual if stage.fused else self._squeezing(x.shape[-1])
                 x = block(
                     features=stage.features,
                     kernel=stage.kernel,
-                    strides=stage.strides if i == 0 else 1,
+                    strides=sampling.strides,
+                    dilation=sampling.before,
                     expanded=stage.expansion * x.shape[-1],
                     conv=conv,
                     norm=norm,
@@ -153,8 +162,10 @@ class InvertedResidualNet(nn.Module):
         x = self.act(norm(name=f"{last}_norm")(conv(self.head, (1, 1), name=f"{last}_conv")(x), train=train))
         features[last] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
     def _squeezing(self, channels: int) -> Layer:
         if not self.squeeze:

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Layer, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import avg_pool
@@ -24,14 +25,14 @@ def scaled_tanh(x: jax.Array) -> jax.Array:
 class LeNet(nn.Module):
     """[B, H, W, C] with H, W >= 16 - 2 padding -> logits. The paper pads 28x28 digits to 32x32: `padding` 2."""
 
-    classes: int
+    classes: int | None
     padding: int = 0
     conv: Layer = Conv
     act: Activation = scaled_tanh
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=16 - 2 * self.padding, model="LeNet-5")
         init = nn.initializers.lecun_normal()  # unit gain: tanh is linear around 0
         conv = partial(self.conv, kernel_size=(5, 5), kernel_init=init, dtype=self.dtype)
@@ -40,10 +41,12 @@ class LeNet(nn.Module):
         features["stage1"] = x = avg_pool(x, 2)
         x = self.act(conv(16, padding=0, name="c3")(x))
         features["stage2"] = x = avg_pool(x, 2)
+        if self.classes is None:
+            return features
         x = x.reshape(len(x), -1)
         x = self.act(nn.Dense(120, dtype=self.dtype, name="c5")(x))
         features["pooled"] = x = self.act(nn.Dense(84, dtype=self.dtype, name="f6")(x))
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 lenet5 = Variant(

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
@@ -22,7 +23,7 @@ class WaveformNet(nn.Module):
     window of a pooling holding what is left, so that 32,000 samples end as 32 positions.
     """
 
-    classes: int
+    classes: int | None
     features: int
     blocks: tuple[int, ...]
     conv: Layer = Conv
@@ -32,7 +33,7 @@ class WaveformNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=1, smallest=2, model="WaveformNet")
         conv = partial(self.conv, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -44,7 +45,7 @@ class WaveformNet(nn.Module):
                 x = self.act(norm(name=f"stage{stage}_norm{i}")(x, train=train))
             features[f"stage{stage}"] = x = self.pool(x, 4, ceil_mode=True) if stage <= POOLED_STAGES else x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _table_1 = partial(

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 
@@ -17,27 +18,27 @@ torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 class ConvBase(nn.Module):
     """[B, L, C] with L >= 3 -> logits: three strided convolutions, all padded by 1, and a linear layer."""
 
-    classes: int
+    classes: int | None
     features: int = 25
     conv: Layer = Conv
     act: Activation = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=1, smallest=3, model="ConvBase")
         features = {}
         for stage, kernel in enumerate((5, 3, 3), 1):
             conv = partial(self.conv, padding=1, kernel_init=torch_uniform, dtype=self.dtype, name=f"conv{stage}")
             features[f"stage{stage}"] = x = self.act(conv(self.features, (kernel,), 2)(x))
         features["pooled"] = x = x.reshape(len(x), -1)
-        return nn.Dense(self.classes, kernel_init=torch_uniform, name="classifier")(x), features
+        return classified(x, features, self.classes, kernel_init=torch_uniform)
 
 
 class DeepConv(nn.Module):
     """[B, L, C] -> logits: pairs of normalised convolutions of width 5, the first of each later pair of stride 2."""
 
-    classes: int
+    classes: int | None
     features: tuple[int, ...] = (32, 64, 80)
     conv: Layer = Conv
     norm: Layer = BatchNorm
@@ -45,7 +46,7 @@ class DeepConv(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=1, smallest=1, model="DeepConv")
         conv = partial(self.conv, kernel_size=(5,), use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -56,7 +57,7 @@ class DeepConv(nn.Module):
                 x = self.act(norm(name=f"stage{stage}_norm{i}")(x, train=train))
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 conv_base = Variant(

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import (
     Activation,
     BatchNorm,
@@ -41,7 +42,7 @@ class SeparableBlock(nn.Module):
 class MobileNetV1(nn.Module):
     """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of 64 x 2^i x `width` channels (table 1)."""
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...] = (1, 2, 2, 6, 2)
     width: float = 1.0
     dropout: float = 0.0
@@ -51,7 +52,7 @@ class MobileNetV1(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="MobileNetV1")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -69,8 +70,10 @@ class MobileNetV1(nn.Module):
                 )(x, train=train)
             features[f"stage{stage + 1}"] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.inverted_residual import InvertedResidual, round_channels
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
+from cnn_jax.models.output_stride import dilated
 from cnn_jax.models.variant import Preprocessing, Variant
 
 
@@ -61,12 +63,16 @@ class MobileNetV3(nn.Module):
 
     Feature maps are those at the end of each resolution, called after their block: "block3" is the output of row 3.
     The 1x1 convolution behind the blocks counts as one more.
+
+    output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). A block that gives up its stride
+    is itself dilated like those behind it, as in the segmentation networks whose weights torchvision publishes.
     """
 
-    classes: int
+    classes: int | None
     rows: tuple[Row, ...]
     hidden: int
     dropout: float = 0.2
+    output_stride: int = 32
     conv: Layer = Conv
     norm: Layer = partial(BatchNorm, epsilon=1e-3, momentum=0.99)
     act: Activation = nn.relu
@@ -74,17 +80,19 @@ class MobileNetV3(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="MobileNetV3")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         x = self.hard_act(norm(name="stem_norm")(conv(16, (3, 3), 2, name="stem_conv")(x), train=train))
         features = {"stem": x}
-        for i, row in enumerate(self.rows, 1):
+        _, *samplings = dilated([2, *(row.strides for row in self.rows)], self.output_stride)
+        for i, (row, sampling) in enumerate(zip(self.rows, samplings, strict=True), 1):
             x = InvertedResidual(
                 features=row.features,
                 kernel=row.kernel,
-                strides=row.strides,
+                strides=sampling.strides,
+                dilation=sampling.after,
                 expanded=row.expanded,
                 conv=conv,
                 norm=norm,
@@ -98,9 +106,11 @@ class MobileNetV3(nn.Module):
         x = self.hard_act(norm(name=f"{last}_norm")(conv(6 * x.shape[-1], (1, 1), name=f"{last}_conv")(x), train=train))
         features[last] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = self.hard_act(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
     def _squeeze(self, channels: int) -> Layer:
         return partial(

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import (
     Activation,
     BatchNorm,
@@ -97,7 +98,7 @@ class MobileNetV4(nn.Module):
     The last convolution of 1280 channels reads the pooled vector, as in MobileNetV3.
     """
 
-    classes: int
+    classes: int | None
     stages: tuple[tuple[Layer, ...], ...]
     dropout: float = 0.0
     conv: Layer = Conv
@@ -106,7 +107,7 @@ class MobileNetV4(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="MobileNetV4")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -117,10 +118,12 @@ class MobileNetV4(nn.Module):
                 x = block(conv=conv, norm=norm, act=self.act, name=f"stage{stage}_block{i}")(x, train=train)
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = conv(1280, (1, 1), name="head_conv")(x[:, None, None])
         x = self.act(norm(name="head_norm")(x, train=train))[:, 0, 0]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 mobilenet_v4_conv_small = Variant(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Dropout, Layer, global_average_pool
 from cnn_jax.models.norms import ScaledWeightStandardizedConv
 from cnn_jax.models.resnet_d import average
@@ -59,7 +60,7 @@ class NFNet(nn.Module):
     dropout: before the classifier. drop_path: rate of the last block's branch; it grows from 0 in the first.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     dropout: float = 0.0
     drop_path: float = 0.0
@@ -68,7 +69,7 @@ class NFNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, padding="SAME", dtype=self.dtype)  # as the published weights
         for i, (width, strides) in enumerate(((16, 2), (32, 1), (64, 1)), start=1):
             x = self.act(conv(width, (3, 3), strides, name=f"stem_conv{i}")(x))
@@ -89,11 +90,13 @@ class NFNet(nn.Module):
                 )(x, train=train)
                 variance = (1.0 if i == 0 else variance) + ALPHA**2  # a convolution on the shortcut makes it 1 again
             features[f"stage{stage + 1}"] = x
+        if self.classes is None:
+            return features
         x = self.act(conv(3072, (1, 1), name="last_conv")(x))
         features["pooled"] = x = global_average_pool(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         init = nn.initializers.normal(0.01)
-        return nn.Dense(self.classes, kernel_init=init, name="classifier")(x), features
+        return classified(x, features, self.classes, kernel_init=init)
 
 
 _imagenet = partial(Variant, classes=1000, source="Brock et al. 2021, arXiv:2102.06171, table 1")

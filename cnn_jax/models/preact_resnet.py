@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.cifar_resnet import zero_padding
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool
 from cnn_jax.models.resnet import Shortcut
 from cnn_jax.models.variant import Variant
@@ -83,7 +84,7 @@ def bare_stem(x: jax.Array, features: int, *, conv: Layer) -> jax.Array:
 class PreActResNet(nn.Module):
     """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of width `features` x 2^i and halves the size if i > 0."""
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     features: int = 16
     block: Layer = PreActBasic
@@ -96,7 +97,7 @@ class PreActResNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         features = {"stem": (x := self.stem(x, self.features, conv=conv))}
@@ -116,7 +117,7 @@ class PreActResNet(nn.Module):
         # the last map is activated: the sum of a pre-activation block is not
         features[f"stage{len(self.blocks)}"] = x = self.act(norm(name="norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
-        return self.classifier(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes, layer=self.classifier)
 
 
 _cifar = partial(Variant, input_shape=(32, 32, 3), classes=10)

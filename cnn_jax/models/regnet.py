@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.models.attention import SqueezeExcite
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
+from cnn_jax.models.output_stride import dilated
 from cnn_jax.models.resnet import projection
 from cnn_jax.models.variant import Variant
 
@@ -50,12 +52,13 @@ class RegNetBlock(nn.Module):
     norm: Layer
     act: Activation
     dtype: Any
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         groups = self.features // self.group_width
         y = self.act(self.norm(name="norm1")(self.conv(self.features, (1, 1), name="conv1")(x), train=train))
-        y = self.conv(self.features, (3, 3), self.strides, groups=groups, name="conv2")(y)
+        y = self.conv(self.features, (3, 3), self.strides, dilation=self.dilation, groups=groups, name="conv2")(y)
         y = self.act(self.norm(name="norm2")(y, train=train))
         if self.squeeze:
             y = SqueezeExcite(round(self.squeeze * x.shape[-1]), self.act, dtype=self.dtype, name="squeeze")(y)
@@ -64,30 +67,37 @@ class RegNetBlock(nn.Module):
 
 
 class RegNet(nn.Module):
-    """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of `widths[i]` channels, the first of stride 2."""
+    """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of `widths[i]` channels, the first of stride 2.
 
-    classes: int
+    output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`).
+    """
+
+    classes: int | None
     blocks: tuple[int, ...]
     widths: tuple[int, ...]
     group_width: int
     squeeze: float = 0.0
+    output_stride: int = 32
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="RegNet")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         x = self.act(norm(name="stem_norm")(conv(32, (3, 3), 2, name="stem_conv")(x), train=train))
         features = {"stem": x}
+        _, *samplings = dilated([2, *[2] * len(self.blocks)], self.output_stride)
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), 1):
             for i in range(count):
+                sampling = samplings[stage - 1].of_block(i)
                 x = RegNetBlock(
                     features=width,
-                    strides=2 if i == 0 else 1,
+                    strides=sampling.strides,
+                    dilation=sampling.before,
                     group_width=min(self.group_width, width),
                     squeeze=self.squeeze,
                     conv=conv,
@@ -99,7 +109,7 @@ class RegNet(nn.Module):
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
         init = nn.initializers.normal(0.01)
-        return nn.Dense(self.classes, kernel_init=init, name="classifier")(x), features
+        return classified(x, features, self.classes, kernel_init=init)
 
 
 def _on_line(depth: int, initial: int, slope: float, step: float, group_width: int, squeeze: float = 0) -> partial[Any]:

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 
@@ -54,7 +55,7 @@ class RepVGG(nn.Module):
     returns.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     widths: tuple[int, ...]
     stem: int = 64
@@ -66,7 +67,7 @@ class RepVGG(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="RepVGG")
         block = partial(
             self.block,
@@ -81,7 +82,7 @@ class RepVGG(nn.Module):
                 x = block(width, strides, groups, name=f"stage{stage}_block{i + 1}")(x, train=train)
             features[f"stage{stage}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 def reparameterised(variables: Mapping[str, Any], *, epsilon: float = 1e-5) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Res2NetBlock(nn.Module):
     downsample: Downsample | None = None
     last_norm: Layer | None = None
     branch: Activation | None = None
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -38,10 +39,11 @@ class Res2NetBlock(nn.Module):
         changes = self.strides > 1 or x.shape[-1] != 4 * self.features
         y = self.conv(self.scales * group, (1, 1), name="conv1")(x)
         *parts, rest = jnp.split(self.act(self.norm(name="norm1")(y, train=train)), self.scales, axis=-1)
+        strides = 1 if self.downsample else self.strides
         scales: list[jax.Array] = []
         for i, part in enumerate(parts, start=1):
             y = part if changes or not scales else scales[-1] + part
-            y = self.conv(group, (3, 3), 1 if self.downsample else self.strides, name=f"conv2_{i}")(y)
+            y = self.conv(group, (3, 3), strides, dilation=self.dilations[0], name=f"conv2_{i}")(y)
             y = self.act(self.norm(name=f"norm2_{i}")(y, train=train))
             scales.append(self.downsample(y, self.strides) if self.downsample else y)
         scales.append(avg_pool(rest, 3, self.strides, padding=1) if changes else rest)

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 
 from cnn_jax.models.attention import SqueezeExcite
 from cnn_jax.models.drop import DropPath
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool
+from cnn_jax.models.output_stride import dilated, stride_between
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.blur_pool import blur_pool, max_blur_pool
 from cnn_jax.ops.pooling import max_pool
@@ -31,6 +33,7 @@ class BasicBlock(nn.Module):
 
     downsample: what makes the map smaller, after the first activation; by default the first convolution's stride.
     last_norm: the branch's last normaliser, by default `norm`. branch: what the branch passes through before the sum.
+    dilations: of the first convolution of more than one tap, which has the stride, and of those behind it.
     """
 
     features: int
@@ -42,13 +45,16 @@ class BasicBlock(nn.Module):
     downsample: Downsample | None = None
     last_norm: Layer | None = None
     branch: Activation | None = None
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = self.conv(self.features, (3, 3), 1 if self.downsample else self.strides, name="conv1")(x)
+        before, after = self.dilations
+        strides = 1 if self.downsample else self.strides
+        y = self.conv(self.features, (3, 3), strides, dilation=before, name="conv1")(x)
         y = self.act(self.norm(name="norm1")(y, train=train))
         y = self.downsample(y, self.strides) if self.downsample else y
-        y = self.conv(self.features, (3, 3), name="conv2")(y)
+        y = self.conv(self.features, (3, 3), dilation=after, name="conv2")(y)
         y = (self.last_norm or self.norm)(name="norm2")(y, train=train)
         y = self.branch(y) if self.branch else y
         return self.act(y + self.shortcut(x, y.shape[-1], self.strides, conv=self.conv, norm=self.norm, train=train))
@@ -73,13 +79,14 @@ class Bottleneck(nn.Module):
     downsample: Downsample | None = None
     last_norm: Layer | None = None
     branch: Activation | None = None
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         inner = self.features * self.width // 64 * self.groups
         y = self.act(self.norm(name="norm1")(self.conv(inner, (1, 1), name="conv1")(x), train=train))
         strides = 1 if self.downsample else self.strides
-        y = self.conv(inner, (3, 3), strides, groups=self.groups, name="conv2")(y)
+        y = self.conv(inner, (3, 3), strides, dilation=self.dilations[0], groups=self.groups, name="conv2")(y)
         y = self.act(self.norm(name="norm2")(y, train=train))
         y = self.downsample(y, self.strides) if self.downsample else y
         y = self.conv(4 * self.features, (1, 1), name="conv3")(y)
@@ -126,9 +133,11 @@ class ResNet(nn.Module):
     drop_path: rate of stochastic depth in the last block; it grows from 0 in the first (Huang et al. 2016,
     arXiv:1603.09382, equation 4). drop: what is dropped at these rates instead of whole branches, e.g. `DropBlock`.
     zero_init: each branch starts as zero (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+    output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). Where a stride goes, `downsample`
+    has strides 1, and shortcuts and poolings are not dilated, as in timm's networks.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     features: int = 64
     block: Layer = BasicBlock
@@ -139,31 +148,34 @@ class ResNet(nn.Module):
     drop_path: float = 0.0
     drop: Layer = DropPath
     zero_init: bool = False
+    output_stride: int = 32
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
         last_norm = partial(norm, scale_init=nn.initializers.zeros) if self.zero_init else norm
         attention = partial(self.attention, dtype=self.dtype) if self.attention else None
-        x = self.stem(x, self.features, conv=conv, norm=norm, act=self.act, train=train)
+        image, x = x, self.stem(x, self.features, conv=conv, norm=norm, act=self.act, train=train)
         features = {"stem": x}
+        strides = [stride_between(image, x), 1, *[2] * (len(self.blocks) - 1)]
+        _, *samplings = dilated(strides, self.output_stride)
         for stage, count in enumerate(self.blocks):
             for i in range(count):
-                strides = 2 if stage > 0 and i == 0 else 1
+                sampling = samplings[stage].of_block(i)
                 depth = (sum(self.blocks[:stage]) + i) / max(sum(self.blocks) - 1, 1)
                 x = self.block(
                     features=self.features * 2**stage,
-                    strides=strides,
+                    strides=sampling.strides,
                     shortcut=self.shortcut,
                     conv=conv,
                     norm=norm,
                     act=self.act,
-                    downsample=self.downsample if strides > 1 else None,
+                    downsample=self.downsample if stage > 0 and i == 0 else None,
                     last_norm=last_norm,
                     branch=partial(
                         weigh_and_drop,
@@ -171,11 +183,12 @@ class ResNet(nn.Module):
                         drop=partial(self.drop, self.drop_path * depth),
                         train=train,
                     ),
+                    dilations=(sampling.before, sampling.after),
                     name=f"stage{stage + 1}_block{i + 1}",
                 )(x, train=train)
             features[f"stage{stage + 1}"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 TABLE_1 = "He et al. 2015, arXiv:1512.03385, table 1"

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool, he_depthwise, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
@@ -52,7 +53,7 @@ class ShuffleNetV2(nn.Module):
     The stem's convolution and pooling have stride 2 too; `head` is the width of the last 1x1 convolution, "stage4".
     """
 
-    classes: int
+    classes: int | None
     widths: tuple[int, ...]
     blocks: tuple[int, ...] = (4, 8, 4)
     head: int = 1024
@@ -62,7 +63,7 @@ class ShuffleNetV2(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="ShuffleNetV2")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -82,7 +83,7 @@ class ShuffleNetV2(nn.Module):
         x = self.act(norm(name="stage4_norm")(conv(self.head, (1, 1), name="stage4_conv")(x), train=train))
         features["stage4"] = x
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _imagenet = partial(

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
@@ -15,7 +16,7 @@ from cnn_jax.ops.pooling import max_pool
 class SmallCNN(nn.Module):
     """[B, H, W, C] with H, W >= 2^stages -> logits: 3x3 convolutions, each halved by max pooling, one hidden layer."""
 
-    classes: int
+    classes: int | None
     features: tuple[int, ...] = (32, 64, 128)
     hidden: int = 256
     dropout: float = 0.5
@@ -25,18 +26,20 @@ class SmallCNN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=2 ** len(self.features), model="SmallCNN")
         features = {}
         for stage, width in enumerate(self.features, 1):
             x = self.conv(width, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{stage}")(x)
             x = self.act(self.norm(dtype=self.dtype, name=f"norm{stage}")(x, train=train))
             features[f"stage{stage}"] = x = max_pool(x, 2)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout1")(x.reshape(len(x), -1), train=train)
         x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name="hidden")(x)
         features["pooled"] = x = self.act(self.norm(dtype=self.dtype, name="hidden_norm")(x, train=train))
         x = Dropout(self.dropout, name="dropout2")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 small_cnn = Variant(

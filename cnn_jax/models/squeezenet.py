@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, class_maps, classified
 from cnn_jax.models.layers import Activation, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
@@ -34,7 +35,7 @@ class SqueezeNet(nn.Module):
     they are averaged, so with relu no logit is negative.
     """
 
-    classes: int
+    classes: int | None
     features: int
     kernel: int
     blocks: tuple[int, ...]
@@ -44,7 +45,7 @@ class SqueezeNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=14 + self.kernel, model="SqueezeNet")
         conv = partial(self.conv, dtype=self.dtype)
         x = self.act(conv(self.features, (self.kernel,) * 2, 2, padding=0, name="stem_conv")(x))
@@ -56,9 +57,11 @@ class SqueezeNet(nn.Module):
                 x = Fire(16 * (number // 2), conv, self.act, name=f"stage{stage}_fire{number}")(x)
             features[f"stage{stage}"] = x
         features["pooled"] = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        x = conv(self.classes, (1, 1), kernel_init=nn.initializers.normal(0.01), name="classifier")(x)
-        return global_average_pool(self.act(x)), features
+        conv = partial(conv, kernel_init=nn.initializers.normal(0.01))
+        return classified(x, features, self.classes, layer=class_maps, conv=conv, act=self.act)
 
 
 _imagenet = partial(Variant, input_shape=(224, 224, 3), classes=1000)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.convolution import convolution
@@ -63,7 +64,7 @@ class UNet(nn.Module):
     itself, and cut off again where the way up rejoins that level. `up` is what doubles the size of a map.
     """
 
-    classes: int
+    classes: int | None
     features: int = 64
     levels: int = 5
     conv: Layer = Conv
@@ -74,7 +75,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="UNet")
         conv = partial(self.conv, kernel_init=he_fan_in, dtype=self.dtype)
         double = partial(DoubleConv, conv=conv, norm=partial(self.norm, dtype=self.dtype), act=self.act)
@@ -90,7 +91,7 @@ class UNet(nn.Module):
             down = features[f"stage{level}"]
             x = self.up(width, dtype=self.dtype, name=f"up{level}_conv")(x)[:, : down.shape[1], : down.shape[2]]
             features[f"up{level}"] = x = double(width, name=f"up{level}")(jnp.concatenate([down, x], -1), train=train)
-        return conv(self.classes, (1, 1), dtype=None, name="classifier")(x), features
+        return classified(x, features, self.classes, layer=partial(conv, kernel_size=(1, 1), dtype=None))
 
 
 unet = Variant(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.conv_norm import ConvNorm
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import adaptive_avg_pool, max_pool
@@ -26,7 +27,7 @@ class VGG(nn.Module):
     stages, as the paper counts its layers. With `norm` there is one after each, and still a bias before it.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, ...]
     hidden: int = 4096
     dropout: float = 0.5
@@ -36,7 +37,7 @@ class VGG(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=32, model="VGG")
         conv = partial(self.conv, dtype=self.dtype)
         norm = self.norm and partial(self.norm, dtype=self.dtype)
@@ -51,12 +52,14 @@ class VGG(nn.Module):
                     x = ConvNorm(width, (3, 3), conv, norm, self.act, name=name)(x, train=train)
             features[f"stage{stage}"] = x
             x = max_pool(x, 2)
+        if self.classes is None:
+            return features
         x = adaptive_avg_pool(x, 7).reshape(len(x), -1)
         for i in (1, 2):
             x = self.act(nn.Dense(self.hidden, kernel_init=normal, dtype=self.dtype, name=f"fc{i}")(x))
             features["pooled"] = x  # the second one stays
             x = Dropout(self.dropout, name=f"dropout{i}")(x, train=train)
-        return nn.Dense(self.classes, kernel_init=normal, name="classifier")(x), features
+        return classified(x, features, self.classes, kernel_init=normal)
 
 
 _imagenet = partial(

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool
 from cnn_jax.models.variant import Variant
 
@@ -39,7 +40,7 @@ class WideBlock(nn.Module):
 class WideResNet(nn.Module):
     """[B, H, W, C] -> logits. Raises ValueError unless `depth` is 6n + 4."""
 
-    classes: int
+    classes: int | None
     depth: int
     width: int
     dropout: float = 0.0
@@ -49,7 +50,7 @@ class WideResNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         if self.depth < 10 or (self.depth - 4) % 6:
             raise ValueError(f"depth {self.depth} is not 6n + 4: a wide ResNet has depth 10, 16, 22, 28, 34, 40, ...")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
@@ -70,7 +71,7 @@ class WideResNet(nn.Module):
         # the last map is activated: the sum of a pre-activation block is not
         features["stage3"] = x = self.act(norm(name="norm")(x, train=train))
         features["pooled"] = x = global_average_pool(x)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 _cifar = partial(

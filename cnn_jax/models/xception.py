@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool, require_size
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
@@ -57,7 +58,7 @@ class Xception(nn.Module):
     The paper's middle flow is the end of stage 3, and its exit flow is stage 4 with two more convolutions.
     """
 
-    classes: int
+    classes: int | None
     blocks: tuple[int, int, int, int] = (1, 1, 9, 1)
     dropout: float = 0.0  # before the classifier: 0.5 in section 4.4
     conv: Layer = Conv
@@ -66,7 +67,7 @@ class Xception(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=7, model="Xception")
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
@@ -94,8 +95,10 @@ class Xception(nn.Module):
             x = self.act(norm(name=f"exit_norm{i}")(x, train=train))
         features["stage4"] = x
         features["pooled"] = x = global_average_pool(x)
+        if self.classes is None:
+            return features
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        return nn.Dense(self.classes, name="classifier")(x), features
+        return classified(x, features, self.classes)
 
 
 xception = Variant(

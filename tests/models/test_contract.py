@@ -5,14 +5,17 @@ import importlib
 import inspect
 import math
 import pkgutil
+import re
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 
 import cnn_jax.models
 from cnn_jax.inspect.anatomy import count_macs, count_params
@@ -190,3 +193,72 @@ def test_any_number_of_input_channels(name: str) -> None:
     *spatial, channels = variant.input_shape
     one_more, two_more = (count_params(variant(), (*spatial, channels + extra)) - variant.params for extra in (1, 2))
     assert 0 < 2 * one_more == two_more
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_backbone_has_what_its_maps_need_and_no_more(name: str) -> None:
+    """The rule of models/heads.py, in names and shapes: of variables, and of features."""
+    module: Any = shallow(VARIANTS[name])
+    backbone, shape = module.clone(classes=None), VARIANTS[name].input_shape
+    (_, whole), variables = outputs_of(module, shape)
+    features, kept = outputs_of(backbone, shape)
+    assert isinstance(features, dict)
+    assert features == {key: value for key, value in whole.items() if key in features}
+    assert set(whole) - set(features) <= {"pooled", "head"}
+    assert kept.items() <= variables.items()
+
+    found = depths(module, shape)  # variable -> the first feature that needs it
+    dropped = {found[path] for path in variables.keys() - kept.keys()}
+    assert CLASSIFIER in dropped and dropped - {CLASSIFIER, HEAD} == set(whole) - set(features) - (
+        {"pooled"} if "head" in whole else set()  # its mean
+    )
+    assert not any(found[path] in (CLASSIFIER, HEAD) for path in kept)
+
+
+def outputs_of(module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
+    """Shapes of what a module returns, and of its variables by path."""
+    init = functools.partial(module.init_with_output, train=False)
+    output, variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), "float32"))
+    return output, flatten_dict(variables, sep="/")
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_backbone_computes_the_maps_of_the_whole_model(name: str) -> None:
+    """Its program is the beginning of the whole model's, on the same variables: equal without running either."""
+    module: Any = shallow(VARIANTS[name])
+    x = jax.ShapeDtypeStruct((1, *VARIANTS[name].input_shape), "float32")
+    variables = jax.eval_shape(functools.partial(module.init, train=False), jax.random.key(0), x)
+    operations, (_, whole) = program(module, variables, x)
+    beginning, features = program(module.clone(classes=None), variables, x)
+    assert 0 < len(beginning) < len(operations)
+    assert beginning == operations[: len(beginning)]
+    assert features == {key: whole[key] for key in features}
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", [name for name in SMALLEST if hasattr(VARIANTS[name](), "output_stride")])
+def test_output_stride_makes_maps_larger_and_changes_nothing_else(name: str, output_stride: int) -> None:
+    module: Any = shallow(VARIANTS[name])
+    dense, shape = module.clone(output_stride=output_stride), VARIANTS[name].input_shape
+    info = feature_info(module, shape)
+    wanted = {key: (channels, min(stride, output_stride)) for key, (channels, stride) in info.items()}
+    assert feature_info(dense, shape) == wanted
+    assert outputs_of(dense, shape)[1] == outputs_of(module, shape)[1]
+
+
+def program(module: nn.Module, variables: Any, x: Any) -> tuple[list[Any], Any]:
+    """The operations of a forward pass, whose values are numbered, and the numbers of what it returns."""
+    closed, shapes = jax.make_jaxpr(functools.partial(module.apply, train=False), return_shape=True)(variables, x)
+    made = [*closed.jaxpr.invars, *(var for eqn in closed.jaxpr.eqns for var in eqn.outvars)]
+    names: dict[Any, Any] = {var: number for number, var in enumerate(made)}
+    names |= {var: np.asarray(x).tobytes() for var, x in zip(closed.jaxpr.constvars, closed.consts, strict=True)}
+    operations = [
+        # functions among the settings print with their address
+        (str(eqn.primitive), re.sub(r"0x\w+", "", str(eqn.params)), [named(var, names) for var in eqn.invars])
+        for eqn in closed.jaxpr.eqns
+    ]
+    return operations, jax.tree.unflatten(jax.tree.structure(shapes), [names[var] for var in closed.jaxpr.outvars])
+
+
+def named(var: Any, names: dict[Any, Any]) -> Any:
+    return names[var] if isinstance(var, jax.extend.core.Var) else str(var)  # a literal
