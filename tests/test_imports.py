@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each part may import what stands in an earlier line; parts of one line do not know one another.
 ORDER = (
-    ("lookup", "devices"),
+    ("lookup", "devices", "compilation_cache"),
     ("config",),
     ("ops",),
     ("models", "augment", "data"),

@@ -1,4 +1,4 @@
-"""Say what is installed: versions, devices, data sets, and how to get what is missing.
+"""Say what is installed: versions, devices, compiled programs, data sets, and how to get what is missing.
 
 python launch.py doctor
 """
@@ -6,10 +6,11 @@ python launch.py doctor
 import importlib
 import os
 import pkgutil
+from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import data
+from cnn_jax import compilation_cache, data
 from cnn_jax.launch import cli
 
 
@@ -29,6 +30,9 @@ def run(arguments: list[str]) -> int:
     print(f"devices ({os.cpu_count()} cores)")
     for device in jax.devices():
         print(f"  {device}: {device.device_kind}")
+    print("compiled programs")
+    for line in _programs():
+        print(f"  {line}")
     print("data sets")
     for info in pkgutil.iter_modules(data.__path__):
         module = importlib.import_module(f"cnn_jax.data.{info.name}")
@@ -37,3 +41,20 @@ def run(arguments: list[str]) -> int:
             print(f"  {info.name:20} {missing or 'present'}")
     print("  tfds:NAME, folder:PATH, npz:PATH: yours")
     return 0
+
+
+def _programs() -> list[str]:
+    folder, of_jax = compilation_cache.where(), os.environ.get(compilation_cache.OF_JAX)
+    if of_jax and (folder is None or Path(of_jax).parent != folder):
+        programs, size = compilation_cache.kept(Path(of_jax))
+        return [f"{programs} of {size / 1e6:.1f} MB in {of_jax}, as {compilation_cache.OF_JAX} says"]
+    if folder is None:
+        return [f"not kept: {compilation_cache.SETTING}=off"]
+    programs, size = compilation_cache.kept(folder)
+    return [
+        f"{programs} of {size / 1e6:.1f} MB in {folder}",
+        f"bound        {compilation_cache.LIMIT / 1e6:,.0f} MB; the least recently used are removed at a start",
+        f"elsewhere    {compilation_cache.SETTING}=FOLDER",
+        f"turn off     {compilation_cache.SETTING}=off",
+        f"empty        rm -r {folder}",
+    ]

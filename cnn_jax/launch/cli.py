@@ -17,7 +17,7 @@ from typing import TextIO
 
 from absl import flags
 
-from cnn_jax import commands
+from cnn_jax import commands, compilation_cache
 from cnn_jax.devices import set_xla_flags
 from cnn_jax.lookup import did_you_mean
 
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     set_xla_flags()
     warnings.showwarning = _show_warning
+    compilation_cache.turn_on()
     if not os.environ.get(DEBUG):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
     if not words or words[0] in ("--help", "-h", "help"):
@@ -141,4 +142,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {' '.join(str(message).splitlines())}", file=sys.stderr)
+    text = " ".join(str(message).splitlines())
+    if compilation_cache.is_news(text):
+        print(f"warning: {text}", file=sys.stderr)

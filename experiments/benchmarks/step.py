@@ -223,4 +223,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    script.run(main)
+    script.run(main, keep_programs=False)
