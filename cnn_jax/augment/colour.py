@@ -10,12 +10,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import Batch, between, images, materialise, per_image, require, uniform
+from cnn_jax.augment.draw import between, materialise, per_image, require, uniform, unit_images, widened
+from cnn_jax.batch import Batch
 
 
 def blend(base: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
     """base + factor (image - base), cut to [0, 1]; factor [B]. 0 gives the base, 1 the image, more exaggerates."""
-    return jnp.clip(base + per_image(factor) * (image - base), 0, 1)
+    factor = per_image(factor)
+    return jnp.where(factor == 1, image, jnp.clip(base + factor * (image - base), 0, 1))  # the sum rounds, at 1 too
 
 
 def grey(image: jax.Array) -> jax.Array:
@@ -66,8 +68,9 @@ def solarize(image: jax.Array, threshold: jax.Array) -> jax.Array:
 
 
 def posterize(image: jax.Array, bits: jax.Array) -> jax.Array:
-    """Keep the top bits [B] (integers 1 to 8) of the values rounded to 8 bits."""
-    return (_octet(image) & per_image((0xFF << (8 - bits)) & 0xFF)) / jnp.float32(255)
+    """Keep the top bits [B] (integers 1 to 8) of the values rounded to 8 bits; 8 keep the image, unrounded too."""
+    kept = (_octet(image) & per_image((0xFF << (8 - bits)) & 0xFF)) / jnp.float32(255)
+    return jnp.where(per_image(bits) < 8, kept, image)
 
 
 def equalize(image: jax.Array) -> jax.Array:
@@ -107,7 +110,7 @@ def colour_jitter(
     The first three blend by factors uniform in [max(0, 1 - setting), 1 + setting]; hue moves by [-hue, hue] turns, at
     most half a turn. A setting of 0 leaves its part out.
     """
-    image = images(batch)
+    unit_images(batch, "colour_jitter")
     require(min(brightness, contrast, saturation) >= 0, "colour_jitter strengths must not be negative")
     require(0 <= hue <= 0.5, f"hue must lie in [0, 0.5] turns; got {hue}")
     u = uniform(keys, 4)
@@ -116,10 +119,14 @@ def colour_jitter(
         (contrast, mean_grey),
         (saturation, grey),
     ]
-    for number, (strength, base) in enumerate(parts):
-        if strength:
-            factor = between(u[:, number], max(0.0, 1 - strength), 1 + strength)
-            image = materialise(blend(base(image), image, factor))
-    if hue and image.shape[-1] == 3:
-        image = turn_hue(image, between(u[:, 3], -hue, hue))
-    return {**batch, "image": image}
+
+    def jittered(image: jax.Array) -> jax.Array:
+        for number, (strength, base) in enumerate(parts):
+            if strength:
+                factor = between(u[:, number], max(0.0, 1 - strength), 1 + strength)
+                image = materialise(blend(base(image), image, factor))
+        if hue and image.shape[-1] == 3:
+            image = turn_hue(image, between(u[:, 3], -hue, hue))
+        return image
+
+    return widened(batch, (0.0, 1.0)).map(jittered, "image")

@@ -4,7 +4,8 @@ from functools import partial
 
 import jax
 
-from cnn_jax.augment.draw import Augmentation, Batch, fold
+from cnn_jax.augment.draw import Augmentation, fold
+from cnn_jax.batch import Batch
 
 
 def identity(keys: jax.Array, batch: Batch) -> Batch:

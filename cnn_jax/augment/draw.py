@@ -1,4 +1,4 @@
-"""What all augmentations share: the batch contract, and random numbers drawn per example."""
+"""What all augmentations share: whom they ask for by role, what they refuse, and random numbers drawn per example."""
 
 import math
 from collections.abc import Callable
@@ -6,12 +6,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from cnn_jax.batch import Batch
+from cnn_jax.data.spec import Role
 from cnn_jax.ops.chunks import compute_once
 
-Batch = dict[str, jax.Array]
 Augmentation = Callable[[jax.Array, Batch], Batch]
-Fill = float | tuple[float, ...]  # one value, or one per channel, in [0, 1]
+Fill = float | tuple[float, ...]  # one value, or one per channel, in the units of the image
+
+AXES = {"image": "[B, H, W, C]", "signal": "[B, L, C]"}
+# [] float32, the partner's share. Mixing adds it, no source has it: the one value that no later augmentation changes.
+MIX_WEIGHT = "mix_weight"
 
 
 def require(condition: bool, message: str) -> None:
@@ -20,15 +26,75 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def images(batch: Batch) -> jax.Array:
-    """The batch's images [B, H, W, C]; ValueError if it holds something else."""
-    image = batch["image"]
-    require(image.ndim == 4, f"an image augmentation needs images [B, H, W, C]; got shape {image.shape}")
-    require(
-        jnp.issubdtype(image.dtype, jnp.floating),
-        f"images are augmented as floats in [0, 1]; divide {image.dtype} first",
-    )
-    return image
+def floats(batch: Batch, augmentation: str, *roles: Role) -> dict[str, jax.Array]:
+    """The batch's arrays of these roles, images or signals, by name.
+
+    Raises ValueError where there is none, or one is not of floats or has other axes.
+    """
+    found = batch.of(*roles)
+    listed = ", ".join(f"{name} ({field.role})" for name, field in batch.fields.items()) or "no fields"
+    require(bool(found), f"{augmentation} needs a field of the role {' or '.join(roles)}; the batch has {listed}")
+    for name, array in found.items():
+        axes = AXES[batch.fields[name].role]
+        require(
+            array.ndim == axes.count(",") + 1, f"{augmentation} needs {axes}; '{name}' is of the shape {array.shape}"
+        )
+        require(
+            bool(jnp.issubdtype(array.dtype, jnp.floating)),
+            f"{augmentation} needs floats; '{name}' holds {array.dtype}: scale it first",
+        )
+    return found
+
+
+def images(batch: Batch, augmentation: str) -> dict[str, jax.Array]:
+    """The batch's images [B, H, W, C] by name. Raises ValueError where there is none, or one is not of floats."""
+    return floats(batch, augmentation, "image")
+
+
+def unit_images(batch: Batch, augmentation: str) -> dict[str, jax.Array]:
+    """The batch's images, as `images`. Raises ValueError too where a field does not promise values in [0, 1]."""
+    found = images(batch, augmentation)
+    for name in found:
+        low, high = batch.fields[name].range or (-math.inf, math.inf)
+        promise = f"{low:g} to {high:g}" if batch.fields[name].range else "nothing"
+        require(
+            0 <= low and high <= 1,
+            f"{augmentation} needs images in [0, 1]; '{name}' promises {promise}: store bytes or divide",
+        )
+    return found
+
+
+def only(batch: Batch, augmentation: str, verb: str, roles: tuple[Role, ...]) -> None:
+    """Raises ValueError unless every field has one of these roles: "flip cannot move 'angle' (value)"."""
+    for name, field in batch.fields.items():
+        known = field.role in roles or name == MIX_WEIGHT or name not in batch
+        require(known, f"{augmentation} cannot {verb} '{name}' ({field.role})")
+
+
+def extent(batch: Batch, augmentation: str) -> tuple[int, int]:
+    """Height and width of all images and maps of the batch. Raises ValueError where they differ."""
+    sizes = {name: array.shape[1:3] for name, array in batch.of("image", "class_map", "instance_map").items()}
+    listed = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
+    require(len(set(sizes.values())) == 1, f"{augmentation} needs images and maps of one size; got {listed}")
+    height, width = next(iter(sizes.values()))
+    return height, width
+
+
+def colour_of(fill: Fill, image: jax.Array) -> jax.Array:
+    """`fill` as an array that meets images [B, H, W, C]. Raises ValueError for another number of channels."""
+    count, channels = np.size(fill), image.shape[-1]
+    require(count in (1, channels), f"fill has {count} channels, the image {channels}")
+    return jnp.asarray(fill, image.dtype)
+
+
+def widened(batch: Batch, fill: Fill) -> Batch:
+    """The batch whose images promise a range that holds `fill` too, for what paints with it."""
+    for name, array in batch.of("image").items():
+        field = batch.fields[name]
+        if field.range:
+            values = (*field.range, *np.ravel(fill).tolist())
+            batch = batch.with_field(name, field._replace(range=(min(values), max(values))), array)
+    return batch
 
 
 def uniform(keys: jax.Array, *shape: int) -> jax.Array:

@@ -1,36 +1,46 @@
-"""Augmentations that mix two examples and their labels: mixup, CutMix, or one of the two.
+"""Augmentations that mix two examples and their targets: mixup, CutMix, or one of the two.
 
 Example i mixes with its neighbour i ^ 1. Batches are shuffled, so the neighbour is a random partner, and a device needs
-no example of another one. The target becomes (1 - mix_weight) onehot(label) + mix_weight onehot(mix_label).
+no example of another one. Three things tell a task what came of it:
+
+- "mix_weight" [B] (a value) is the partner's share;
+- for a field NAME of role label, "mixed_NAME" [B] (a label) is the partner's: the target becomes
+  (1 - mix_weight) onehot(NAME) + mix_weight onehot(mixed_NAME). A label of -1 stays -1 on its side;
+- a field of role labels becomes (1 - mix_weight) its own + mix_weight the partner's, in float32.
+
+What cannot be mixed (boxes, tokens, a value) is refused; CutMix pastes class maps, mixup has no class between two.
 """
 
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import Batch, box_mask, fold, images, integer, require, uniform
+from cnn_jax.augment.draw import MIX_WEIGHT, box_mask, extent, floats, fold, images, integer, only, require, uniform
+from cnn_jax.batch import Batch
+from cnn_jax.data.spec import Field, Role
 
 
 def mixup(keys: jax.Array, batch: Batch, *, alpha: float = 0.2) -> Batch:
-    """Blend images (or signals) and labels with a weight from Beta(alpha, alpha) (Zhang et al. 2018, section 2).
+    """Blend images, signals and labels with a weight from Beta(alpha, alpha) (Zhang et al. 2018, section 2).
 
-    Adds "mix_label" [B] and "mix_weight" [B]. ValueError for an odd batch or one that is mixed already.
+    ValueError for an odd batch, one that is mixed already, or a field that cannot be blended.
     """
-    partner = _partners(batch)
+    floats(batch, "mixup", "image", "signal")
+    partner = _partners(batch, "mixup", "image", "signal")
     weight = _beta(keys, alpha)
-    image = batch["image"]
-    share = weight.reshape(-1, *[1] * (image.ndim - 1))
-    return {**batch, **partner, "image": (1 - share) * image + share * partner["image"], "mix_weight": weight}
+    blended = {name: _blend(batch[name], partner[name], weight) for name in batch.of("image", "signal")}
+    return _with_targets(batch | blended, partner, weight)
 
 
 def cutmix(keys: jax.Array, batch: Batch, *, alpha: float = 1.0) -> Batch:
     """Paste a box of the partner, of an area share from Beta(alpha, alpha) (Yun et al. 2019, section 3.1).
 
     The box's centre is any pixel, so a part of it may fall outside; "mix_weight" [B] is the share of pixels that
-    really came from the partner. Adds "mix_label" [B] too. ValueError for an odd batch or one that is mixed already.
+    really came from the partner. Class maps take the same box. ValueError for an odd batch, one that is mixed already,
+    images and maps of several sizes, or a field that cannot be pasted.
     """
-    image = images(batch)
-    _, height, width, _ = image.shape
-    partner = _partners(batch)
+    images(batch, "cutmix")
+    height, width = extent(batch, "cutmix")
+    partner = _partners(batch, "cutmix", "image", "class_map")
     side = jnp.sqrt(_beta(keys, alpha))
     half_height = jnp.floor(height * side / 2).astype(jnp.int32)
     half_width = jnp.floor(width * side / 2).astype(jnp.int32)
@@ -40,7 +50,9 @@ def cutmix(keys: jax.Array, batch: Batch, *, alpha: float = 1.0) -> Batch:
     left, right = jnp.maximum(column - half_width, 0), jnp.minimum(column + half_width, width)
     pasted = box_mask(top, left, bottom, right, height, width)
     weight = ((bottom - top) * (right - left)).astype(jnp.float32) / (height * width)
-    return {**batch, **partner, "image": jnp.where(pasted, partner["image"], image), "mix_weight": weight}
+    pixels = {name: jnp.where(pasted, partner[name], image) for name, image in batch.of("image").items()}
+    maps = {name: jnp.where(pasted[..., 0], partner[name], array) for name, array in batch.of("class_map").items()}
+    return _with_targets(batch | pixels | maps, partner, weight)
 
 
 def mixup_or_cutmix(
@@ -51,25 +63,46 @@ def mixup_or_cutmix(
     cutmix_alpha: float = 1.0,
     cutmix_probability: float = 0.5,
 ) -> Batch:
-    """CutMix with `cutmix_probability`, else mixup, chosen per example. Adds and raises what they do."""
+    """CutMix with `cutmix_probability`, else mixup, chosen per example. Adds what they do, refuses what either does."""
     require(0 <= cutmix_probability <= 1, f"cutmix_probability must lie in [0, 1]; got {cutmix_probability}")
     blended = mixup(fold(keys, 1), batch, alpha=mixup_alpha)
     pasted = cutmix(fold(keys, 2), batch, alpha=cutmix_alpha)
     cut = uniform(keys) < cutmix_probability
-    image = jnp.where(cut[:, None, None, None], pasted["image"], blended["image"])
-    return {**blended, "image": image, "mix_weight": jnp.where(cut, pasted["mix_weight"], blended["mix_weight"])}
+    mixed = [*blended.of("image", "labels"), MIX_WEIGHT]
+    return blended | {name: jnp.where(_share(cut, blended[name]), pasted[name], blended[name]) for name in mixed}
 
 
-def _partners(batch: Batch) -> Batch:
-    """The neighbours' "image" and their label as "mix_label"."""
-    require("mix_label" not in batch, "this batch is mixed already; compose at most one of mixup and cutmix")
-    size = len(batch["label"])
+def _partners(batch: Batch, augmentation: str, *inputs: Role) -> dict[str, jax.Array]:
+    """The neighbours' fields. Raises ValueError unless all are `inputs`, label or labels and there are whole pairs."""
+    require(MIX_WEIGHT not in batch, "this batch is mixed already; compose at most one of mixup and cutmix")
+    only(batch, augmentation, "mix", (*inputs, "label", "labels"))
+    size = batch.size
     require(size % 2 == 0, f"mixing needs pairs of examples; use an even batch per device, not {size}")
 
     def swap(array: jax.Array) -> jax.Array:
         return array.reshape(size // 2, 2, *array.shape[1:])[:, ::-1].reshape(array.shape)
 
-    return {"image": swap(batch["image"]), "mix_label": swap(batch["label"])}
+    return {name: swap(batch[name]) for name in batch.fields if name in batch}
+
+
+def _with_targets(batch: Batch, partner: dict[str, jax.Array], weight: jax.Array) -> Batch:
+    """The batch of mixed inputs with mixed targets, of which `weight` [B] is the partner's."""
+    for name in batch.of("label"):
+        batch = batch.with_field(f"mixed_{name}", batch.fields[name], partner[name])
+    for name, array in batch.of("labels").items():
+        field = batch.fields[name]._replace(dtype="float32")
+        batch = batch.with_field(name, field, _blend(array.astype(jnp.float32), partner[name], weight))
+    return batch.with_field(MIX_WEIGHT, Field("value", (), "float32"), weight)
+
+
+def _blend(array: jax.Array, other: jax.Array, weight: jax.Array) -> jax.Array:
+    share = _share(weight, array)
+    return (1 - share) * array + share * other
+
+
+def _share(values: jax.Array, array: jax.Array) -> jax.Array:
+    """Values [B] with as many axes as the array."""
+    return values.reshape(-1, *[1] * (array.ndim - 1))
 
 
 def _beta(keys: jax.Array, alpha: float) -> jax.Array:

@@ -14,8 +14,20 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.augment import colour
-from cnn_jax.augment.draw import Batch, Fill, fold, images, integer, materialise, per_image, require, uniform
-from cnn_jax.augment.geometry import matrix, warp
+from cnn_jax.augment.affine import matrix, warped
+from cnn_jax.augment.draw import (
+    Fill,
+    extent,
+    fold,
+    integer,
+    materialise,
+    per_image,
+    require,
+    uniform,
+    unit_images,
+    widened,
+)
+from cnn_jax.batch import Batch
 
 OPERATIONS = (
     "identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y", "brightness", "contrast", "colour",
@@ -34,41 +46,44 @@ class Ranges(NamedTuple):
     bits: int  # that posterize takes away
 
 
-def rand_augment(keys: jax.Array, batch: Batch, *, n: int = 2, magnitude: float = 9.0, fill: Fill = 0.5) -> Batch:
+def rand_augment(
+    keys: jax.Array, batch: Batch, *, n: int = 2, magnitude: float = 9.0, fill: Fill = 0.5, visible: float = 0.1
+) -> Batch:
     """`n` random operations, each with the same magnitude in 0 .. 10 (Cubuk et al. 2020, section 3).
 
     Magnitude 10 is the end of AutoAugment's ranges (Cubuk et al. 2019, table 6): 30 degrees, shear 0.3, 150/331 of a
     side, 4 bits, factors 1 +- 0.9. Strength grows with magnitude for the four blends too, where AutoAugment's scale
-    puts their factor 1 in the middle. fill shows outside the image.
+    puts their factor 1 in the middle. fill shows outside the image; visible: see `affine.moved`.
     """
     require(n >= 0, f"rand_augment needs n >= 0 operations; got {n}")
     require(0 <= magnitude <= 10, f"rand_augment magnitude must lie in [0, 10]; got {magnitude}")
-    image = images(batch)
-    _, height, width, _ = image.shape
+    unit_images(batch, "rand_augment")
+    height, width = extent(batch, "rand_augment")
     ranges = Ranges(30.0, 0.3, 150 / 331 * width, 150 / 331 * height, 0.9, 4)
-    strength = jnp.full(len(image), magnitude / 10)
-    total = jnp.broadcast_to(jnp.eye(3), (len(image), 3, 3))
+    strength = jnp.full(len(keys), magnitude / 10)
+    total = jnp.broadcast_to(jnp.eye(3), (len(keys), 3, 3))
     for layer in range(n):
         u = uniform(fold(keys, layer), 2)
         operation, signed = integer(u[:, 0], len(OPERATIONS)), jnp.where(u[:, 1] < 0.5, -strength, strength)
-        image = recolour(image, operation, signed, ranges)
+        batch = _recoloured(batch, operation, signed, ranges)
         # A later layer moves what an earlier one has placed, so its inverse map comes last: earlier @ later.
         total = jnp.matmul(total, _square(place(operation, signed, ranges)), precision="highest")
-    return {**batch, "image": warp(image, total[:, :2], fill)}
+    return warped("rand_augment", batch, total[:, :2], fill, visible)
 
 
-def trivial_augment(keys: jax.Array, batch: Batch, *, fill: Fill = 0.5) -> Batch:
+def trivial_augment(keys: jax.Array, batch: Batch, *, fill: Fill = 0.5, visible: float = 0.1) -> Batch:
     """One random operation with a random magnitude, one of 31 (Müller & Hutter 2021, algorithm 1, the wide space).
 
     The wide ranges (their table 1): 135 degrees, shear 0.99, 32 pixels, 6 bits, factors 1 +- 0.99.
+    fill shows outside the image; visible: see `affine.moved`.
     """
-    image = images(batch)
+    unit_images(batch, "trivial_augment")
     ranges = Ranges(135.0, 0.99, 32.0, 32.0, 0.99, 6)
     u = uniform(keys, 3)
     operation, strength = integer(u[:, 0], len(OPERATIONS)), integer(u[:, 1], 31) / 30
     signed = jnp.where(u[:, 2] < 0.5, -strength, strength)
-    image = recolour(image, operation, signed, ranges)
-    return {**batch, "image": warp(image, place(operation, signed, ranges), fill)}
+    batch = _recoloured(batch, operation, signed, ranges)
+    return warped("trivial_augment", batch, place(operation, signed, ranges), fill, visible)
 
 
 def place(operation: jax.Array, strength: jax.Array, ranges: Ranges) -> jax.Array:
@@ -112,6 +127,10 @@ def recolour(image: jax.Array, operation: jax.Array, strength: jax.Array, ranges
         ],
         blended,
     )
+
+
+def _recoloured(batch: Batch, operation: jax.Array, strength: jax.Array, ranges: Ranges) -> Batch:
+    return widened(batch, (0.0, 1.0)).map(lambda image: recolour(image, operation, strength, ranges), "image")
 
 
 def _square(matrices: jax.Array) -> jax.Array:

@@ -1,27 +1,35 @@
-"""Augmentations of 1-D signals [B, L, C]: shift and stretch in time, scale the amplitude."""
+"""Augmentations of 1-D signals [B, L, C]: shift and stretch in time, scale the amplitude.
+
+Targets with a place are in pixels, not in samples, so they are refused, as is a value that might depend on either.
+"""
 
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import Batch, between, integer, log_between, require, uniform
+from cnn_jax.augment.draw import between, floats, integer, log_between, only, require, uniform
+from cnn_jax.batch import Batch
 
 
 def shift1d(keys: jax.Array, batch: Batch, *, samples: int = 8, circular: bool = True) -> Batch:
     """Move by a whole number of samples, uniform in [-samples, samples]; zeros come in unless `circular`."""
-    signal = _signals(batch)
-    length = signal.shape[1]
-    require(0 <= samples <= length, f"shift1d of {samples} samples does not suit signals of {length}")
+    _check(batch, "shift1d", "move")
     offset = integer(uniform(keys), 2 * samples + 1) - samples
-    source = jnp.arange(length) - offset[:, None]
-    moved = jnp.take_along_axis(signal, (source % length)[..., None], axis=1, mode="promise_in_bounds")
-    if not circular:
-        moved = jnp.where(((source >= 0) & (source < length))[..., None], moved, 0)
-    return {**batch, "image": moved}
+
+    def moved(signal: jax.Array) -> jax.Array:
+        length = signal.shape[1]
+        require(0 <= samples <= length, f"shift1d of {samples} samples does not suit signals of {length}")
+        source = jnp.arange(length) - offset[:, None]
+        result = jnp.take_along_axis(signal, (source % length)[..., None], axis=1, mode="promise_in_bounds")
+        return result if circular else jnp.where(((source >= 0) & (source < length))[..., None], result, 0)
+
+    return batch.map(moved, "signal")
 
 
 def scale1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0.8, 1.25)) -> Batch:
-    """Multiply by a factor uniform in `factor`, one per signal."""
-    return {**batch, "image": _signals(batch) * between(uniform(keys), *factor)[:, None, None]}
+    """Multiply by a factor uniform in `factor`, one per example."""
+    _check(batch, "scale1d", "scale")
+    drawn = between(uniform(keys), *factor)[:, None, None]
+    return batch.map(lambda signal: signal * drawn, "signal")
 
 
 def stretch1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0.8, 1.25)) -> Batch:
@@ -29,10 +37,14 @@ def stretch1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0
 
     Past either end the signal is zero.
     """
-    signal = _signals(batch)
-    length = signal.shape[1]
+    _check(batch, "stretch1d", "stretch")
     require(0 < factor[0] <= factor[1], f"stretch1d factor must be 0 < low <= high; got {factor}")
     step = 1 / log_between(uniform(keys), *factor)
+    return batch.map(lambda signal: _stretched(signal, step), "signal")
+
+
+def _stretched(signal: jax.Array, step: jax.Array) -> jax.Array:
+    length = signal.shape[1]
     middle = (length - 1) / 2
     source = jnp.clip((jnp.arange(length) - middle) * step[:, None] + middle, -1, length)
     left = jnp.floor(source)
@@ -42,10 +54,9 @@ def stretch1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0
         value = jnp.take_along_axis(signal, index, axis=1, mode="promise_in_bounds")
         weight = jnp.where((position >= 0) & (position < length), weight, 0)
         result += weight[..., None] * value
-    return {**batch, "image": result}
+    return result
 
 
-def _signals(batch: Batch) -> jax.Array:
-    signal = batch["image"]
-    require(signal.ndim == 3, f"a signal augmentation needs signals [B, L, C]; got shape {signal.shape}")
-    return signal
+def _check(batch: Batch, augmentation: str, verb: str) -> None:
+    floats(batch, augmentation, "signal")
+    only(batch, augmentation, verb, ("signal", "image", "tokens", "label", "labels"))
