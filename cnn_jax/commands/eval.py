@@ -52,9 +52,9 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
     function = lookup(data) if data else config.data.source  # type: ignore[union-attr]
-    splits = opened(
-        _read_alike(function, spec) if data else function, validation=config.data.validation if config else 0
-    )
+    if data:
+        function = _read_alike(function, spec)
+    splits = opened(function, validation=config.data.validation if config else 0.0)
     source = in_memory(split_of(splits, split))
     _check_alike(source.spec, spec)
     if not data and source.spec.fingerprint != spec.fingerprint:

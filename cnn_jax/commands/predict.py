@@ -2,9 +2,9 @@
 
 python launch.py predict RUN INPUT... [--checkpoint=last|best|STEP] [--convert]
 
-A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their size
-and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of one
-example each, in the units of its training data.
+A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
+size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
+one example each, in the units of its training data.
 """
 
 import sys

@@ -194,7 +194,7 @@ def _headlines(results: dict[str, Any]) -> dict[str, float]:
 
 
 def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
-    engine, steps, config = run.engine, run.steps, run.config
+    engine, steps, config, spec = run.engine, run.steps, run.config, run.spec
     device = jax.devices()[0].device_kind
     where = f"{engine.devices} {device} device{'s' if engine.devices > 1 else ''}, {config.compute.parallel}"
     begins = f"going on from step {start}" if start else "from the beginning"
@@ -203,7 +203,7 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
     if config.transfer.weights:
         begins += f" with the weights of {config.transfer.weights}" * (not start)
     return (
-        f"{config.name}: {run.examples} {run.spec.units} of {run.spec.name} {run.spec.input.shape}, {len(run.spec.classes)} classes\n"
+        f"{config.name}: {run.examples} {spec.units} of {spec.name} {spec.input.shape}, {len(spec.classes)} classes\n"
         f"{total:,} parameters, {trained}{where}, {config.compute.precision}\n"
         f"{steps.total} steps of {config.data.batch_size} ({steps.total / steps.per_epoch:.1f} epochs), {begins}, "
         f"in {folder}"

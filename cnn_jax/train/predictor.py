@@ -138,7 +138,10 @@ def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None 
 
 
 def read_spec(folder: Path) -> Spec:
-    """The description of the data in a folder. Raises FileNotFoundError where it is none of ours, ValueError if damaged."""
+    """The description of the data in a folder.
+
+    Raises FileNotFoundError where it is neither a run folder nor one of imported weights, ValueError if it is damaged.
+    """
     if not (folder / run_folder.CONFIG).is_file() and not (folder / run_folder.PREDICTOR).is_file():
         inside = [str(path.parent) for path in sorted(folder.glob(f"*/{run_folder.CONFIG}"))]
         hint = f", but in {', '.join(inside)}" if inside else ""

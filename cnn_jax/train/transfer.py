@@ -49,8 +49,8 @@ def apply(
     """Task and optimizer that train `module` as `settings` say; the same ones where they ask for nothing.
 
     A frozen stage computes in training what it computes in evaluation: its statistics stay and nothing is dropped. It
-    has no backward pass, no decay, and no state in the optimizer. Collections of the task's own, as a teacher, which the
-    model does not have, are left alone.
+    has no backward pass, no decay, and no state in the optimizer. Collections of the task's own, as a teacher, which
+    the model does not have, are left alone.
     """
     if not settings.frozen and not settings.frozen_norm and settings.layer_decay == 1:
         return task, optimizer
