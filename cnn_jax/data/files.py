@@ -26,7 +26,7 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> tuple[np.n
     try:
         prepare = dataclasses.replace(prepare, channels=prepare.channels or (convert and field.shape[-1]) or None)
         if convert and prepare.size is None:
-            prepare = dataclasses.replace(prepare, size=field.shape[:2])
+            prepare = dataclasses.replace(prepare, size=(field.shape[0], field.shape[1]))
         image, placement = read_image(data, prepare)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}: give a picture such as PNG or JPEG") from None

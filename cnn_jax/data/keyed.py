@@ -27,4 +27,4 @@ def mixed(*parts: ArrayLike) -> Keys:
 def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
     """Uniform numbers [..., count] in [0, 1), from keys [...]."""
     bits = mixed(np.asarray(keys)[..., None], np.arange(count))
-    return (bits >> np.uint64(11)) * 2.0**-53
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -86,7 +86,7 @@ class Placement(NamedTuple):
 def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as settings give it: one number for a square, a height and a width, or 0 or None for none."""
     if isinstance(size, tuple | list):
-        return (int(size[0]), int(size[1])) if len(size) == 2 else tuple(size)  # type: ignore[return-value]
+        return (int(size[0]), int(size[1])) if len(size) == 2 else tuple(size)
     return (size, size) if size else None
 
 

@@ -123,9 +123,9 @@ def from_json(values: Mapping[str, Any]) -> Spec:
     """The inverse of `to_json`. Raises ValueError for what is missing, unknown or of another kind."""
     try:
         prepare = Prepare(**{name: _tuple(value) for name, value in values["prepare"].items()})
-        parts = {part: {n: _field(f) for n, f in values[part].items()} for part in ("inputs", "targets")}
-        rest = {name: _tuple(value) for name, value in values.items() if name not in (*parts, "prepare")}
-        spec = Spec(**rest, **parts, prepare=prepare)
+        inputs, targets = ({n: _field(f) for n, f in values[part].items()} for part in ("inputs", "targets"))
+        rest = {n: _tuple(value) for n, value in values.items() if n not in ("inputs", "targets", "prepare")}
+        spec = Spec(**rest, inputs=inputs, targets=targets, prepare=prepare)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no description of data: {type(error).__name__} {error}") from None
     if not spec.inputs:

@@ -114,6 +114,6 @@ def _reader(records: Any, where: str, prepare: Prepare) -> Read:
             image, _ = read_image(record["image"], prepare, key)
         except CorruptImage as error:
             raise CorruptImage(f"{where} {index}: {error}") from error
-        return {"image": image, "label": np.int32(record["label"])}
+        return {"image": image, "label": np.asarray(record["label"], np.int32)}
 
     return read

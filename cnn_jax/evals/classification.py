@@ -144,14 +144,13 @@ def evaluator(classes: Sequence[str], *, logits: str = "logits", label: str = "l
         raise ValueError(f"the {count} classes need distinct names")
 
     def start() -> Totals:
-        zeros = partial(np.zeros, dtype=np.int64)
         return Totals(
             exact.start(len(MEANS) + 2 * BINS),
             bootstrap.start(len(MEANS) + BINS),
-            zeros(BINS),
-            zeros(count),
-            zeros(count),
-            zeros((0, 3)),
+            np.zeros(BINS, np.int64),
+            np.zeros(count, np.int64),
+            np.zeros(count, np.int64),
+            np.zeros((0, 3), np.int64),
             np.zeros((0, 4)),
         )
 
@@ -186,8 +185,15 @@ def _added(totals: Totals, logits: NDArray[Any], labels: NDArray[Any], index: ND
 
 
 def _merged(a: Totals, b: Totals) -> Totals:
-    sums = [left + right for left, right in zip(a[:5], b[:5], strict=True)]
-    return Totals(*sums, _counted(np.concatenate([a.pairs, b.pairs])), _worst(np.concatenate([a.worst, b.worst])))
+    return Totals(
+        a.terms + b.terms,
+        a.resamples + b.resamples,
+        a.in_bin + b.in_bin,
+        a.credit + b.credit,
+        a.support + b.support,
+        _counted(np.concatenate([a.pairs, b.pairs])),
+        _worst(np.concatenate([a.worst, b.worst])),
+    )
 
 
 def _finished(totals: Totals, classes: int) -> Scores:

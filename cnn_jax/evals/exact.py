@@ -26,8 +26,8 @@ def add(totals: Totals, values: NDArray[np.float64]) -> Totals:
     whole = np.ldexp(part, 53).astype(np.int64)
     column = np.broadcast_to(np.arange(values.shape[1]), values.shape)
     place = power + 1074  # a subnormal has power -1073 at least
-    np.add.at(totals, (column, place, 1), whole >> HALF)
-    np.add.at(totals, (column, place, 0), whole & ((1 << HALF) - 1))
+    for half, bits in enumerate((whole & ((1 << HALF) - 1), whole >> HALF)):
+        np.add.at(totals[..., half], (column, place), bits)
     return totals
 
 

@@ -36,4 +36,4 @@ class Report(Protocol):
 
 def of(name: str) -> Report:
     """The module that a task names as its `report`: of this package, or any other by its full name."""
-    return importlib.import_module(name if "." in name else f"cnn_jax.report.{name}")  # type: ignore[return-value]
+    return importlib.import_module(name if "." in name else f"cnn_jax.report.{name}")

@@ -31,7 +31,7 @@ def progress(
     """Yields `show(step, metrics)`, to be called after each step; metrics ({"loss": 0.7}) may be empty between logs.
 
     On a terminal it draws a bar, otherwise it prints a line every 10 s: step, epoch, the latest metrics, how many
-    `units` (as "images") a second, and the time left. That rate is by the clock on the wall, over recent steps, from the first
+    `units` (as "images") a second, and the time left. That rate is by the clock, over recent steps, from the first
     call on: the compilation before that does not count, pauses to evaluate do. A call with nothing to draw takes about
     a microsecond and does not look into the metrics (a JAX array in them is waited for only when it is drawn).
     """

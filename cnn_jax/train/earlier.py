@@ -91,7 +91,7 @@ def _data(config: Json, data: Json) -> Json:
     drawings = old["source"] == "openclipart"
     image = len(shape) > 2
     prepare = Prepare(
-        size=shape[:2] if image and (old["image_size"] or drawings) else None,  # type: ignore[arg-type]
+        size=shape[:2] if image and (old["image_size"] or drawings) else None,
         resize="letterbox" if drawings else "crop",
         interpolation="bilinear" if drawings else old["interpolation"],
         channels=shape[-1] if image and data["dtype"] == "uint8" else None,

@@ -61,7 +61,9 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
             f"optim.accumulate = {optim.accumulate} cuts the batch into parts, but this task's loss compares all its "
             "examples with one another: set it to 1"
         )
-    task, optimizer = transfer.apply(config.transfer, model, spec, task, optim.build(schedule, optim.weight_decay))
+    task, optimizer = transfer.apply(
+        config.transfer, model, spec.input.shape, task, optim.build(schedule, optim.weight_decay)
+    )
     step = functools.partial(
         train_step,
         task=task,

@@ -29,7 +29,7 @@ def steps_of(config: Experiment, examples: int) -> Steps:
         in_steps(text, examples=examples, batch_size=batch_size, total=total)
         for text in (config.evaluate.every, config.save_every, config.log_every)
     ]
-    return Steps(total, *every, per_epoch=examples / batch_size)
+    return Steps(total, every[0], every[1], every[2], per_epoch=examples / batch_size)
 
 
 def in_steps(text: str, *, examples: int, batch_size: int, total: int | None = None) -> int:
