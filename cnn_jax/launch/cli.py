@@ -5,6 +5,7 @@ saving (run the same command again to go on), 130 interrupted before there was a
 """
 
 import importlib
+import keyword
 import logging
 import os
 import pkgutil
@@ -30,8 +31,8 @@ class UsageError(ValueError):
 
 
 def verbs() -> list[str]:
-    """Names of the commands: every module of cnn_jax.commands is one."""
-    return [info.name for info in pkgutil.iter_modules(commands.__path__)]
+    """Names of the commands: every module of cnn_jax.commands is one; `import_` is called import."""
+    return [info.name.rstrip("_") for info in pkgutil.iter_modules(commands.__path__)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +111,12 @@ def help_text(module: ModuleType, values: flags.FlagValues) -> str:
 
 
 def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"cnn_jax.commands.{verb}")
+    return importlib.import_module(f"cnn_jax.commands.{_file(verb)}")
+
+
+def _file(verb: str) -> str:
+    """A module cannot be called by a word of Python."""
+    return f"{verb}_" if keyword.iskeyword(verb) else verb
 
 
 def _usage() -> str:
@@ -122,7 +128,7 @@ def _usage() -> str:
 
 def _first_line(verb: str) -> str:
     # Read, not imported: the list of commands must not wait for JAX.
-    with open(os.path.join(commands.__path__[0], f"{verb}.py"), encoding="utf-8") as file:
+    with open(os.path.join(commands.__path__[0], f"{_file(verb)}.py"), encoding="utf-8") as file:
         return file.readline().strip().strip('"')
 
 
