@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnn_jax.train.durations import in_steps
+from cnn_jax.train.steps import in_steps
 
 
 @pytest.mark.parametrize(
