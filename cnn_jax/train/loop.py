@@ -66,6 +66,7 @@ def fit(
     Raises Diverged, Preempted (after saving) or CheckpointError; the folder then holds all that was done before.
     """
     meter = Meter(run, hooks, start, unlogged or {})
+    checkpoints.prepare(run.engine.whole(state))
     place, seed, data = run.engine.place_batch, run.config.seed, run.config.data
     batches = (
         place(training_batch(train, seed, step, data.batch_size, shuffle=data.shuffle))
