@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cnn_jax.train.durations import in_steps
 
 from cnn_jax import config as configuration
 from cnn_jax.augment.compose import compose, identity
@@ -14,7 +15,6 @@ from cnn_jax.config import Compute, Data, Experiment, Model, Optim, check, diffe
 from cnn_jax.lookup import load_file
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
-from cnn_jax.train.durations import in_steps
 from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
 

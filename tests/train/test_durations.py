@@ -1,7 +1,6 @@
 """Durations against arithmetic by hand."""
 
 import pytest
-
 from cnn_jax.train.durations import in_steps
 
 
