@@ -13,11 +13,10 @@ ROOT = Path(__file__).parents[1]
 # Each part may import what stands in an earlier line; parts of one line do not know one another.
 ORDER = (
     ("lookup", "devices", "compilation_cache"),
-    ("config",),
     ("ops",),
-    ("models", "augment", "data"),
-    ("inspect",),
-    ("evals",),
+    ("models", "data"),
+    ("batch", "evals", "inspect"),
+    ("augment", "config"),
     ("tasks",),
     ("train",),
     ("report", "explain", "export", "weights"),

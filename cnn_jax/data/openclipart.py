@@ -33,7 +33,8 @@ INSTALL = "apt-get install openclipart-png, or set CNN_JAX_DATA to a folder that
 SIZE = 96  # pixels, where none are asked for
 TEST, VALIDATION = 0.2, 0.1
 LARGEST = 4000  # pixels; a dozen road signs are 29,700 wide
-ALIKE, TELLING = 6, 30  # bits in which drawings that look alike may differ, and bits without which a look says nothing
+ALIKE = 6  # two drawings look alike if at most so many of the 272 bits of their looks differ
+TELLING = 30  # a look with fewer bits set is that of a nearly empty drawing, and is compared with none
 
 LOOK = Prepare(size=(17, 17), resize="letterbox", channels=1)  # for comparisons of drawings
 

@@ -6,12 +6,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from cnn_jax.models.heads import features_of
+
 
 def effective_field(model: nn.Module, variables: Any, images: jax.Array, feature: str) -> np.ndarray:
     """The effective receptive field of the middle of a feature map, after Luo et al. 2016, arXiv:1701.04128, section 2.
 
     Args:
-      model: returns (logits, features); it is run in evaluation mode.
+      model: a classifier or a backbone; it is run in evaluation mode.
       variables: random ones, or those of a trained model.
       images: [B, *spatial, C], real or random; the paper averages over random ones.
       feature: name of a feature map [B, *out, D].
@@ -23,7 +25,7 @@ def effective_field(model: nn.Module, variables: Any, images: jax.Array, feature
     Raises:
       ValueError: no such feature, or one without positions, or one that no part of the images has an effect on.
     """
-    _, features = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, images)
+    features = features_of(jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, images))
     maps = {name: value.shape[1:-1] for name, value in features.items() if value.ndim > 2}
     if feature not in maps:
         raise ValueError(f"'{feature}' is no feature map of the model: it has {', '.join(maps)}")
@@ -31,7 +33,9 @@ def effective_field(model: nn.Module, variables: Any, images: jax.Array, feature
 
     @jax.jit
     def gradient(variables: Any, images: jax.Array) -> jax.Array:
-        return jax.grad(lambda x: model.apply(variables, x, train=False)[1][feature][:, *middle].sum())(images)
+        return jax.grad(lambda x: features_of(model.apply(variables, x, train=False))[feature][:, *middle].sum())(
+            images
+        )
 
     field = np.abs(np.asarray(gradient(variables, images), np.float64)).mean((0, -1))
     if not 0 < field.sum() < np.inf:

@@ -14,6 +14,7 @@ import jax
 from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
+from cnn_jax.models.heads import Output, features_of
 from cnn_jax.ops import convolution
 
 # Operations that do nothing but run another program on their operands.
@@ -55,7 +56,7 @@ class Program(NamedTuple):
 
     closed: the program of (key, image, *variables) in JAX's form.
     steps: the same, without calls: every operation in the order of execution.
-    image, outputs: the input, and "logits" and the named feature maps in the order of the network.
+    image, outputs: the input, and "logits" (not of a backbone) and the named feature maps in the order of the network.
     variables: 'params/stage1_block1/conv1/kernel' -> its array, in the order of the leaves of the model's tree.
     modules: path -> what was called, as they returned.
     """
@@ -94,9 +95,10 @@ def _trace(module: nn.Module, input_shape: tuple[int, ...], batch: int) -> Progr
         return out
 
     def run(key: jax.Array, image: jax.Array) -> Any:
-        (logits, features), variables = module.init_with_output(key, image, train=False)
-        names.extend(["logits", *features])  # a dict comes out of a trace with its keys sorted
-        return [logits, *features.values()], variables
+        output, variables = module.init_with_output(key, image, train=False)
+        named = _named(output)
+        names.extend(named)  # a dict comes out of a trace with its keys sorted
+        return list(named.values()), variables
 
     image = jax.ShapeDtypeStruct((batch, *input_shape), "float32")
     with convolution.lowering("native"), nn.intercept_methods(note):
@@ -125,8 +127,13 @@ _kept_trace = lru_cache(maxsize=8)(_trace)
 
 def _apply(module: nn.Module, names: list[str], key: jax.Array, image: jax.Array, variables: Any) -> list[jax.Array]:
     """The arrays called `names`, computed from variables that are given."""
-    logits, features = module.apply(variables, image, train=False, rngs={"params": key})
-    return [logits, *(features[name] for name in names[1:])]
+    named = _named(module.apply(variables, image, train=False, rngs={"params": key}))
+    return [named[name] for name in names]
+
+
+def _named(output: Output) -> dict[str, jax.Array]:
+    """What a model returned by name; a backbone has no "logits"."""
+    return {**({} if isinstance(output, dict) else {"logits": output[0]}), **features_of(output)}
 
 
 def xla_flops(program: Program) -> float:

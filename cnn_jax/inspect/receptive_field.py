@@ -52,7 +52,11 @@ def fields_of(program: Program) -> dict[str, tuple[Field, ...]]:
 
 
 class _Edge(NamedTuple):
-    """That `target` reads `source`, and how. Along the axes `pooled` it reads everything, wherever it stands itself."""
+    """A value and one that is computed from it.
+
+    links: for each axis of `source`, which positions of it a position of `target` reads.
+    pooled: the axes of `source` of which every position of `target` reads all positions (global pooling).
+    """
 
     source: Value
     target: Value

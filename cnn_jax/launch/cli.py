@@ -12,7 +12,7 @@ import pkgutil
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TextIO
 
@@ -31,26 +31,37 @@ class UsageError(ValueError):
 
 
 def verbs() -> list[str]:
-    """Names of the commands: every module of cnn_jax.commands is one; `import_` is called import."""
-    return [info.name.rstrip("_") for info in pkgutil.iter_modules(commands.__path__)]
+    """Names of the commands: every module of cnn_jax.commands is one."""
+    return [info.name.removesuffix("_") for info in pkgutil.iter_modules(commands.__path__)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error ends as one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     set_xla_flags()
-    warnings.showwarning = _show_warning
-    compilation_cache.turn_on()
     if not os.environ.get(DEBUG):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
     if not words or words[0] in ("--help", "-h", "help"):
         print(_usage())
         return 0 if words else BAD_INPUT
+    return one_line_errors(lambda: _run(words[0], words[1:]))
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    if verb not in verbs():
+        raise UsageError(f"unknown command '{verb}': {did_you_mean(verb, verbs())}")
+    compilation_cache.turn_on()
+    return importlib.import_module(f"cnn_jax.commands.{_file(verb)}").run(arguments)
+
+
+def one_line_errors(work: Callable[[], int]) -> int:
+    """The exit code that `work` returns, or that of the expected error that it raises; a bug is raised again.
+
+    An error is one line on stderr, after its traceback where $CNN_JAX_DEBUG is set; a warning is one line too.
+    """
+    warnings.showwarning = _show_warning
     try:
-        if words[0] not in verbs():
-            raise UsageError(f"unknown command '{words[0]}': {did_you_mean(words[0], verbs())}")
-        verb = _module(words[0])
-        return verb.run(words[1:])
+        return work()
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader, such as head, has seen enough; what is still buffered goes nowhere
@@ -110,12 +121,8 @@ def help_text(module: ModuleType, values: flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
-def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"cnn_jax.commands.{_file(verb)}")
-
-
 def _file(verb: str) -> str:
-    """A module cannot be called by a word of Python."""
+    """The name of a verb's module: import is a word of Python, so its file is import_.py."""
     return f"{verb}_" if keyword.iskeyword(verb) else verb
 
 

@@ -114,11 +114,11 @@ class HRNet(nn.Module):
         if self.classes is None:
             return features
 
-        widened = [
+        wider = [
             bottleneck(features=16 * 2**i, name=f"head_branch{i}")(x, train=train) for i, x in enumerate(maps, 1)
         ]
-        x = widened[0]
-        for i, larger in enumerate(widened[1:], 1):
+        x = wider[0]
+        for i, larger in enumerate(wider[1:], 1):
             x = larger + unit(x, larger.shape[-1], 2, f"head_down{i}", bias=True)
         features["head"] = x = unit(x, 2048, 1, "head", kernel=1, bias=True)
         features["pooled"] = x = global_average_pool(x)

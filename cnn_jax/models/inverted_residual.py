@@ -27,8 +27,8 @@ from cnn_jax.models.output_stride import dilated
 class InvertedResidual(nn.Module):
     """1x1 convolution to `expanded` channels, depthwise convolution, linear 1x1 convolution to `features` (figure 4d).
 
-    The first is left out where it would not widen; the input is added where the shapes agree. `squeeze` builds the
-    channel attention behind the depthwise convolution (Howard et al. 2019, arXiv:1905.02244, figure 4).
+    The first is left out where it would not widen; the input is added where the shapes agree, if `shortcut`. `squeeze`
+    builds the channel attention behind the depthwise convolution (Howard et al. 2019, arXiv:1905.02244, figure 4).
     """
 
     features: int
@@ -41,6 +41,7 @@ class InvertedResidual(nn.Module):
     squeeze: Layer | None = None
     drop_path: float = 0.0
     dilation: int = 1
+    shortcut: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -61,7 +62,7 @@ class InvertedResidual(nn.Module):
         if self.squeeze is not None:
             y = self.squeeze(name="squeeze")(y)
         y = self.norm(name="project_norm")(self.conv(self.features, (1, 1), name="project_conv")(y), train=train)
-        return _residual(x, y, self.strides, self.drop_path, train=train)
+        return _residual(x, y, self.strides, self.drop_path, train=train) if self.shortcut else y
 
 
 class FusedInvertedResidual(nn.Module):
@@ -79,6 +80,7 @@ class FusedInvertedResidual(nn.Module):
     act: Activation
     drop_path: float = 0.0
     dilation: int = 1
+    shortcut: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -88,7 +90,7 @@ class FusedInvertedResidual(nn.Module):
         y = self.act(self.norm(name="norm")(y, train=train))
         if widens:
             y = self.norm(name="project_norm")(self.conv(self.features, (1, 1), name="project_conv")(y), train=train)
-        return _residual(x, y, self.strides, self.drop_path, train=train)
+        return _residual(x, y, self.strides, self.drop_path, train=train) if self.shortcut else y
 
 
 def _residual(x: jax.Array, y: jax.Array, strides: int, drop_path: float, *, train: bool) -> jax.Array:
@@ -149,6 +151,7 @@ class InvertedResidualNet(nn.Module):
                     kernel=stage.kernel,
                     strides=sampling.strides,
                     dilation=sampling.before,
+                    shortcut=i > 0 or stage.strides == 1,  # whatever has become of the stride
                     expanded=stage.expansion * x.shape[-1],
                     conv=conv,
                     norm=norm,

@@ -1,7 +1,8 @@
 """The layers that the families share; the one place where the convolution's implementation is chosen.
 
 Models never name an implementation: they call the injected `conv`, `norm` and `act`, whose defaults stand here.
-Classifiers are given no `dtype`: they compute in that of their parameters, float32, or in their input's if wider.
+The last layer is built without `dtype`, so that logits are float32 whatever the precision of the layers before it
+(float64 where the model computes in float64).
 """
 
 import math

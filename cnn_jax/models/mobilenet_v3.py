@@ -93,6 +93,7 @@ class MobileNetV3(nn.Module):
                 kernel=row.kernel,
                 strides=sampling.strides,
                 dilation=sampling.after,
+                shortcut=row.strides == 1,  # whatever has become of the stride
                 expanded=row.expanded,
                 conv=conv,
                 norm=norm,

@@ -1,6 +1,7 @@
 """Five ways to compute the same convolution, each as short as its idea, and the textbook definition beside them.
 
-These are for reading, comparing and measuring (`experiments/convolution_lab.py`); `ops.convolution` is what models use.
+These are for reading, comparing and measuring (`experiments/studies/convolution_lab.py`).
+Models use `ops.convolution`.
 All take x [B, H, W, C] and kernel [h, w, C, D] and return the cross-correlation at stride 1 without padding,
 
     y[b, i, j, d] = sum over p, q, c of x[b, i + p, j + q, c] kernel[p, q, c, d],    [B, H - h + 1, W - w + 1, D],

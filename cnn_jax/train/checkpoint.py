@@ -1,15 +1,18 @@
 """Checkpoints that can be trusted: Orbax writes them, a digest written last says that they are whole.
 
-Orbax commits a step folder atomically but loads flipped bytes as wrong weights, takes any folder named like a step for
-a checkpoint, and may decline to save without an error. So each step N has a file N.sha256 beside its folder, in the
-format of the sha256sum program, written when everything else is on disk; what does not match is renamed away.
+Orbax commits a step folder atomically but loads flipped bytes as wrong weights, and takes any folder named like a step
+for a checkpoint. So each step N has a file N.sha256 beside its folder, in the format of the sha256sum program, written
+when everything else is on disk; what does not match is renamed away. Older checkpoints are removed only after that: at
+any moment at least one is whole.
 """
 
 import hashlib
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,12 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import SingleDeviceSharding
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from cnn_jax.train.state import State
 
 SCORE = "score"
 STEP = re.compile(r"0|[1-9][0-9]*")
+LEFT_BEHIND = re.compile(r"removed-[0-9]+|[0-9]+\.orbax-checkpoint-tmp.*|[0-9]+\.sha256\.tmp")
 
 
 class CheckpointError(OSError):
@@ -33,57 +36,74 @@ class CheckpointError(OSError):
 class Checkpoints:
     """The checkpoints of one run, for the process that trains it.
 
-    Keeps the latest `keep` and the one with the best score. Saving is asynchronous: `poll` seals what has been written
-    in the meantime, `finish` waits for it. Opening renames damaged and stray step folders to bad-N, with a warning.
+    Keeps the latest `keep` and the one with the best score. Saving goes on in the background: `poll` raises what has
+    gone wrong there, `finish` waits. Opening renames damaged and stray step folders to bad-N, with a warning.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         # Orbax's threads print a traceback of what they also raise, and what is raised here is one line.
         logging.set_verbosity(logging.FATAL)
-        self.folder = folder
+        self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
         _set_bad_aside(folder)
-        best = preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
-        policy = preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(keep), best])
-        # Without best_fn the manager forgets the scores of what an earlier process saved, and deletes the best.
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_score)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        self._unsealed: int | None = None
+        self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._underway: tuple[int, Future[None]] | None = None
+
+    def prepare(self, state: State) -> None:
+        """Compiles before the first step what would make the first save the longest pause."""
+        if jax.default_backend() == "cpu":
+            _snapshot(state)
 
     def save(self, step: int, state: State, about: Mapping[str, Any], score: float | None) -> None:
         """Starts to write `state` and the JSON `about`; raises CheckpointError where that or the last save failed."""
         self.finish()
-        if jax.default_backend() == "cpu":
-            # There the device's memory is the host's: the next, donated, step would write into what is being saved.
-            state = jax.tree.map(jnp.copy, state)
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave({**about, SCORE: score}))
-        try:
-            written = self._manager.save(step, args=items, metrics=None if score is None else {SCORE: score})
-        except Exception as error:  # from a full disk, OSError or ValueError
-            raise self._failed(step, error) from error
-        if not written:
+        if any(later >= step for later in steps(self.folder)):
             raise self._failed(step, "a later one exists")
-        self._unsealed = step
+        on_host = jax.default_backend() == "cpu"
+        if on_host:
+            # There the device's memory is the host's: the next, donated, step would write into what is being saved.
+            state = _snapshot(state)
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave({**about, SCORE: score}))
+        started = not on_host or jax.process_count() > 1
+        if started:  # all processes at the same point between two steps, before the devices' memory changes
+            try:
+                self._start(step, items)
+            except Exception as error:  # from a full disk, OSError or ValueError
+                raise self._failed(step, error) from error
+        self._underway = step, self._thread.submit(self._complete, step, None if started else items)
 
     def poll(self) -> None:
-        """Seals the last checkpoint if it has been written by now."""
-        if self._unsealed is not None and not self._manager.is_saving_in_progress():
+        """Raises CheckpointError if the last save has failed by now."""
+        if self._underway is not None and self._underway[1].done():
             self.finish()
 
     def finish(self) -> None:
-        """Waits until the last checkpoint is on disk, and seals it."""
-        step, self._unsealed = self._unsealed, None
-        if step is None:
+        """Waits until the last checkpoint is on disk and sealed."""
+        underway, self._underway = self._underway, None
+        if underway is None:
             return
         try:
-            self._manager.wait_until_finished()
-            _seal(self.folder, step)
+            underway[1].result()
         except Exception as error:  # Orbax raises whatever its writing threads met
-            raise self._failed(step, error) from error
+            raise self._failed(underway[0], error) from error
 
     def close(self) -> None:
-        """Releases Orbax's threads."""
-        self._manager.close()
+        """Waits, and releases the threads."""
+        self._thread.shutdown()
+        self._writer.close()
+
+    def _start(self, step: int, items: ocp.args.Composite) -> None:
+        self._writer.save((self.folder / str(step)).absolute(), items)
+
+    def _complete(self, step: int, items: ocp.args.Composite | None) -> None:
+        """All that follows a snapshot, off the loop's thread."""
+        if items is not None:
+            self._start(step, items)
+        self._writer.wait_until_finished()
+        _seal(self.folder, step)
+        _remove_all_but(self.folder, self.keep)
 
     def _failed(self, step: int, why: object) -> CheckpointError:
         good = newest_good(self.folder)
@@ -99,9 +119,11 @@ def steps(folder: Path) -> list[int]:
 
 
 def is_good(folder: Path, step: int) -> bool:
-    """Whether the checkpoint of `step` is, byte for byte, what was written."""
+    """Whether all files of the checkpoint of `step` are, byte for byte, what was written; others do not count."""
     seal = folder / f"{step}.sha256"
-    return seal.is_file() and seal.read_text() == _digest(folder, step)
+    text = seal.read_text(errors="replace") if seal.is_file() else ""
+    lines = [line.partition("  ") for line in text.splitlines()]
+    return text.endswith("\n") and all(_digest(folder / name) == digest for digest, _, name in lines)
 
 
 def newest_good(folder: Path) -> int | None:
@@ -111,18 +133,17 @@ def newest_good(folder: Path) -> int | None:
 
 def best(folder: Path) -> int | None:
     """The step with the best score among the good checkpoints; the latest where no score was recorded."""
-    scores = {step: (read_about(folder, step) or {}).get(SCORE) for step in steps(folder) if is_good(folder, step)}
-    scored = [(score, step) for step, score in scores.items() if score is not None]
-    return max(scored)[1] if scored else max(scores, default=None)
+    return _best(folder, [step for step in steps(folder) if is_good(folder, step)])
 
 
 def read_about(folder: Path, step: int) -> dict[str, Any] | None:
-    """The JSON saved beside the state of `step`."""
+    """The JSON saved beside the state of `step`, or None where it is missing or damaged."""
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            return reader.restore((folder / str(step) / "about").absolute())
+            about = reader.restore((folder / str(step) / "about").absolute())
     except (OSError, ValueError):
         return None
+    return about if isinstance(about, dict) else None
 
 
 def restore(folder: Path, step: int, target: State) -> State:
@@ -144,27 +165,71 @@ def restore_variables(folder: Path, step: int) -> Any:
     return state["ema"] or {"params": state["params"], **state["model_state"]}
 
 
-def _score(metrics: Any) -> float:
-    return metrics[SCORE]
+@jax.jit
+def _copied(arrays: list[jax.Array]) -> list[jax.Array]:
+    return [jnp.copy(array) for array in arrays]
 
 
-def _digest(folder: Path, step: int) -> str:
-    """Lines 'sha256  path' of all files of a step, sorted, as the program sha256sum writes and checks them."""
-    files = sorted(path for path in (folder / str(step)).rglob("*") if path.is_file())
-    return "".join(f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.relative_to(folder)}\n" for f in files)
+def _snapshot(state: State) -> State:
+    """The state in memory of its own, one copy of each whole array; it is dispatched, not waited for."""
+    leaves, structure = jax.tree.flatten(state)
+    groups: dict[frozenset[jax.Device], list[int]] = {}  # one program for all on the same devices
+    for position, leaf in enumerate(leaves):
+        if leaf.is_fully_replicated and leaf.is_fully_addressable:
+            leaves[position] = leaf.addressable_data(0)
+        groups.setdefault(frozenset(leaves[position].sharding.device_set), []).append(position)
+    for positions in groups.values():
+        copies = _copied([leaves[position] for position in positions])
+        for position, copy in zip(positions, copies, strict=True):
+            leaves[position] = copy
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _best(folder: Path, candidates: list[int]) -> int | None:
+    scores = {step: (read_about(folder, step) or {}).get(SCORE) for step in candidates}
+    scored = [(score, step) for step, score in scores.items() if isinstance(score, int | float) and score == score]
+    return max(scored)[1] if scored else max(scores, default=None)
+
+
+def _digest(path: Path) -> str | None:
+    """sha256 of a file, read in pieces, or None where it is missing."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # a name that a damaged seal made up
+        return None
 
 
 def _seal(folder: Path, step: int) -> None:
+    """Writes lines 'sha256  path' of all files of a step, sorted, as the program sha256sum writes and checks them."""
+    files = sorted(path for path in (folder / str(step)).rglob("*") if path.is_file())
     temporary = folder / f"{step}.sha256.tmp"
     with temporary.open("w") as file:
-        file.write(_digest(folder, step))
+        file.writelines(f"{_digest(path)}  {path.relative_to(folder)}\n" for path in files)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / f"{step}.sha256")
-    kept = set(steps(folder))
-    for seal in folder.glob("*.sha256"):
-        if int(seal.stem) not in kept:
-            seal.unlink()
+
+
+def _remove_all_but(folder: Path, keep: int) -> None:
+    """Removes what is neither among the latest `keep` nor the best; called when the latest has been sealed."""
+    found = steps(folder)
+    best_one = _best(folder, found)
+    for step in found[keep:]:
+        if step != best_one:
+            # Renamed first: a kill leaves no half of a checkpoint.
+            shutil.rmtree((folder / str(step)).rename(folder / f"removed-{step}"))
+            (folder / f"{step}.sha256").unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Removes what a kill left behind of saving, sealing and removing."""
+    known = set(steps(folder))
+    for path in folder.iterdir():
+        if LEFT_BEHIND.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif path.suffix == ".sha256" and STEP.fullmatch(path.stem) and int(path.stem) not in known:
+            path.unlink()
 
 
 def _set_bad_aside(folder: Path) -> None:

@@ -1,14 +1,14 @@
 """What is refused, or warned of, before the first step: parts of a run that do not fit together."""
 
-import functools
 import warnings
 from typing import Any
 
 import jax
 
-from cnn_jax.batch import Batch, abstract, zeros
+from cnn_jax.batch import Batch, abstract
 from cnn_jax.config import Experiment
 from cnn_jax.data.spec import Spec
+from cnn_jax.inspect.stages import feature_shapes
 from cnn_jax.lookup import describe
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 
@@ -39,9 +39,6 @@ def check_stem(model: Any, spec: Spec) -> None:
     """Warns of an image model whose stem was made for larger images than those of the data."""
     if spec.input.role != "image":
         return
-    image = next(iter(zeros(spec.inputs).of("image").values()))
-    initialised = functools.partial(model.init_with_output, train=False)
-    (_, features), _ = jax.eval_shape(initialised, jax.random.key(0), image)
-    maps = {name: value.shape[1:-1] for name, value in features.items()}
+    maps = {name: shape[:-1] for name, shape in feature_shapes(model, spec.input.shape).items()}
     if text := stem_warning(maps, spec.input.shape[:-1], replaceable=takes_fitting_stem(model)):
         warnings.warn(text, stacklevel=2)

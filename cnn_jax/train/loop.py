@@ -62,6 +62,7 @@ def fit(
     meter = Meter(
         steps, run.schedule, data.batch_size, config.max_skipped, hooks.write, hooks.show, start, unlogged or {}
     )
+    checkpoints.prepare(run.engine.whole(state))
     batches = (
         place(training_batch(train, config.seed, step, data.batch_size, shuffle=data.shuffle))
         for step in range(start, steps.total)

@@ -1,4 +1,4 @@
-"""The half of a benchmark that runs in a process of its own; `bench_step.py` starts it and says when to work.
+"""The half of a benchmark that runs in a process of its own; `step.py` starts it and says when to work.
 
 One JSON object a line: first the job comes in and what was built goes out, then each command {"mode", "steps"} is
 answered by {"seconds", "peak_mb"}. Between commands the process sleeps, so variants that take turns do not disturb

@@ -1,6 +1,6 @@
 """What the training loop costs over the bare compiled step, and whether its memory grows.
 
-Command: python experiments/bench_loop.py
+Command: python experiments/benchmarks/loop.py
 
 Prints the median, over rounds that take turns, of (seconds of the loop) / (seconds of the same compiled step called on
 one batch again and again), for the Fashion-MNIST experiment and for digits, whose steps take milliseconds; then the
@@ -9,12 +9,11 @@ and progress.
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 from cnn_jax.launch import script
@@ -24,9 +23,7 @@ SECONDS = flags.DEFINE_float("seconds", 6, "how long a round takes, about", lowe
 EPOCHS = flags.DEFINE_integer("epochs", 20, "epochs over which memory is watched", lower_bound=2)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"leftover words: {' '.join(argv[1:])}")
+def main() -> None:
     for name in ("fashion_mnist_fast", "digits"):
         ratio, milliseconds = _overhead(name)
         print(f"{name}: bare step {milliseconds:.1f} ms, loop / bare {ratio:.3f} (median of {ROUNDS.value} rounds)")
@@ -36,6 +33,8 @@ def main(argv: list[str]) -> None:
 
 class _NoCheckpoints:
     """Stands in for Checkpoints: writing to the disk is not what is timed."""
+
+    def prepare(self, *_: object) -> None: ...
 
     def save(self, *_: object) -> None: ...
 
@@ -114,7 +113,7 @@ def _resident_megabytes() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
-    sys.exit("error: this benchmark reads /proc/self/status, which only Linux has")
+    raise ValueError("this benchmark reads /proc/self/status, which only Linux has")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The networks of `bench_step.py` on JAX, as this project runs them and as stock Flax does; it starts this file itself.
+"""The networks of `step.py` on JAX, as this project runs them and as stock Flax does; it starts this file itself.
 
 "project": the project's networks through its own step (`train/step.py`, compiled by `train/mesh.py`), which also
 counts metrics and skips updates that are not finite. "flax": the same layers from flax.linen alone (nn.Conv on XLA's
@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from bench_child import Modes, serve
+from child import Modes, serve
 from flax.training.train_state import TrainState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.augment.compose import identity
 from cnn_jax.inspect.anatomy import count_macs, count_params
+from cnn_jax.inspect.program import trace
 from cnn_jax.models import layers, mnist_cnn
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.m5 import m5
@@ -111,19 +112,17 @@ def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Modes]:
     devices = mesh.choose_devices(0, job["batch"])
     net: nn.Module = getattr(NETS[job["workload"]], job["variant"])(classes=job["classes"])
     shape = tuple(job["shape"])
+    places = trace(net, shape).outputs["logits"].shape[1:-1]  # those that have a class: one, or all pixels
     facts = {
         "version": f"jax {jax.__version__}, flax {flax.__version__}",
         "devices": len(devices),
         "params": count_params(net, shape),
         "macs": count_macs(net, shape),
     }
-    (logits, _), _ = jax.eval_shape(
-        partial(net.init_with_output, train=False), jax.random.key(0), jnp.zeros((1, *shape))
-    )
     draw = np.random.default_rng(0)
     batch = {
         "image": draw.normal(size=(job["batch"], *shape)).astype(np.float32),
-        "label": draw.integers(job["classes"], size=(job["batch"], *logits.shape[1:-1]), dtype=np.int32),
+        "label": draw.integers(job["classes"], size=(job["batch"], *places), dtype=np.int32),
     }
     modes = (project if job["variant"] == "project" else stock)(net, batch, job["lr"], devices)
     return facts, modes | {"product": partial(product, job["product"])}

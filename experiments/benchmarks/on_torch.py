@@ -1,6 +1,6 @@
-"""The networks of `bench_step.py` in plain PyTorch, eager; it starts this file as a process of its own.
+"""The networks of `step.py` in plain PyTorch, eager; it starts this file as a process of its own.
 
-Layer for layer the same networks: `bench_step.py` stops unless parameters and multiply-adds are equal. Defaults of
+Layer for layer the same networks: `step.py` stops unless parameters and multiply-adds are equal. Defaults of
 torch everywhere (initialisation, SGD), so these are the networks that a user of PyTorch would write.
 """
 
@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-from bench_child import Modes, serve
+from child import Modes, serve
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode

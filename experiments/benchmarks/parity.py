@@ -1,8 +1,8 @@
 """Compare every published model with the library that publishes it, number by number, on made-up weights.
 
-Command: python experiments/parity.py [NAME ...]            all variants that have a reference, or those named
-         python experiments/parity.py --stored [NAME ...]   against tests/weights/parity/, without PyTorch
-         python experiments/parity.py --write [NAME ...]    computes tests/weights/parity/ anew
+Command: python experiments/benchmarks/parity.py [NAME ...]            all variants with a reference, or those named
+         python experiments/benchmarks/parity.py --stored [NAME ...]   against tests/weights/parity/, without PyTorch
+         python experiments/benchmarks/parity.py --write [NAME ...]    computes tests/weights/parity/ anew
 Time: about half a minute a model on one CPU core
 Needs: pip install 'cnn_jax[parity]' (PyTorch, torchvision and timm), except with --stored
 
@@ -15,7 +15,6 @@ compared in float32.
 """
 
 import importlib
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from absl import flags
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.inspect.anatomy import variable_shapes
+from cnn_jax.inspect.stages import feature_shapes
 from cnn_jax.launch import script
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.ops import convolution
@@ -36,9 +36,11 @@ from cnn_jax.weights.parity import TOLERANCES, Case, Reference
 
 WRITE = flags.DEFINE_bool("write", False, "compute the stored references of the tests anew, with PyTorch")
 STORED = flags.DEFINE_bool("stored", False, "compare with the stored references, without PyTorch")
-FOLDER = Path(__file__).parents[1] / "tests" / "weights" / "parity"
-ROUNDING = ("ours32", "theirs32")  # of gradients in float32, which nothing is asked of
-WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}  # these two have heads that serve training only
+FOLDER = Path(__file__).parents[2] / "tests" / "weights" / "parity"
+# Distances of the gradients in float32 from the reference: shown, but no tolerance applies to them.
+ROUNDING = ("ours32", "theirs32")
+# torchvision builds both Inception networks with auxiliary classifiers, which only training uses; ours have none.
+WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}
 OPTIONS = {"googlenet": WITHOUT_AUXILIARY, "inception_v3": WITHOUT_AUXILIARY}
 
 Arrays = dict[str, np.ndarray]
@@ -48,18 +50,18 @@ class Comparison(NamedTuple):
     input_shape: tuple[int, ...]
     far: dict[str, float]  # the distance of each array; none where a reference was written
     rounding: dict[str, float]  # 'ours32 NAME' and 'theirs32 NAME', without a tolerance
-    hint: Callable[[], str]  # what to say of a failure
+    hint: Callable[[], str]  # where two models begin to differ; called only if they do
 
 
-def main(argv: list[str]) -> None:
+def main(names: list[str]) -> None:
     known = parity.cases()
-    for name in argv[1:]:
+    for name in names:
         if name not in known:
-            sys.exit(f"error: no variant '{name}' has a reference: {did_you_mean(name, known)}")
+            raise ValueError(f"no variant '{name}' has a reference: {did_you_mean(name, known)}")
     failed = []
     columns = (*parity.TOLERANCES, *ROUNDING[: 2 * (not STORED.value)])
     print(f"{'variant':40} {'input':>12} " + "".join(f"{kind:>10}" for kind in columns) + "  seconds")
-    for name in argv[1:] or known:
+    for name in names or known:
         began = time.monotonic()
         found = _compare(known[name])
         jax.clear_caches()  # the programs of all models would not fit the memory
@@ -72,7 +74,8 @@ def main(argv: list[str]) -> None:
             failed.append(name)
             arrays = first_few(f"{array} {far:.1e}" for array, far in bad.items())
             print(f"    disagree: {arrays}; {found.hint()}", flush=True)
-    sys.exit(f"error: {len(failed)} disagree: {', '.join(failed)}" if failed else 0)
+    if failed:
+        raise script.Failed(f"{len(failed)} disagree: {', '.join(failed)}")
 
 
 def _compare(case: Case) -> Comparison:
@@ -122,7 +125,7 @@ def _distances(ours: Arrays, expected: Arrays) -> dict[str, float]:
 
 
 def _published(case: Case) -> Any:
-    """The library's model in float64, with nothing dropped."""
+    """The library's model in float64, with every rate of dropout and stochastic depth at 0."""
     _import("torch")
     if case.library == "torchvision":
         model = _import("torchvision").models.get_model(case.model, weights=None, **OPTIONS.get(case.model, {}))
@@ -131,10 +134,10 @@ def _published(case: Case) -> Any:
     for module in model.modules():
         kind = type(module).__name__
         for rate in ("p", "drop_prob") if "Drop" in kind or kind == "StochasticDepth" else ("drop_rate",):
-            if hasattr(module, rate):  # some call the function with their own rate
+            if hasattr(module, rate):  # drop_rate: timm's blocks that call F.dropout themselves keep the rate there
                 setattr(module, rate, 0.0)
         if hasattr(module, "running_mean"):
-            module.momentum = 0.0  # the statistics stay, for another look in eval mode
+            module.momentum = 0.0  # training mode must not change the statistics: eval mode is compared afterwards
     return model.double()
 
 
@@ -148,16 +151,14 @@ def _fill(model: Any, *, calm: bool) -> None:
 def _forward(model: Any, case: Case, shape: tuple[int, ...]) -> Arrays:
     """What the published model computes in eval mode, named and laid out as `parity.forward` does."""
     images, _ = parity.batch(shape, case.variant.classes, calm=case.calm)
-    shapes = jax.eval_shape(
-        lambda key: case.variant().init_with_output(key, images, train=False)[0][1], jax.random.key(0)
-    )
+    shapes = {name: (len(images), *size) for name, size in feature_shapes(case.variant(), shape).items()}
     modules = {feature: case.scheme.names(feature) for feature in shapes}
     _fill(model.eval(), calm=case.calm)
     logits, seen = _watch(model, images, {name for name in modules.values() if name})
     found = {"logits": logits.numpy()}
     for feature, module in modules.items():
         if module:
-            found[f"feature {feature}"] = _channels_last(seen[module][-1], shapes[feature].shape)
+            found[f"feature {feature}"] = _channels_last(seen[module][-1], shapes[feature])
     return found
 
 
@@ -234,8 +235,8 @@ def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        sys.exit(f"error: {name} is not installed: pip install 'cnn_jax[parity]'")
+        raise ImportError(f"{name} is not installed: pip install 'cnn_jax[parity]'") from None
 
 
 if __name__ == "__main__":
-    script.run(main)
+    script.run(main, words=True)

@@ -1,4 +1,4 @@
-"""The page and the figure that `bench_step.py` makes of its measurements, as they stand in bench_step.json."""
+"""The page and the figure that `step.py` makes of its measurements, as they stand in step.json."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def share(measured: Mapping[str, Any], mode: str, batch: int, peak: float) -> fl
 
 
 def table(record: Mapping[str, Any]) -> str:
-    """The Markdown page of the numbers as they stand in bench_step.json."""
+    """The Markdown page of the numbers as they stand in step.json."""
     works, reached = record["workloads"].values(), products(record)
     variants = [variant for variant in COLOURS if variant in reached]
     size, peak = record["product"], max(reached.values())

@@ -1,6 +1,6 @@
 """Train step and forward pass of seven networks: this project, stock Flax, and PyTorch eager in both memory formats.
 
-Command: python experiments/bench_step.py --out=runs/bench_step
+Command: python experiments/benchmarks/step.py --out=runs/step
 Time: about half an hour on two CPU cores, which nothing else may use
 
 A train step is forward pass, loss, gradients and an update by SGD with momentum 0.9, in float32, on one batch that
@@ -24,7 +24,7 @@ example, three times that for a train step, per second, over what the fastest va
 exceed 100 %. Compilation is the first call's time beyond a usual one. Memory is the most that the process held up to
 its third train step, framework and compilation included.
 
-Writes bench_step.md, bench_step.json (all times) and bench_step.png to --out, anew after each network.
+Writes step.md, step.json (all times) and step.png to --out, anew after each network.
 """
 
 import contextlib
@@ -40,11 +40,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import app, flags
-from bench_report import COLOURS, HEADINGS, TORCH, chart, median, table
+from absl import flags
+from report import COLOURS, HEADINGS, TORCH, chart, median, table
 
 from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, SCHEDULER, TUNABLES
-from cnn_jax.launch import script
+from cnn_jax.launch import cli, script
 
 
 class Workload(NamedTuple):
@@ -81,7 +81,7 @@ VARIANTS = flags.DEFINE_list(
 )
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often each variant is timed", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 1.0, "how long a variant repeats its step in a round, about", lower_bound=0.0)
-OUT = flags.DEFINE_string("out", "runs/bench_step", "folder the table, numbers and figure are written to")
+OUT = flags.DEFINE_string("out", "runs/step", "folder the table, numbers and figure are written to")
 QUICK = flags.DEFINE_bool("quick", False, "tiny shapes, one step a round: to see that everything works")
 
 
@@ -90,7 +90,7 @@ class Child:
 
     def __init__(self, name: str, work: Workload, variant: str, cores: int) -> None:
         self.label = f"{name}, {variant}"
-        script = "bench_torch.py" if variant in TORCH else "bench_jax.py"
+        file = "on_torch.py" if variant in TORCH else "on_jax.py"
         devices = 1 if variant == "flax_1_device" else cores
         options = [os.environ.get("XLA_FLAGS", ""), f"{COUNT}={devices}"]
         if variant == "project":
@@ -106,7 +106,7 @@ class Child:
         }
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(script))],
+            [sys.executable, str(Path(__file__).with_name(file))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -122,12 +122,12 @@ class Child:
             print(json.dumps(words), file=self.process.stdin, flush=True)
 
     def answer(self) -> dict[str, Any]:
-        """The next one. Raises RuntimeError with its last words if the process has ended instead."""
+        """The next one. Raises Failed with its last words if the process has ended instead."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            raise RuntimeError(f"{self.label} stopped: {self.errors.read().strip()[-2000:]}")
+            raise script.Failed(f"{self.label} stopped: {self.errors.read().strip()[-2000:]}")
         return json.loads(line)
 
     def run(self, mode: str, steps: int) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def measure(name: str, work: Workload, variants: Sequence[str], cores: int) -> d
         for variant, number in itertools.product(variants, ("params", "macs")):
             here, there = results[variant][number], results[variants[0]][number]
             if here != there:
-                raise RuntimeError(f"{name}: {variant} has {here:,} {number}, {variants[0]} has {there:,}")
+                raise script.Failed(f"{name}: {variant} has {here:,} {number}, {variants[0]} has {there:,}")
         steps = {}
         for mode, (variant, child) in itertools.product(MODES, children.items()):
             first, second, third = (child.run(mode, 1) for _ in range(3))
@@ -170,22 +170,20 @@ def measure(name: str, work: Workload, variants: Sequence[str], cores: int) -> d
             child.close()
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"leftover words: {' '.join(argv[1:])}")
+def main() -> None:
     for given, known in ((ONLY.value, WORKLOADS), (VARIANTS.value, COLOURS)):
         if unknown := set(given) - set(known):
-            raise app.UsageError(f"no {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+            raise cli.UsageError(f"no {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     variants = VARIANTS.value
     if importlib.util.find_spec("torch") is None:
         variants = [v for v in variants if v not in TORCH]
         print("PyTorch is not installed: its columns are left out")
     if not variants:
-        sys.exit("error: nothing to time: --variants=project needs no PyTorch")
+        raise ValueError("nothing to time: --variants=project needs no PyTorch")
     folder, cores = Path(OUT.value), len(os.sched_getaffinity(0))
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
-        "command": " ".join(["python", "experiments/bench_step.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "experiments/benchmarks/step.py", *sys.argv[1:]]),
         "machine": _processor(),
         "cores": cores,
         "versions": [],
@@ -198,19 +196,16 @@ def main(argv: list[str]) -> None:
         chosen = [v for v in variants if v != "channels_last" or len(work.shape) == 3]
         if not chosen:
             continue
-        try:
-            results = measure(name, work, chosen, cores)
-        except RuntimeError as error:
-            sys.exit(f"error: {error}")
+        results = measure(name, work, chosen, cores)
         record["workloads"][name] = {"label": work.label(), "batch": work.batch, "variants": results}
         record["versions"] = sorted({*record["versions"], *(facts["version"] for facts in results.values())})
-        (folder / "bench_step.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "bench_step.md").write_text(table(record))
-        chart(record, folder / "bench_step.png")
+        (folder / "step.json").write_text(json.dumps(record, indent=1) + "\n")
+        (folder / "step.md").write_text(table(record))
+        chart(record, folder / "step.png")
         for mode, heading in HEADINGS.items():
             times = ", ".join(f"{v} {1000 * median(facts, mode):.1f}" for v, facts in results.items())
             print(f"{work.label()}, {heading.lower()}, ms: {times}", flush=True)
-    print(folder / "bench_step.md")
+    print(folder / "step.md")
 
 
 def _product() -> int:

@@ -1,6 +1,6 @@
 """Contact sheets of all augmentations: one PNG each, to see what a setting does before training with it.
 
-Command: python experiments/augmentation_sheets.py --out=sheets
+Command: python experiments/studies/augmentation_sheets.py --out=sheets
 Time: under a minute on two CPU cores
 
 The sheets come from a walk over cnn_jax.augment, so a new augmentation has one by itself. Rows are crops of
@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from absl import app, flags
+from absl import flags
 from sklearn.datasets import load_sample_images
 
 import cnn_jax.augment
 from cnn_jax.augment.draw import Augmentation
-from cnn_jax.launch import script
+from cnn_jax.launch import cli, script
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -93,13 +93,11 @@ def sheet(title: str, originals: np.ndarray, drawn: dict[str, np.ndarray]) -> pl
     return figure
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"leftover words: {' '.join(argv[1:])}")
+def main() -> None:
     found = dict(augmentations())
     unknown = set(ONLY.value) - set(found)
     if unknown:
-        raise app.UsageError(f"no augmentation {', '.join(unknown)}; there are: {', '.join(found)}")
+        raise cli.UsageError(f"no augmentation {', '.join(unknown)}; there are: {', '.join(found)}")
     folder = Path(OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ONLY.value or found:

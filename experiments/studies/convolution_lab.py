@@ -1,6 +1,6 @@
 """A laboratory for the convolution: five algorithms, a kernel at work on a photograph, receptive fields, and shifts.
 
-Command: python experiments/convolution_lab.py --out=lab
+Command: python experiments/studies/convolution_lab.py --out=lab
 Time: about two minutes on two CPU cores; --parts=algorithms,picture,fields,shifts does some of it
 
 It writes to the folder:
@@ -9,7 +9,8 @@ It writes to the folder:
   kernel.png, .gif      a kernel sliding over a photograph, and the feature map growing
   fields.md, .png       analytic receptive fields, and effective ones measured by gradients, at random weights
   shifts.md, .png       how much feature maps change when the image moves, with and without blur pooling
-Algorithms: cnn_jax/ops/algorithms.py. Fields: cnn_jax/explain. Blur pooling: cnn_jax/ops/blur_pool.py.
+Algorithms: cnn_jax/ops/algorithms.py. Fields: cnn_jax/inspect/receptive_field.py by analysis and
+cnn_jax/explain/effective_field.py by measurement. Blur pooling: cnn_jax/ops/blur_pool.py.
 """
 
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
@@ -29,7 +30,7 @@ from sklearn.datasets import load_sample_image
 
 from cnn_jax.explain.effective_field import effective_field, effective_size
 from cnn_jax.inspect.receptive_field import receptive_fields
-from cnn_jax.launch import script
+from cnn_jax.launch import cli, script
 from cnn_jax.lookup import lookup
 from cnn_jax.models.layers import he_fan_out
 from cnn_jax.ops import algorithms
@@ -287,11 +288,11 @@ def _write(path: Path, lines: Sequence[str]) -> None:
     print("\n".join(lines), "\n", flush=True)
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Runs the parts that were asked for."""
-    unknown = [part for part in ONLY.value if part not in PARTS] + list(argv[1:])
+    unknown = [part for part in ONLY.value if part not in PARTS]
     if unknown:
-        raise app.UsageError(f"unknown part '{unknown[0]}': known are {', '.join(PARTS)}")
+        raise cli.UsageError(f"unknown part '{unknown[0]}': known are {', '.join(PARTS)}")
     out = Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     work = dict(zip(PARTS, (compare_algorithms, draw_kernel, measure_fields, measure_shifts), strict=True))

@@ -1,7 +1,7 @@
 """What labels are worth: from scratch, a linear probe and fine-tuning at 1, 5, 20 and 100 % of the labels.
 
-Command: python experiments/transfer_curves.py                     all 48 runs, then the table and the plot
-         python experiments/transfer_curves.py --modes=probe --shares=0.05 --seeds=0
+Command: python experiments/studies/transfer_curves.py                     all 48 runs, then the table and the plot
+         python experiments/studies/transfer_curves.py --modes=probe --shares=0.05 --seeds=0
 Time: on one CPU core 50 min for the 36 short runs and 95 for the 12 long ones; what is complete is not run again
 Needs: apt-get install openclipart-png, and pip install 'cnn_jax[pretrained]'
 
@@ -22,11 +22,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from cnn_jax.config import Experiment, Transfer
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
-from cnn_jax.launch import script
+from cnn_jax.launch import cli, script
 
 MODES = {  # learning rate, steps
     "scratch": (0.003, 200),
@@ -35,7 +35,7 @@ MODES = {  # learning rate, steps
     "finetune": (0.0003, 200),
 }
 SHARES = (0.01, 0.05, 0.2, 1.0)
-FILE = Path(__file__).with_name("openclipart.py")
+FILE = Path(__file__).parents[1] / "openclipart.py"
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/transfer_curves", "folder of the run folders, table and plot")
 ONLY_MODES = flags.DEFINE_list("modes", list(MODES), "which of them to run")
@@ -45,11 +45,9 @@ SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of weights, order and
 Scores = dict[tuple[str, float], list[float]]  # test accuracies of the seeds, by mode and share
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"leftover words: {' '.join(argv[1:])}")
+def main() -> None:
     if unknown := set(ONLY_MODES.value) - set(MODES):
-        raise app.UsageError(f"unknown mode {sorted(unknown)[0]}: known: {', '.join(MODES)}")
+        raise cli.UsageError(f"unknown mode {sorted(unknown)[0]}: known: {', '.join(MODES)}")
     folder = Path(WORKDIR.value)
     _reuse_compiled_steps(folder / "compiled")
     scores: Scores = {}

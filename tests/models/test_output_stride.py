@@ -119,7 +119,7 @@ A_TROUS: dict[str, Any] = {
     "regnet_x": partial(RegNet, blocks=(1, 1, 2, 2), widths=(8, 16, 24, 32), group_width=8),
     "inverted": partial(
         InvertedResidualNet,
-        stages=(Stage(3, 2, 2, 8, True), Stage(3, 2, 2, 12, True), Stage(5, 2, 2, 16), Stage(3, 2, 2, 24, True)),
+        stages=(Stage(3, 2, 2, 8, True), Stage(3, 2, 2, 12, True), Stage(5, 2, 2, 12), Stage(3, 2, 2, 12, True)),
         blocks=(1, 2, 2, 2),
         stem=8,
         head=16,

@@ -16,7 +16,8 @@ from cnn_jax.ops.blur_pool import blur_pool
 RNG = np.random.default_rng(0)
 
 
-def pointwise(features: int, kernel_size: Any, strides: int = 1, *, name: str) -> Any:
+def pointwise(features: int, kernel_size: Any, strides: int = 1, *, dilation: int = 1, name: str) -> Any:
+    """A 1x1 convolution, on which a dilation would have no effect."""
     return Conv(features, (1, 1), strides, use_bias=False, name=name)
 
 

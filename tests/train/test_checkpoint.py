@@ -2,8 +2,10 @@
 
 import shutil
 import subprocess
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -94,13 +96,13 @@ def delete_a_file(step: Path) -> None:
     largest_file(step).unlink()
 
 
-def add_a_file(step: Path) -> None:
-    (step / "state" / "stray").write_text("")
-
-
 def break_the_seal(step: Path) -> None:
     seal = step.with_name(f"{step.name}.sha256")
     seal.write_text(seal.read_text()[:-10])
+
+
+def empty_the_seal(step: Path) -> None:
+    step.with_name(f"{step.name}.sha256").write_text("")
 
 
 def lose_the_seal(step: Path) -> None:
@@ -112,7 +114,7 @@ def lose_everything_inside(step: Path) -> None:
     step.mkdir()
 
 
-DAMAGES = [flip_byte, truncate, delete_a_file, add_a_file, break_the_seal, lose_the_seal, lose_everything_inside]
+DAMAGES = [flip_byte, truncate, delete_a_file, break_the_seal, empty_the_seal, lose_the_seal, lose_everything_inside]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -127,6 +129,26 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_newest_good_one(
     assert warning == f"the checkpoint of step 3 {why}: renamed to bad-3, going on from step 2"
     assert files(folder / "bad-3") == before  # nothing is deleted
     assert checkpoint.steps(folder) == [2, 1] and opened(folder) == []
+
+
+def test_what_others_leave_in_the_folder_is_no_damage(folder: Path) -> None:
+    (folder / "3" / ".DS_Store").write_bytes(b"\xff")
+    (folder / "3" / "state" / "stray").write_text("")
+    (folder / "notes.sha256").write_text("mine")
+    (folder / "3.sha256.bak").write_text("")
+    assert opened(folder) == [] and checkpoint.newest_good(folder) == 3
+    save(folder, {4: None})
+    assert checkpoint.newest_good(folder) == 4 and (folder / "notes.sha256").read_text() == "mine"
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"\xff", b"[1]", b'{"score": "high"}', b'{"score": NaN}'])
+def test_damage_of_what_is_said_about_an_older_one_stops_nothing(junk: bytes, folder: Path) -> None:
+    (folder / "2" / "about" / "metadata").write_bytes(junk)
+    (folder / "2" / "metrics").mkdir()  # which an earlier version of this project wrote too
+    (folder / "2" / "metrics" / "metrics").write_bytes(junk)
+    assert opened(folder) == [] and checkpoint.best(folder) == 3
+    save(folder, {4: 0.1}, keep=1)
+    assert checkpoint.steps(folder) == [4, 3] and checkpoint.best(folder) == 3
 
 
 @pytest.mark.parametrize("junk", [False, True])
@@ -209,7 +231,7 @@ def test_a_failure_of_orbax_is_one_line(
     def fail(*args: object, **kwargs: object) -> None:
         raise failure
 
-    monkeypatch.setattr(checkpoints._manager, method, fail)
+    monkeypatch.setattr(checkpoints._writer, method, fail)
     with pytest.raises(
         CheckpointError, match=r"^the checkpoint of step 4 could not be written \(.*\); the newest good"
     ):
@@ -220,14 +242,72 @@ def test_a_failure_of_orbax_is_one_line(
     assert checkpoint.newest_good(folder) == 3
 
 
-def test_poll_seals_what_has_been_written(tmp_path: Path) -> None:
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Sealing waits for this event."""
+    go_on, seal = threading.Event(), checkpoint._seal
+
+    def wait(folder: Path, step: int) -> None:
+        assert go_on.wait(60)
+        seal(folder, step)
+
+    monkeypatch.setattr(checkpoint, "_seal", wait)
+    yield go_on
+    go_on.set()
+
+
+def test_the_loop_does_not_wait_for_the_seal(tmp_path: Path, held: threading.Event) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(1, state_of(1), {}, None)
-    checkpoints._manager.wait_until_finished()
+    while not (tmp_path / "1").is_dir():
+        checkpoints.poll()
     assert checkpoint.newest_good(tmp_path) is None
-    checkpoints.poll()
+    held.set()
+    checkpoints.finish()
     assert checkpoint.newest_good(tmp_path) == 1
     checkpoints.close()
+
+
+def test_poll_says_what_went_wrong_in_the_background(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_seal", fail)
+    checkpoints = Checkpoints(folder, keep=10)
+    checkpoints.save(4, state_of(4), {}, None)
+    with pytest.raises(CheckpointError, match="step 4 could not be written .*No space.*good one is of step 3$"):
+        while True:
+            checkpoints.poll()
+    checkpoints.finish()  # said once
+    checkpoints.close()
+
+
+def test_the_one_before_stays_until_the_next_is_sealed(tmp_path: Path, held: threading.Event) -> None:
+    held.set()
+    folder = save(tmp_path / "run", {1: None}, keep=1)
+    held.clear()
+    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints.save(2, state_of(2), {}, None)
+    while not (folder / "2").is_dir():
+        time.sleep(0.001)
+    killed = Path(shutil.copytree(folder, tmp_path / "killed"))
+    held.set()
+    checkpoints.finish()
+    checkpoints.close()
+    assert checkpoint.steps(folder) == [2] and checkpoint.newest_good(folder) == 2
+    (warning,) = opened(killed)
+    assert "step 2 was never finished" in warning and checkpoint.newest_good(killed) == 1
+
+
+def test_a_kill_while_one_is_removed_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path: (path / "about" / "metadata").unlink())
+        save(tmp_path, {1: None, 2: None}, keep=1)
+    (tmp_path / "1.sha256").write_text("of what is gone")
+    (tmp_path / "3.orbax-checkpoint-tmp").mkdir()
+    assert {path.name for path in tmp_path.iterdir()} > {"removed-1", "2"}
+    assert opened(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"2", "2.sha256"}
 
 
 def trained(run: Run, source: ArraySource, state: State, start: int, count: int) -> State:

@@ -64,6 +64,9 @@ class Stage:
     def save(self, step: int, state: int, about: dict[str, Any], score: float | None) -> None:
         self.events.append(("save", step, state, score, about[UNLOGGED]))
 
+    def prepare(self, state: int) -> None:
+        pass
+
     def poll(self) -> None:
         pass
 

@@ -1,8 +1,8 @@
 """Published models compute here what they compute in PyTorch, on made-up weights.
 
-`experiments/parity.py` keeps digests of PyTorch's results in parity/, compares all variants with them (--stored) or
-with PyTorch itself, and says which layer differs; here the smallest variants of the families are compared. Where the
-extra `parity` is installed, the smallest of each library also is with the library itself.
+`experiments/benchmarks/parity.py` keeps digests of PyTorch's results in parity/, compares all variants with them
+(--stored) or with PyTorch itself, and says which layer differs; here the smallest variants of the families are
+compared. Where the extra `parity` is installed, the smallest of each library also is with the library itself.
 """
 
 import subprocess
@@ -43,7 +43,7 @@ SHALLOWER = [name for name in SHALLOW if COUNTS[name] <= MOST_IN_GRADIENTS]
 
 def test_every_published_variant_has_a_reference():
     missing, unknown = sorted(CASES.keys() - STORED), sorted(STORED - CASES.keys())
-    assert not missing, f"python experiments/parity.py --write {' '.join(missing)}"
+    assert not missing, f"python experiments/benchmarks/parity.py --write {' '.join(missing)}"
     assert not unknown, f"no variants have these references: {' '.join(unknown)}"
 
 

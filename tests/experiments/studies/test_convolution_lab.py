@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[1] / "experiments" / "convolution_lab.py"
+SCRIPT = Path(__file__).parents[3] / "experiments" / "studies" / "convolution_lab.py"
 
 
 def test_all_parts_in_small(tmp_path):
@@ -26,4 +26,5 @@ def test_all_parts_in_small(tmp_path):
 
 def test_an_unknown_part_is_named():
     done = subprocess.run([sys.executable, SCRIPT, "--parts=fileds"], capture_output=True, text=True)
-    assert done.returncode != 0 and "unknown part 'fileds'" in done.stdout + done.stderr
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "error: unknown part 'fileds': known are algorithms, picture, fields, shifts\n"

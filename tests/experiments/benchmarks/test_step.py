@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.models.variant import count_macs, count_params
+from cnn_jax.inspect.anatomy import count_macs, count_params
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+BENCHMARKS = Path(__file__).parents[3] / "experiments" / "benchmarks"
 # examples, classes, parameters, multiply-adds
 NETWORKS = {
     "mnist_cnn": ((28, 28, 1), 10, 824_458, 4_643_840),
@@ -29,22 +29,22 @@ NETWORKS = {
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a file of the benchmark. Their folder stands last: experiments are named like data sets' packages."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(EXPERIMENTS)])
+    """Imports a file of the benchmark. Their folder stands last: their names are short."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(BENCHMARKS)])
     return importlib.import_module
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_all_variants_are_the_same_network(name: str, load: Any) -> None:
     shape, classes, params, macs = NETWORKS[name]
-    project, stock = (version(classes=classes) for version in load("bench_jax").NETS[name])
+    project, stock = (version(classes=classes) for version in load("on_jax").NETS[name])
     assert count_params(stock, shape) == params
     assert count_macs(stock, shape) == count_macs(project, shape) == macs
     torch = pytest.importorskip("torch")
-    bench_torch = load("bench_torch")
-    net = bench_torch.build(name, list(shape), classes)
+    on_torch = load("on_torch")
+    net = on_torch.build(name, list(shape), classes)
     x = torch.zeros(1, shape[-1], *shape[:-1])
-    assert bench_torch.counts(net, x) == {"params": params, "macs": macs}
+    assert on_torch.counts(net, x) == {"params": params, "macs": macs}
 
 
 @pytest.mark.parametrize("name", ["m5", "resnet50"])
@@ -58,19 +58,19 @@ def test_stock_layers_compute_the_same(name: str, load: Any) -> None:
         net = net.clone(blocks=(1, 1), features=8)
         return jax.jit(partial(net.init_with_output, train=True), compiler_options=options)(jax.random.key(0), x)[0][0]
 
-    project, stock = map(logits, load("bench_jax").NETS[name])
+    project, stock = map(logits, load("on_jax").NETS[name])
     assert np.abs(project).max() > 0.1
     np.testing.assert_allclose(project, stock, rtol=1e-4, atol=1e-4)
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(EXPERIMENTS / "bench_step.py"), *words], capture_output=True, text=True)
+    return subprocess.run([sys.executable, str(BENCHMARKS / "step.py"), *words], capture_output=True, text=True)
 
 
 def test_a_quick_run_writes_numbers_page_and_figure(tmp_path: Path) -> None:
     done = run("--quick", "--rounds=2", "--workloads=mnist_cnn", "--variants=project,flax,torch", f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "bench_step.json").read_text())
+    record = json.loads((tmp_path / "step.json").read_text())
     measured = record["workloads"]["mnist_cnn"]["variants"]
     assert {"project", "flax"} <= set(measured)
     assert measured["project"]["devices"] == record["cores"] or record["cores"] > 2
@@ -79,13 +79,14 @@ def test_a_quick_run_writes_numbers_page_and_figure(tmp_path: Path) -> None:
             assert len(facts[mode]["times"]) == 2 and min(facts[mode]["times"]) > 0
             assert facts[mode]["peak_mb"] > 50
     assert measured["project"]["train"]["compile"] > measured["project"]["train"]["times"][-1]
-    assert "| small CNN 16x16x1 b4 | " in (tmp_path / "bench_step.md").read_text()
-    assert (tmp_path / "bench_step.png").read_bytes().startswith(b"\x89PNG")
+    assert "| small CNN 16x16x1 b4 | " in (tmp_path / "step.md").read_text()
+    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_misspelt_network_is_said() -> None:
     done = run("--workloads=resnet19")
-    assert done.returncode != 0 and "no resnet19; there are: mnist_cnn, resnet18" in done.stderr + done.stdout
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert done.stderr.startswith("error: no resnet19; there are: mnist_cnn, resnet18")
 
 
 def test_the_page(load: Any) -> None:
@@ -112,7 +113,7 @@ def test_the_page(load: Any) -> None:
         "product": 1000,
         "workloads": {"a": {"label": "A", "batch": 10, "variants": variants}, "b": alone},
     }
-    page = load("bench_report").table(record)
+    page = load("report").table(record)
     assert "`C`, M, 2 cores, jax 1, torch 2." in page
     assert "project 2.0, torch 1.0, channels_last 2.0." in page
     assert "| A | 60.0 (50%) | 120.0 (25%) | 90.0 (33%) | – | 1.50 |" in page  # 60 MFLOP in 60 ms, of 2 GFLOP/s
