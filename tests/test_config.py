@@ -6,19 +6,22 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cnn_jax.train.durations import in_steps
 
 from cnn_jax import config as configuration
 from cnn_jax.augment.compose import compose, identity
 from cnn_jax.augment.geometry import flip, shift
 from cnn_jax.config import Compute, Data, Experiment, Model, Optim, check, differences, from_json, to_json
+from cnn_jax.data.digits import digits
+from cnn_jax.data.folder import folder
+from cnn_jax.evals.also.elsewhere import elsewhere
 from cnn_jax.lookup import load_file
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
+from cnn_jax.train.steps import in_steps
 
-GROUPS = ("data", "model", "optim", "compute", "transfer")
+GROUPS = ("data", "model", "optim", "evaluate", "compute", "transfer")
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 EXPERIMENTS = [path for path in FILES if "def experiment(" in path.read_text()]
 
@@ -27,7 +30,7 @@ EXPERIMENTS = [path for path in FILES if "def experiment(" in path.read_text()]
 def config() -> Experiment:
     return Experiment(
         name="a",
-        data=Data(source="digits"),
+        data=Data(source=digits),
         model=Model(build=partial(small_cnn, features=(4,)), task=classify),
         optim=Optim(build=sgd, lr=0.1, schedule=cosine),
         augment=compose(flip, partial(shift, pixels=2)),
@@ -44,14 +47,10 @@ def put(config: object, name: str, value: object) -> None:
 
 REFUSED = {
     "name": ["", "a/b", "..", "a b", 3],
-    "data.source": [None, 3],
+    # A source takes nothing by place, so one that still lacks its path is refused too.
+    "data.source": [None, 3, "digits", folder, sgd, partial(digits, 64), lambda: {}],
     "data.validation": [-0.1, 1, 1.0, float("nan"), "0.1", True],
     "data.batch_size": [0, -8, 1.5, "8", True],
-    "data.eval_batch_size": [0, -1],
-    "data.image_size": [-1],
-    "data.channels": [-1, 5],
-    "data.corrupt": ["ignore"],
-    "data.interpolation": ["cubic", 1],
     "data.labels": [0, 0.0, 1.01, -1, "5%"],
     "model.build": ["resnet20", None, lambda classes, dtype: None, sgd, partial(small_cnn, 3)],
     "model.task": [lambda model, spec: None, cosine],
@@ -63,6 +62,12 @@ REFUSED = {
     "optim.clip": [-1.0],
     "optim.accumulate": [0, 3],
     "optim.ema": [-0.1, 1.0, 1.5],
+    "optim.ema_warmup": [0, 0.9, -1.0, float("nan")],
+    "evaluate.every": ["often", "", 5],
+    "evaluate.batch_size": [0, -1],
+    "evaluate.test": ["sometimes", "", True],
+    "evaluate.also": [None, sgd, elsewhere, lambda task, spec, splits: ()],
+    "evaluate.outputs": ["yes", 1],
     "compute.devices": [-1, 0.5],
     "compute.parallel": ["tpu"],
     "compute.convolution": ["quick"],
@@ -74,7 +79,6 @@ REFUSED = {
     "transfer.frozen": [3, None],
     "augment": [None, cosine, "flip", compose(lambda keys, batch: batch)],
     "duration": ["10", "ten epochs", 10],
-    "evaluate_every": ["often"],
     "save_every": ["1 minute"],
     "log_every": ["nan steps"],
     "keep": [0],
@@ -97,7 +101,10 @@ def test_what_makes_no_sense_is_refused_by_name_in_one_line(config, name):
 ALLOWED = {
     "data.validation": [0, 0.0, 0.999],
     "data.batch_size": [1],
-    "data.channels": [0, 4],
+    "data.source": [partial(folder, path="photos", size=64), partial(digits, channels=3)],
+    "evaluate.every": ["0 steps", "5%"],
+    "evaluate.also": [partial(elsewhere, source="folder:sketches")],
+    "optim.ema_warmup": [1, 1.0, 100.0],
     "optim.lr": [1, 1e-9],
     "optim.ema": [0.0, 0.9999],
     "optim.accumulate": [1, 128],
@@ -137,7 +144,7 @@ def test_json_and_back(config):
     text = json.dumps(to_json(config), allow_nan=False)
     again = from_json(json.loads(text))
     assert to_json(again) == to_json(config)
-    assert again.compute == config.compute and again.data == config.data
+    assert again.compute == config.compute and again.data == config.data and again.evaluate == config.evaluate
     assert again.optim == config.optim
     assert again.model.build.func is small_cnn and again.model.build.keywords == {"features": (4,)}
 
