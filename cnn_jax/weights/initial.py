@@ -124,9 +124,8 @@ def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndar
             below["/".join([collection, *rest[len(words) :]])] = array
     if not below:
         prefix = f"{first}/" if found.keys() != variables.keys() else ""
-        known = {prefix + path.split("/")[1] for path in found} | {path.split("/")[0] for path in variables} - {
-            "params"
-        }
+        collections = {path.split("/")[0] for path in variables} - {"params"}
+        known = {prefix + path.split("/")[1] for path in found} | collections
         raise ValueError(f"transfer.part = '{part}' is no part of them: {did_you_mean(part, known)}")
     return below
 

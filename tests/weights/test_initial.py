@@ -11,8 +11,7 @@ RUN = {
     "batch_stats/backbone/norm1/mean": 3,
     "teacher/params/backbone/conv1/kernel": 4,
     "teacher/batch_stats/backbone/norm1/mean": 5,
-    "bare/backbone/conv1/kernel": 6,
-    "queue/rows": 7,
+    "queue/rows": 6,
 }
 STUDENT = {"params/conv1/kernel": 1, "batch_stats/norm1/mean": 3}
 TEACHER = {"params/conv1/kernel": 4, "batch_stats/norm1/mean": 5}
@@ -28,13 +27,17 @@ TEACHER = {"params/conv1/kernel": 4, "batch_stats/norm1/mean": 5}
         ("teacher/backbone", TEACHER),
         ("teacher/params/backbone", TEACHER),
         ("teacher", {"params/backbone/conv1/kernel": 4, "batch_stats/backbone/norm1/mean": 5}),
-        ("bare", {"params/backbone/conv1/kernel": 6}),
-        ("bare/backbone", {"params/conv1/kernel": 6}),
     ],
 )
 def test_a_part_is_a_model_of_its_own(part: str, expected: dict[str, int]) -> None:
     found = part_of({path: np.asarray(value) for path, value in RUN.items()}, part)
     assert {path: int(value) for path, value in found.items()} == expected
+
+
+def test_a_teacher_of_weights_alone_is_a_model_too() -> None:
+    found = {"params/conv1/kernel": np.zeros(1), "teacher/backbone/conv1/kernel": np.ones(1)}
+    assert part_of(found, "teacher") == {"params/backbone/conv1/kernel": np.ones(1)}
+    assert part_of(found, "teacher/backbone") == {"params/conv1/kernel": np.ones(1)}
 
 
 @pytest.mark.parametrize(
