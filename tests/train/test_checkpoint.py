@@ -275,9 +275,7 @@ def test_poll_says_what_went_wrong_in_the_background(folder: Path, monkeypatch: 
     monkeypatch.setattr(checkpoint, "_seal", fail)
     checkpoints = Checkpoints(folder, keep=10)
     checkpoints.save(4, state_of(4), {}, None)
-    with pytest.raises(
-        CheckpointError, match="step 4 could not be written .*No space.*good one is of step 3$"
-    ):
+    with pytest.raises(CheckpointError, match="step 4 could not be written .*No space.*good one is of step 3$"):
         while True:
             checkpoints.poll()
     checkpoints.finish()  # said once
