@@ -114,9 +114,7 @@ class HRNet(nn.Module):
         if self.classes is None:
             return features
 
-        wider = [
-            bottleneck(features=16 * 2**i, name=f"head_branch{i}")(x, train=train) for i, x in enumerate(maps, 1)
-        ]
+        wider = [bottleneck(features=16 * 2**i, name=f"head_branch{i}")(x, train=train) for i, x in enumerate(maps, 1)]
         x = wider[0]
         for i, larger in enumerate(wider[1:], 1):
             x = larger + unit(x, larger.shape[-1], 2, f"head_down{i}", bias=True)
