@@ -47,6 +47,8 @@ def test_blends_match_pillow_within_its_rounding(base, enhance, factor: float) -
     theirs = with_pillow(lambda image: enhance(image).enhance(factor))
     # Pillow rounds the base and cuts the result off to whole steps of 1 / 255.
     np.testing.assert_allclose(ours, theirs, atol=(1.01 + 0.5 * abs(1 - factor)) / 255)
+    if factor == 1:
+        np.testing.assert_array_equal(ours, IMAGE)
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

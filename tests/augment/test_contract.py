@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import cnn_jax.augment
@@ -245,3 +247,25 @@ def test_all_images_of_an_example_undergo_the_same() -> None:
         result = compiled(name)(keys(), batch)
         np.testing.assert_allclose(result["a_image"], result["b_image"], atol=1e-6, err_msg=name)
         np.testing.assert_allclose(result["a_image"], run(name, "image")["a_image"], atol=1e-5, err_msg=name)
+
+
+@settings(max_examples=8, deadline=None)
+@given(pairs=st.integers(1, 4), height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 3]))
+def test_every_shape_is_kept(pairs: int, height: int, width: int, channels: int) -> None:
+    def struct(*shape: int, dtype: str = "float32") -> Any:
+        return jax.ShapeDtypeStruct((2 * pairs, *shape), dtype)
+
+    image, signal = struct(height, width, channels), struct(width, channels)
+    for name, kind in CASES:
+        array = signal if kind == "signal" else image
+        fields: dict[str, Any] = {
+            "x": Field("signal" if kind == "signal" else "image", array.shape[1:], "float32", (0, 1))
+        }
+        try:
+            result = jax.eval_shape(
+                AUGMENTATIONS[name], keys()[: 2 * pairs], Batch({"x": array, VALID: struct()}, fields)
+            )
+        except ValueError as error:  # a shift by more than there is
+            assert name in ("shift", "shift1d") and re.fullmatch(r".* does not suit [^\n]*", str(error)), error
+        else:
+            assert (result["x"].shape, result["x"].dtype) == (array.shape, array.dtype), name
