@@ -203,7 +203,7 @@ def _mesh(devices: list[jax.Device]) -> Mesh:
 
 def _placed(batch: HostBatch, fields: Fields, sharding: NamedSharding) -> Batch:
     """The batch on the devices. An example's index in its split is for the host only."""
-    arrays = {name: array for name, array in batch.items() if name != INDEX}
+    arrays: dict[str, Any] = {name: array for name, array in batch.items() if name != INDEX}
     if jax.process_count() == 1:  # the same in half the time: it is done for every step
         arrays = jax.device_put(arrays, sharding)
     else:
