@@ -6,6 +6,7 @@ which returns None or the line that says how to install it.
 """
 
 import functools
+import inspect
 import math
 import os
 import warnings
@@ -19,6 +20,7 @@ import numpy as np
 from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.lookup import describe
 
 Split = Literal["train", "validation", "test"]
 Example = dict[str, np.ndarray]
@@ -165,6 +167,10 @@ def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int
       ValueError: bad data or settings; one line.
       FileNotFoundError: the set is not installed; the line says how to get it.
     """
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:  # a source that needs a path, named without one
+        raise ValueError(f"the source {describe(function)} cannot be opened: {error}") from None
     splits = dict(function())
     if "validation" not in splits and validation > 0:
         train, held_out = carve(splits["train"], validation, seed)
