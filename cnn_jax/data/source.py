@@ -253,7 +253,9 @@ def in_memory(source: Source) -> Source:
     One that draws a random crop for each visit is decoded at each.
     """
     spec, size = source.spec, len(source)
-    base = source.source if isinstance(source, View) else source
+    base = source
+    while isinstance(base, View):
+        base = base.source
     each = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
     if not isinstance(base, DecodedSource) or size * each > MEMORY_BUDGET or spec.prepare.random_area:
         return source
