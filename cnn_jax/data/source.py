@@ -76,6 +76,7 @@ class ArraySource:
 
 
 Read = Callable[[int, int | None], Example]
+Groups = np.ndarray | Callable[[], np.ndarray] | None
 
 
 @dataclass(eq=False)
@@ -84,14 +85,14 @@ class DecodedSource:
 
     read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with a
     warning whenever new ones were met. `skipped` holds the indices of those.
-    groups: [N], for `strata`, where they are known without decoding.
+    groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
     """
 
     read: Read
     size: int
     spec: Spec
     corrupt: str
-    groups: np.ndarray | None = None
+    groups: Groups = None
 
     def __post_init__(self) -> None:
         self.skipped: set[int] = set()
@@ -100,6 +101,8 @@ class DecodedSource:
         return self.size
 
     def strata(self) -> np.ndarray | None:
+        if callable(self.groups):
+            self.groups = self.groups()
         return self.groups
 
     def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
