@@ -66,7 +66,7 @@ def learning_curves(
 
 
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: str | Path) -> None:
-    """The counts [K, K] of `evals.classification.confusion_matrix` (rows are the true class), coloured by row percent.
+    """Counts [K, K] by true class (rows) and predicted class (columns), coloured by row percent.
 
     Up to 20 classes each cell says its percent of the row and its count; with more, the most frequent
     confusions are listed beside the matrix. Raises ValueError if the class names do not fit the matrix.
