@@ -1,5 +1,6 @@
 """Every experiment says what it is and can be built; and a newcomer's own experiment goes all the way."""
 
+import inspect
 import json
 import re
 import sys
@@ -11,12 +12,15 @@ import pytest
 from PIL import Image
 
 from cnn_jax import config as configuration
-from cnn_jax.data.source import find_source
+from cnn_jax.batch import abstract
+from cnn_jax.data.source import opened
 from cnn_jax.launch import cli, experiment_file
 from cnn_jax.lookup import load_file
-from cnn_jax.train.run import make_task, open_split
+from cnn_jax.train.checks import check_augment
+from cnn_jax.train.predictor import make_model
 
 ROOT = Path(__file__).parents[1]
+KEY = jax.eval_shape(lambda: jax.random.key(0))
 FILES = [path for path in sorted((ROOT / "experiments").glob("*.py")) if "def experiment(" in path.read_text()]
 
 
@@ -42,23 +46,14 @@ def test_the_configuration_holds_and_the_model_fits_the_data(path):
     config = load_file(str(path)).experiment()
     configuration.check(config)
     assert config.name and re.fullmatch(r"[a-z0-9_]+", config.name)
-    kind = config.data.source.partition(":")[0]
-    source = find_source(kind)
-    if kind in ("folder", "npz", "tfds") or source.available():
-        pytest.skip(f"{config.data.source} is not here")
-    spec = open_split(config, "train").spec
-    task = make_task(config, spec)
-    batch = {"image": np.zeros((2, *spec.shape), spec.dtype)}
-
-    def outputs(key: jax.Array) -> dict[str, jax.Array]:
-        return task.predict(task.init(key), batch)
-
-    shapes = jax.eval_shape(outputs, jax.random.key(0))
-    assert shapes["logits"].shape == (2, len(spec.classes))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
-    images = {"image": jax.ShapeDtypeStruct((2, *spec.shape), "float32"), "label": jax.ShapeDtypeStruct((2,), "int32")}
-    augmented = jax.eval_shape(config.augment, keys, images)
-    assert augmented["image"].shape == (2, *spec.shape)
+    available = getattr(inspect.getmodule(config.data.source), "available", lambda: "where, only its owner knows")
+    if missing := available():
+        pytest.skip(f"{config.data.source} is not here: {missing}")
+    spec = opened(config.data.source, validation=config.data.validation)["train"].spec
+    task = config.model.task(make_model(config, spec), spec)
+    outputs = jax.eval_shape(lambda key, batch: task.predict(task.init(key), batch), KEY, abstract(spec.fields, 2))
+    assert outputs and all(array.shape[0] == 2 for array in outputs.values())
+    check_augment(config, spec)
 
 
 MINE = '''"""My own pictures.
@@ -69,12 +64,14 @@ Time: seconds.
 Expected: all right.
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 
 from cnn_jax.augment.compose import identity
 from cnn_jax.config import Compute, Data, Experiment, Model, Optim
+from cnn_jax.data.folder import folder
 from cnn_jax.models.small_cnn import SmallCNN
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import adamw
@@ -88,7 +85,7 @@ def my_net(classes: int, dtype: Any) -> nn.Module:
 def experiment() -> Experiment:
     return Experiment(
         name="mine",
-        data=Data(source="folder:SOURCE", image_size=8, batch_size=8),
+        data=Data(source=partial(folder, path="SOURCE", size=8), batch_size=8),
         model=Model(build=my_net, task=classify),
         optim=Optim(build=adamw, lr=0.02, schedule=cosine),
         augment=identity,
@@ -118,8 +115,8 @@ def test_a_newcomer_trains_on_their_own_pictures(tmp_path, monkeypatch, capsys):
     del sys.modules["experiment"]
     capsys.readouterr()
     assert cli.main(["eval", "runs/mine"]) == 0
-    assert "12 examples, test split of folder:pictures" in capsys.readouterr().out
-    assert cli.main(["predict", "runs/mine", "--convert", "pictures/red/1.jpg", "pictures/blue/0.png"]) == 0
+    assert "12 images, test split of folder:pictures" in capsys.readouterr().out
+    assert cli.main(["predict", "runs/mine", "pictures/red/1.jpg", "pictures/blue/0.png"]) == 0
     said = re.findall(r"^(\S+)  \(drawn.*\n +[\d.]+%  (\S+)", capsys.readouterr().out, re.MULTILINE)
     assert said == [("pictures/red/1.jpg", "red"), ("pictures/blue/0.png", "blue")]
     assert sorted(path.name for path in Path("runs/mine/predictions").iterdir()) == ["0.png", "1.png"]

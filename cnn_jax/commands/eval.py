@@ -54,7 +54,8 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     function = lookup(data) if data else config.data.source  # type: ignore[union-attr]
     if data:
         function = _read_alike(function, spec)
-    splits = opened(function, validation=config.data.validation if config else 0.0)
+    carved = config.data.validation if config and not (data and split == "test") else 0.0
+    splits = opened(function, validation=carved)
     source = in_memory(split_of(splits, split))
     _check_alike(source.spec, spec)
     if not data and source.spec.fingerprint != spec.fingerprint:
@@ -93,7 +94,6 @@ def _read_alike(function: Any, spec: Any) -> Any:
     """
     known, said = inspect.signature(function).parameters, getattr(function, "keywords", {})
     how = dataclasses.asdict(dataclasses.replace(spec.prepare, random_area=()))
-    how["size"] = how["size"] or (spec.input.shape[:-1] if spec.input.role == "image" else None)
     how["channels"] = how["channels"] or spec.input.shape[-1]
     return partial(function, **{name: value for name, value in how.items() if name in known and name not in said})
 

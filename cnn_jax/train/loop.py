@@ -77,7 +77,8 @@ def fit(
             scores = hooks.evaluate(step, state)
         if steps.due(step, steps.save) or stopping:
             meter.flush()
-            about = {**hooks.about(), UNLOGGED: meter.sums}
+            # A copy: it is written while the next steps are added to the original.
+            about = {**hooks.about(), UNLOGGED: {name: [*pair] for name, pair in meter.sums.items()}}
             checkpoints.save(step, run.engine.whole(state), about, scores.get(run.task.headline))
         checkpoints.poll()
         if stopping and step < steps.total:

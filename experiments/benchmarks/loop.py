@@ -52,15 +52,16 @@ def _overhead(name: str) -> tuple[float, float]:
     import jax
 
     from cnn_jax.data.batches import training_batch
+    from cnn_jax.data.source import in_memory, opened
     from cnn_jax.launch.experiment_file import load
     from cnn_jax.report.log import MetricLog
     from cnn_jax.report.progress import progress
     from cnn_jax.train import loop
-    from cnn_jax.train.run import assemble, fresh, open_split
+    from cnn_jax.train.run import assemble, fresh
 
     _, config = load(name)
-    config.duration, config.evaluate_every, config.save_every = "1000000 steps", "0 steps", "0 steps"
-    source = open_split(config, "train")
+    config.duration, config.save_every = "1000000 steps", "0 steps"
+    source = in_memory(opened(config.data.source, validation=config.data.validation)["train"])
     run = assemble(config, source.spec, len(source))
     state = fresh(run)
     batch = run.engine.place_batch(training_batch(source, 0, 0, config.data.batch_size))
@@ -81,7 +82,7 @@ def _overhead(name: str) -> tuple[float, float]:
         whole = run._replace(steps=run.steps._replace(total=steps))
         began = time.perf_counter()
         with progress(steps, 0, run.steps.per_epoch, config.data.batch_size) as show:
-            hooks = loop.Hooks(log.write, show, lambda _: {}, lambda: False, dict)
+            hooks = loop.Hooks(log.write, show, lambda *_: {}, lambda _: False, lambda: False, dict)
             state = loop.fit(whole, source, state, 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
         jax.block_until_ready(state)
         return time.perf_counter() - began
@@ -130,21 +131,30 @@ def _pauses() -> list[float]:
 
 
 def _memory() -> list[float]:
+    from cnn_jax.data.source import opened
     from cnn_jax.launch.experiment_file import load
     from cnn_jax.train import loop
-    from cnn_jax.train.run import assemble, fresh, open_split
+    from cnn_jax.train.run import assemble, fresh
 
     _, config = load("digits")
-    config.duration, config.evaluate_every = f"{EPOCHS.value} epochs", "1 epochs"
-    source = open_split(config, "train")
+    config.duration, config.evaluate.every = f"{EPOCHS.value} epochs", "1 epochs"
+    source = opened(config.data.source, validation=config.data.validation)["train"]
     run = assemble(config, source.spec, len(source))
     sizes: list[float] = []
 
-    def watch(_: object) -> dict[str, float]:
+    def watch(*_: object) -> dict[str, float]:
         sizes.append(_resident_megabytes())
         return {}
 
-    hooks = loop.Hooks(lambda *_: None, lambda *_: None, watch, lambda: False, dict)
+    steps = run.steps
+    hooks = loop.Hooks(
+        write=lambda *_: None,
+        show=lambda *_: None,
+        evaluate=watch,
+        due=lambda step: steps.due(step, steps.evaluate),
+        stop=lambda: False,
+        about=dict,
+    )
     loop.fit(run, source, fresh(run), 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
     return sizes
 

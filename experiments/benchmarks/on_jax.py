@@ -21,6 +21,9 @@ from flax.training.train_state import TrainState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.augment.compose import identity
+from cnn_jax.batch import Batch
+from cnn_jax.data.spec import VALID, Field, Fields
+from cnn_jax.evals.evaluator import Evaluator, Scores
 from cnn_jax.inspect.anatomy import count_macs, count_params
 from cnn_jax.inspect.program import trace
 from cnn_jax.models import layers, mnist_cnn
@@ -29,10 +32,12 @@ from cnn_jax.models.m5 import m5
 from cnn_jax.models.mobilenet_v2 import TABLE_2, mobilenet_v2
 from cnn_jax.models.resnet import imagenet_stem, resnet18_small, resnet50
 from cnn_jax.models.unet import unet_small
-from cnn_jax.tasks.task import Batch, Task, Variables
+from cnn_jax.tasks.task import Task, Variables
 from cnn_jax.train import mesh
 from cnn_jax.train import state as state_of
 from cnn_jax.train.step import Settings, train_step
+
+Arrays = Mapping[str, jax.Array]
 
 MOMENTUM = 0.9
 
@@ -130,11 +135,20 @@ def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Modes]:
 
 def project(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devices: list[jax.Device]) -> Modes:
     """The project's step and prediction."""
+    targets = {1: "label", 3: "class_map"}
+    fields: Fields = {
+        "image": Field(
+            "image" if host_batch["image"].ndim == 4 else "signal", host_batch["image"].shape[1:], "float32"
+        ),
+        "label": Field(targets[host_batch["label"].ndim], host_batch["label"].shape[1:], "int32"),  # type: ignore[arg-type]
+    }
     task = _task(net, host_batch["image"].shape[1:])
     optimizer = optax.sgd(lr, MOMENTUM)
     state = state_of.create(jax.jit(task.init)(jax.random.key(0)), optimizer, ema=False, loss_scale=False)
     step = partial(train_step, task=task, optimizer=optimizer, augment=identity, settings=Settings())
-    engine = mesh.build(step, task.predict, state, jax.random.key(1), parallel="jit", devices=devices)
+    engine = mesh.build(step, state, jax.random.key(1), fields, parallel="jit", devices=devices)
+    predict = mesh.forward(task.predict, fields, devices)
+    host_batch = {**host_batch, VALID: np.ones(len(host_batch["label"]), np.float32)}
     state, batch = engine.place(state), engine.place_batch(host_batch)
 
     def train() -> Any:
@@ -144,7 +158,7 @@ def project(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, dev
 
     return {
         "train": partial(_repeat, train),
-        "forward": partial(_repeat, lambda: engine.predict(engine.variables(state), batch)),
+        "forward": partial(_repeat, lambda: predict(engine.variables(state), batch)),
     }
 
 
@@ -158,12 +172,13 @@ def _task(net: nn.Module, shape: tuple[int, ...]) -> Task:
         state = [name for name in variables if name != "params"]
         (logits, _), new = net.apply(variables, batch["image"], train=train, rngs={"dropout": key}, mutable=state)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-        return losses.mean(), new, {"loss": losses.sum(), "count": jnp.float32(len(losses))}
+        return losses.mean(), new, {"loss": (losses.sum(), jnp.float32(losses.size))}
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": net.apply(variables, batch["image"], train=False)[0]}
 
-    return Task(init, loss, predict, lambda *_: {}, headline="", kind="")
+    nothing = Evaluator(dict, lambda totals, *_: totals, lambda a, _: a, lambda _: Scores({}, {}))
+    return Task(init, loss, predict, nothing, headline="", report="")
 
 
 def stock(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devices: list[jax.Device]) -> Modes:
@@ -178,7 +193,7 @@ def stock(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devic
     key = jax.random.key(1)
 
     @partial(jax.jit, donate_argnums=(0, 1), out_shardings=everywhere)
-    def step(state: TrainState, statistics: Any, batch: Batch) -> tuple[TrainState, Any, jax.Array]:
+    def step(state: TrainState, statistics: Any, batch: Arrays) -> tuple[TrainState, Any, jax.Array]:
         def loss(params: Any) -> tuple[jax.Array, Any]:
             (logits, _), new = state.apply_fn(
                 {"params": params, "batch_stats": statistics},
@@ -193,7 +208,7 @@ def stock(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devic
         return state.apply_gradients(grads=grads), new.get("batch_stats", {}), value
 
     @partial(jax.jit, out_shardings=split)
-    def predict(params: Any, statistics: Any, batch: Batch) -> jax.Array:
+    def predict(params: Any, statistics: Any, batch: Arrays) -> jax.Array:
         return net.apply({"params": params, "batch_stats": statistics}, batch["image"], train=False)[0]
 
     def train() -> jax.Array:

@@ -23,8 +23,8 @@ from sklearn.datasets import load_sample_images
 
 import cnn_jax.augment
 from cnn_jax.augment.draw import Augmentation
-from cnn_jax.batch import VALID, Batch
-from cnn_jax.data.spec import Field
+from cnn_jax.batch import Batch
+from cnn_jax.data.spec import VALID, Field, Role
 from cnn_jax.launch import cli, script
 
 matplotlib.use("Agg")
@@ -66,11 +66,17 @@ def draw(augmentation: Augmentation, originals: np.ndarray, draws: int) -> dict[
     """`draws` results for each of the originals, as arrays [draws, examples, ...]."""
     seed = jax.random.key(SEED.value)
     keys = jax.vmap(lambda number: jax.random.fold_in(seed, number))(jnp.arange(draws * len(originals)))
-    arrays = {"image": jnp.concatenate([originals] * draws), "label": jnp.tile(jnp.arange(len(originals)), draws)}
-    shape = originals.shape[1:]
-    inputs = Field("image", shape, "float32", (0.0, 1.0)) if len(shape) == 3 else Field("signal", shape, "float32")
-    batch = Batch({**arrays, VALID: jnp.ones(len(keys))}, {"image": inputs, "label": Field("label", (), "int32")})
-    result = jax.jit(augmentation)(keys, batch)
+    role: Role = "image" if originals.ndim == 4 else "signal"
+    fields = {
+        "image": Field(role, originals.shape[1:], "float32", (0.0, 1.0) if role == "image" else None),
+        "label": Field("label", (), "int32"),
+    }
+    arrays = {
+        "image": jnp.concatenate([originals] * draws),
+        "label": jnp.tile(jnp.arange(len(originals)), draws),
+        VALID: jnp.ones(draws * len(originals)),
+    }
+    result = jax.jit(augmentation)(keys, Batch(arrays, fields))
     return {name: np.asarray(value).reshape(draws, len(originals), *value.shape[1:]) for name, value in result.items()}
 
 

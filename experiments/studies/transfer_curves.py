@@ -107,14 +107,14 @@ def _run(config: Experiment, folder: Path) -> tuple[float, int]:
     import jax
 
     from cnn_jax.data import openclipart
-    from cnn_jax.launch import run_folder
     from cnn_jax.launch.training import train
+    from cnn_jax.train import run_folder
 
     run_folder.refuse_other_run(folder, config)
     if not (folder / run_folder.RESULTS).is_file():
         train(config, folder, FILE)
         jax.clear_caches()  # 48 compiled steps would not fit the memory
-        names = openclipart.files(config.data.image_size)["train"]
+        names = openclipart.files()["train"]
         labels = folder / run_folder.LABELS
         used = run_folder.read_json(labels)["positions"] if labels.is_file() else range(len(names))
         root = os.path.commonpath([path for path, _ in names])

@@ -27,7 +27,8 @@ import flax.linen as nn
 import jax
 
 from cnn_jax.augment.compose import identity
-from cnn_jax.config import Compute, Data, Experiment, Model, Optim
+from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.digits import digits
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import sgd
 from cnn_jax.train.schedules import constant
@@ -47,12 +48,12 @@ class Net(nn.Module):
 def experiment() -> Experiment:
     return Experiment(
         name="tiny",
-        data=Data(source="digits", batch_size=16),
+        data=Data(source=digits, batch_size=16),
         model=Model(build=partial(Net, hidden=16), task=classify),
         optim=Optim(build=sgd, lr=0.05, schedule=constant),
         augment=identity,
         duration="6 steps",
-        evaluate_every="4 steps",
+        evaluate=Evaluate(every="4 steps", outputs=True),
         save_every="4 steps",
         log_every="2 steps",
         compute=Compute(devices=1),

@@ -115,6 +115,14 @@ def field(setting: str, *says: str, files: Callable[[Path], object] = lambda pro
 
 FIELDS = {
     "unknown field": field("optm.lr=1", "unknown field 'config.optm.lr'", "did you mean 'optim.lr'"),
+    "a field that moved": field(
+        "data.image_size=64",
+        "unknown field 'config.data.image_size': it is now a setting of the source",
+        "--config.data.source='folder(PATH, size=64",
+    ),
+    "another": field("evaluate_every=5epochs", "'config.evaluate_every': it is now evaluate.every"),
+    "a third": field("data.eval_batch_size=64", "it is now evaluate.batch_size"),
+    "a fourth": field("data.corrupt=error", "it is now a setting of the source"),
     "a group of fields": field("optim=1", "unknown field 'config.optim'"),
     "no number": field("optim.lr=fast", "--config.optim.lr=fast"),
     "no integer": field("seed=1.5", "--config.seed=1.5"),
@@ -126,7 +134,7 @@ FIELDS = {
     "zero": field("optim.lr=0", "optim.lr = 0.0 must be above 0"),
     "too much": field("data.validation=1", "data.validation = 1.0 must be below 1"),
     "no such choice": field("compute.parallel=jti", "compute.parallel = 'jti'", "did you mean 'jit'"),
-    "no such number of channels": field("data.channels=2", "channels must be 1, 3 or 4"),
+    "no such number of channels": field("data.source=digits(channels=2)", "channels must be 1, 3 or 4"),
     "no duration": field("duration=10", "duration = '10'", "'20 epochs'"),
     "no such unit": field("warmup=3parsecs", "unknown field 'config.warmup'", "did you mean 'optim.warmup'"),
     "no such unit of time": field("optim.warmup=3parsecs", "optim.warmup = '3parsecs'", "'5%'"),
@@ -145,7 +153,7 @@ FIELDS = {
 }
 
 DATA = {
-    "unknown source": field("data.source=digit", "unknown data source 'digit'", "did you mean 'digits'"),
+    "unknown source": field("data.source=digit", "unknown name 'digit'", "did you mean 'digits'"),
     "no such folder": field("data.source=folder:nothing", "folder:nothing is not a folder", "give the path"),
     "no class folders": field("data.source=folder:experiments", "no class folders"),
     "an empty class folder": field("data.source=folder:x", "x/b has no images", files=folders("x/a", "x/b/")),
@@ -186,7 +194,7 @@ RUN_FOLDERS = {
     "a field in config.json that is none": Bad(
         "eval run", ("run/config.json': unknown field 'nmae'", "'name'"), text("run/config.json", '{"nmae": 1}')
     ),
-    "an incomplete config.json": Bad("eval run", ("incomplete", "optim"), text("run/config.json", '{"name": "a"}')),
+    "an incomplete config.json": Bad("eval run", ("incomplete", "'source'"), text("run/config.json", '{"name": "a"}')),
     "training with a damaged config.json": Bad(
         f"train {TINY} --workdir=run", ("run/config.json' is damaged",), text("run/config.json", "{")
     ),
@@ -244,7 +252,6 @@ def test_one_line_and_nothing_written(name, project, trained, run, launch, conte
     case = TABLE[name]
     monkeypatch.setenv("TFDS_DATA_DIR", str(project / "tfds"))
     monkeypatch.setattr(mnist1d, "available", lambda: "pip install mnist1d")
-    mnist1d.open_splits.cache_clear()
     case.files(project)
     before = contents(project), contents(trained)
     said = launch(*(word.replace("RUN", str(trained)).replace("\t", " ") for word in case.words.split(" ")))
@@ -270,19 +277,18 @@ def test_corrupt_images_are_skipped_and_counted_or_end_the_run(project, launch, 
     words = [
         "train",
         TINY,
-        "--config.data.source=folder:images",
         "--config.duration=1steps",
         "--config.data.validation=0",
     ]
-    said = launch(*words, "--workdir=new", "--config.data.corrupt=error")
+    said = launch(*words, "--workdir=new", "--config.data.source=folder(images, corrupt='error')")
     assert said.code == 2 and said.err.startswith("error: images/left/3.png: cannot decode")
     assert len(said.err.splitlines()) == 1 and not (project / "new").exists()
-    said = launch(*words, "--workdir=new")
+    said = launch(*words, "--workdir=new", "--config.data.source=folder:images")
     assert said.code == 0
     assert all(line.startswith("warning: ") for line in said.err.splitlines())
     assert "skipped 1 corrupt images of" in said.err
     sizes = json.loads((project / "new" / "data.json").read_text())["examples"]
-    tested = np.load(project / "new" / "predictions.npz")["labels"]
+    tested = np.load(project / "new" / "outputs" / "label.npy")
     assert sizes + len(tested) == 19
 
 

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cnn_jax.data.digits import open_splits
-from cnn_jax.data.images import Decode
+from cnn_jax.data.digits import digits
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -19,14 +18,18 @@ def scores(folder):
 def test_the_last_checkpoint_scores_what_the_training_run_reported(run, launch):
     said = launch("eval", run)
     assert said.code == 0 and said.err == ""
-    assert "899 examples, test split of digits, checkpoint of step 6" in said.out
+    assert "899 images, test split of digits, checkpoint of step 6" in said.out
     found, expected = scores(run / "evaluations" / "test-step6"), json.loads((run / "results.json").read_text())["test"]
     assert found["split"] == "test" and found["step"] == 6 and found["data"] == "digits"
     for name in ("top1", "nll", "ece"):  # on eight devices, where it was trained on one
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
-        assert f"{name:6} {expected[name]:.4f}   95 % interval {expected['interval95'][name][0]:.4f}" in said.out
-    row = expected["per_class"]["7"]
-    assert f"7                    {row['accuracy']:.4f} of {row['support']}" in said.out
+        assert f"  {name:5} {expected[name]:.4f}   95 % interval {expected['interval95'][name][0]:.4f}" in said.out
+    tables = [dict(np.load(file)) for file in (run / "tables/test.npz", run / "evaluations/test-step6/tables.npz")]
+    for name, table in tables[0].items():
+        np.testing.assert_allclose(tables[1][name], table, rtol=1e-5) if table.dtype.kind == "f" else None
+        np.testing.assert_array_equal(tables[1][name], table) if table.dtype.kind != "f" else None
+    recall, support = (tables[0][name][7] for name in ("recall", "support"))
+    assert f"7                    {recall:.4f} of {support}" in said.out
 
 
 def test_a_step_the_best_and_another_split(run, launch):
@@ -35,20 +38,20 @@ def test_a_step_the_best_and_another_split(run, launch):
     rows = [row for row in rows if row["split"] == "validation"]
     best = max(rows, key=lambda row: (row["top1"], row["step"]))
     said = launch("eval", run, "--checkpoint=best", "--split=validation")
-    assert f"90 examples, validation split of digits, checkpoint of step {best['step']}" in said.out
+    assert f"90 images, validation split of digits, checkpoint of step {best['step']}" in said.out
     assert scores(run / "evaluations" / f"validation-step{best['step']}")["nll"] == pytest.approx(best["nll"], rel=1e-5)
 
 
 def test_other_data_of_the_same_classes(run, tmp_path, launch):
-    test = open_splits("", Decode())["test"]
-    arrays = {f"{split}_{k}": getattr(test, k)[:200] for split in ("train", "test") for k in ("images", "labels")}
+    test = digits()["test"].arrays
+    arrays = {f"{split}_{k}s": test[k][:200] for split in ("train", "test") for k in ("image", "label")}
     np.savez(tmp_path / "other.npz", **arrays)
     said = launch("eval", run, f"--data=npz:{tmp_path / 'other.npz'}")
-    assert said.code == 0 and "200 examples" in said.out
+    assert said.code == 0 and "200 images" in said.out
     (folder,) = (run / "evaluations").iterdir()
     assert folder.name.startswith("test-step6-npz_") and scores(folder)["data"] == f"npz:{tmp_path / 'other.npz'}"
-    own = np.load(run / "predictions.npz")
-    top1 = (own["logits"][:200].argmax(-1) == own["labels"][:200]).mean()
+    logits, labels = (np.load(run / "outputs" / f"{name}.npy")[:200] for name in ("logits", "label"))
+    top1 = (logits.argmax(-1) == labels).mean()
     assert scores(folder)["top1"] == pytest.approx(top1)
 
 

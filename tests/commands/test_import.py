@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.launch import imported, run_folder
 from cnn_jax.models.squeezenet import squeezenet1_1
 from cnn_jax.models.variant import Preprocessing
+from cnn_jax.train.predictor import load
 from cnn_jax.weights import files, hub
 from cnn_jax.weights.convert import tensor_shapes, to_variables
 from cnn_jax.weights.names.squeezenet import torchvision
@@ -51,7 +51,7 @@ def test_predict_and_eval_take_the_folder(here, launch, write_images, tensors, n
 
     pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype(np.uint8)
     Image.fromarray(pixels).save("picture.png")
-    said = launch("predict", "run", "picture.png", "--convert")
+    said = launch("predict", "run", "picture.png")  # of any size
     assert said.code == 0
     short_side = Image.fromarray(pixels).resize((50, 50), Image.Resampling.BICUBIC, box=(10, 0, 80, 70))
     image = np.asarray(short_side)[5:45, 5:45] / 255
@@ -72,13 +72,18 @@ def test_predict_and_eval_take_the_folder(here, launch, write_images, tensors, n
 def test_the_folder_says_what_it_is(here, launch):
     assert launch("import", "squeezenet1_1", "weights.safetensors").code == 0
     folder = here / "runs" / "squeezenet1_1"
-    assert json.loads((folder / "config.json").read_text())["model"]["build"] == (
-        "cnn_jax.models.squeezenet.squeezenet1_1"
-    )
-    trained = run_folder.load(folder)
-    assert trained.step == 0 and trained.run.spec.classes == ("0", "1", "2")
-    assert trained.run.spec.mean == IMAGES.mean and trained.run.spec.shape == (SIZE, SIZE, 3)
-    assert imported.load_preprocessing(folder).crop == IMAGES.crop
+    assert json.loads((folder / "predictor.json").read_text()) == {
+        "model": "cnn_jax.models.squeezenet.squeezenet1_1",
+        "task": "cnn_jax.tasks.classify.classify",
+    }
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert names == {"predictor.json", "data.json", "versions.json", "variables.safetensors"}
+    opened = load(folder)
+    spec = opened.predictor.spec
+    assert opened.step == 0 and opened.config is None and spec.classes == ("0", "1", "2")
+    assert spec.input.shape == (SIZE, SIZE, 3) and spec.prepare.size == (SIZE, SIZE)
+    assert (spec.prepare.mean, spec.prepare.std) == (IMAGES.mean, IMAGES.std)
+    assert (spec.prepare.crop, spec.prepare.interpolation) == (IMAGES.crop, IMAGES.interpolation)
     assert "is not empty: choose another --workdir" in launch("import", "squeezenet1_1", "weights.safetensors").err
 
 

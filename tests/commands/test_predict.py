@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data.digits import open_splits
-from cnn_jax.data.images import Decode
-from cnn_jax.launch import run_folder
+from cnn_jax.data.digits import digits
+from cnn_jax.train.predictor import load
 
 
 @pytest.fixture
 def digit() -> np.ndarray:
     """The first test image, uint8 [8, 8]."""
-    return open_splits("", Decode())["test"].images[0, ..., 0]
+    return digits()["test"].arrays["image"][0, ..., 0]
 
 
 def ranking(out: str) -> list[tuple[str, float]]:
@@ -25,7 +24,7 @@ def test_a_png_has_the_probabilities_of_the_same_pixels_in_the_test_split(run, t
     Image.fromarray(digit).save(tmp_path / "digit.png")
     said = launch("predict", run, tmp_path / "digit.png")
     assert said.code == 0 and said.err == ""
-    logits = np.load(run / "predictions.npz")["logits"][0].astype(np.float64)
+    logits = np.load(run / "outputs" / "logits.npy")[0].astype(np.float64)
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum() * 100
     found = ranking(said.out)
     assert [name for name, _ in found] == [str(k) for k in np.argsort(-expected)[:5]]
@@ -84,7 +83,7 @@ def test_signals_are_npy_files(project, launch, no_pictures):
     assert launch("predict", "signals", "one.npy").code == 0
     said = launch("predict", "signals", "one.npy", "flat.npy")
     assert said.code == 0 and ranking(said.out)[:2] == ranking(said.out)[2:]
-    logits = np.load("signals/predictions.npz")["logits"][0]
+    logits = np.load("signals/outputs/logits.npy")[0]
     top = dict(ranking(said.out))["1"]
     assert top == pytest.approx(100 / (1 + np.exp(logits[0] - logits[1])), abs=0.01)
     bad = {"long": np.zeros((13, 1, 1)), "nan": np.full((12, 1, 1), np.nan), "words": np.full((12, 1, 1), "a")}
@@ -96,4 +95,4 @@ def test_signals_are_npy_files(project, launch, no_pictures):
         (project / name).write_bytes(content)
         said = launch("predict", "signals", name)
         assert said.code == 2 and "no .npy array" in said.err
-    assert run_folder.load(project / "signals").run.spec.dtype == "float32"
+    assert load(project / "signals").predictor.spec.input.dtype == "float32"

@@ -68,7 +68,7 @@ def test_a_linear_probe_of_published_weights(here: Path, launch: Callable, tenso
 
 def test_fine_tuning_the_weights_of_a_run_for_other_classes(here: Path, launch: Callable, write_images) -> None:
     write_images(Path("pictures"))  # two classes
-    pictures = ("--config.data.source=folder:pictures", "--config.data.channels=1", "--config.data.batch_size=4")
+    pictures = ("--config.data.source=folder(pictures, channels=1)", "--config.data.batch_size=4")
     assert launch(*TRAIN, "--workdir=first").code == 0
     words = (
         *TRAIN,
@@ -82,7 +82,9 @@ def test_fine_tuning_the_weights_of_a_run_for_other_classes(here: Path, launch: 
     assert {path.split("/")[1] for path in moved} == {"block1", "classifier"}
     assert any("batch_stats" in path for path in moved)
     first, second = (json.loads(Path(f"{run}/data.json").read_text()) for run in ("first", "second"))
-    assert (first["mean"], first["std"]) == (second["mean"], second["std"])  # the weights expect these
+    assert all(
+        first["prepare"][name] == second["prepare"][name] for name in ("mean", "std")
+    )  # the weights expect these
     assert first["fingerprint"] != second["fingerprint"]
 
     # stopped in the middle and gone on with: the same to the bit, though the weights are gone
@@ -109,8 +111,8 @@ def test_published_preprocessing_comes_with_the_weights(here: Path, launch: Call
     try:
         weights = "--config.transfer.weights=weights.safetensors"
         assert launch(*TRAIN, weights, "--config.duration=1 steps", "--workdir=run").code == 0
-        data = json.loads(Path("run/data.json").read_text())
-        assert (data["mean"], data["std"]) == ([0.1], [0.2])
+        prepare = json.loads(Path("run/data.json").read_text())["prepare"]
+        assert (prepare["mean"], prepare["std"]) == ([0.1], [0.2])
         object.__setattr__(convmixer_768_32, "preprocessing", Preprocessing(8, 1.0))
         said = launch(*TRAIN, weights, "--workdir=other")
         assert said.code == 2 and "they read 3 channels, the data has 1" in said.err
@@ -126,7 +128,7 @@ def test_published_preprocessing_comes_with_the_weights(here: Path, launch: Call
         (["weights=weights.safetensors", "head=kept"], "did you mean 'keep'?"),
         (["weights=experiments/tiny.py"], "no file of weights"),
         (["weights=nowhere.pth"], "nowhere.pth"),
-        (["weights=experiments"], "it is not a run folder"),
+        (["weights=experiments"], "'experiments' is not a run folder"),
         (["weights=package:no_such_thing"], "no package 'no_such_thing' is installed"),
         (["weights=package:pytest"], "holds 0 files of weights"),
         (["weights=other.npz"], "missing: "),

@@ -13,7 +13,7 @@ from absl import flags
 
 from cnn_jax.launch import cli
 from cnn_jax.train.checkpoint import CheckpointError
-from cnn_jax.train.loop import Diverged
+from cnn_jax.train.meter import Diverged
 from cnn_jax.train.preempt import Preempted
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from cnn_jax.augment.compose import identity
-from cnn_jax.config import Compute, Data, Experiment, Model, Optim
-from cnn_jax.data.source import ArraySource, Spec
+from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.digits import digits
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.source import ArraySource
+from cnn_jax.data.spec import Field, Spec
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import sgd
@@ -19,12 +22,12 @@ def config() -> Experiment:
     """BatchNorm and dropout, momentum SGD, one device; 20 steps of 16."""
     return Experiment(
         name="tiny",
-        data=Data(source="digits", batch_size=16, eval_batch_size=16),
+        data=Data(source=digits, batch_size=16),
         model=Model(build=partial(small_cnn, features=(8, 16), hidden=16, dropout=0.3), task=classify),
         optim=Optim(build=sgd, lr=0.05, schedule=constant),
         augment=identity,
         duration="20 steps",
-        evaluate_every="0 steps",
+        evaluate=Evaluate(every="0 steps", batch_size=16),
         save_every="0 steps",
         log_every="5 steps",
         compute=Compute(devices=1),
@@ -40,5 +43,14 @@ def source() -> ArraySource:
     for label in range(4):
         row, column = 4 * (label // 2), 4 * (label % 2)
         images[labels == label, row : row + 4, column : column + 4] += 100
-    spec = Spec("quarters", ("a", "b", "c", "d"), (8, 8, 1), "uint8", (0.3,), (0.2,), "", "", "0" * 64)
-    return ArraySource(images.astype(np.uint8), labels, spec)
+    spec = Spec(
+        name="quarters",
+        classes=("a", "b", "c", "d"),
+        inputs={"image": Field("image", (8, 8, 1), "uint8")},
+        targets={"label": Field("label", (), "int32")},
+        prepare=Prepare(mean=(0.3,), std=(0.2,)),
+        licence="",
+        citation="",
+        fingerprint="0" * 64,
+    )
+    return ArraySource({"image": images.astype(np.uint8), "label": labels}, spec)

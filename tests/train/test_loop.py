@@ -9,9 +9,11 @@ import pytest
 from cnn_jax.config import Experiment
 from cnn_jax.data.batches import training_indices
 from cnn_jax.data.source import ArraySource
-from cnn_jax.train.loop import UNLOGGED, Diverged, Hooks, fit
+from cnn_jax.train.loop import UNLOGGED, Hooks, fit
+from cnn_jax.train.meter import Diverged
 from cnn_jax.train.preempt import Preempted
-from cnn_jax.train.run import Run, Steps, assemble
+from cnn_jax.train.run import Run, assemble
+from cnn_jax.train.steps import Steps
 
 Events = list[tuple[Any, ...]]
 
@@ -46,16 +48,18 @@ class Stage:
         self.now = state + 1
         self.events.append(("step", self.now, *batch))
         self.in_a_row = self.in_a_row + 1 if self.now in self.bad else 0
-        numbers = {"count": np.float32(2), "grad_norm": np.float32(9), "skipped": np.float32(self.in_a_row)}
-        return self.now, {"loss": Loss(self.events, self.now), **numbers}
+        numbers = {"grad_norm": np.float32(9), "skipped": np.float32(self.in_a_row)}
+        return self.now, {"loss": (Loss(self.events, self.now), np.float32(2)), **numbers}
 
     def write(self, step: int, split: str, metrics: Any) -> None:
         self.events.append(("write", step, split))
         self.rows.append((step, split, dict(metrics)))
 
-    def validate(self, state: int) -> dict[str, float]:
+    def validate(self, step: int, state: int) -> dict[str, float]:
         self.events.append(("validate", state))
-        return {"top1": state / 100, "nll": 1.0}
+        scores = {"top1": state / 100, "nll": 1.0}
+        self.write(step, "validation", scores)
+        return scores
 
     def save(self, step: int, state: int, about: dict[str, Any], score: float | None) -> None:
         self.events.append(("save", step, state, score, about[UNLOGGED]))
@@ -69,9 +73,14 @@ class Stage:
     def finish(self) -> None:
         self.events.append(("finish",))
 
-    def fit(self, start: int = 0, unlogged: dict[str, float] | None = None) -> Any:
+    def fit(self, start: int = 0, unlogged: dict[str, list[float]] | None = None) -> Any:
         hooks = Hooks(
-            self.write, lambda *_: None, self.validate, lambda: self.now == self.stop_at, lambda: {"who": "me"}
+            write=self.write,
+            show=lambda *_: None,
+            evaluate=self.validate,
+            due=lambda step: self.run.steps.due(step, self.run.steps.evaluate),
+            stop=lambda: self.now == self.stop_at,
+            about=lambda: {"who": "me"},
         )
         return fit(self.run, self.source, start, start, self, hooks, unlogged)  # type: ignore[arg-type]
 
@@ -123,7 +132,7 @@ def test_a_row_goes_on_where_the_checkpoint_left_it(stage: Set) -> None:
     with pytest.raises(Preempted):
         first.fit()
     unlogged = first.of("save")[-1][-1]
-    assert unlogged == {"loss": 5.0 + 6.0, "count": 4.0}
+    assert unlogged == {"loss": [5.0 + 6.0, 4.0]}
     second = stage(total=8, log=4, save=6)
     second.fit(6, unlogged)
     measured = {"examples_per_second"}
@@ -203,7 +212,7 @@ def test_asked_to_stop_at_the_last_step_it_is_done(stage: Set) -> None:
 def test_an_error_of_the_source_reaches_the_caller(stage: Set, monkeypatch: pytest.MonkeyPatch) -> None:
     run = stage(total=3)
 
-    def broken(indices: np.ndarray) -> dict[str, np.ndarray]:
+    def broken(indices: np.ndarray, keys: np.ndarray) -> dict[str, np.ndarray]:
         raise ValueError("image 7 is gone")
 
     monkeypatch.setattr(run.source, "batch", broken)

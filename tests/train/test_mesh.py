@@ -37,7 +37,8 @@ def train(config: Experiment, source: ArraySource, steps: int = STEPS) -> tuple[
     for step in range(steps):
         batch = run.engine.place_batch(training_batch(source, config.seed, step, config.data.batch_size))
         state, metrics = run.engine.step(state, batch)
-        losses.append(float(metrics["loss"] / metrics["count"]))
+        total, count = metrics["loss"]
+        losses.append(float(total / count))
     return losses, jax.tree.map(np.asarray, run.engine.whole(state))
 
 

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.data.source import opened
 from cnn_jax.launch import experiment_file, training
 from cnn_jax.report import classify as report
 from cnn_jax.report import log
 from cnn_jax.train import checkpoint, loop, run, step
-from cnn_jax.train.run import assemble, fresh, open_split
+from cnn_jax.train.run import assemble, fresh
 from cnn_jax.train.state import State
 
 STEPS = 40
@@ -32,7 +33,8 @@ EXPERIMENT = f"""
 from functools import partial
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip, shift
-from cnn_jax.config import Compute, Data, Experiment, Model, Optim
+from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.digits import digits
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import sgd
@@ -41,11 +43,12 @@ from cnn_jax.train.schedules import cosine
 def experiment():
     return Experiment(
         name="tiny",
-        data=Data(source="digits", batch_size=16, eval_batch_size=128),
+        data=Data(source=digits, batch_size=16),
         model=Model(build=partial(small_cnn, features=(8, 16), hidden=128, dropout=0.3), task=classify),
         optim=Optim(build=sgd, lr=0.05, schedule=cosine, ema=0.9),
         augment=compose(flip, partial(shift, pixels=1)),
-        duration="{STEPS} steps", evaluate_every="10 steps", save_every="5 steps", log_every="4 steps",
+        duration="{STEPS} steps", save_every="5 steps", log_every="4 steps",
+        evaluate=Evaluate(every="10 steps", batch_size=128),
         compute=Compute(devices=2),
     )
 """
@@ -104,7 +107,7 @@ def undisturbed(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def restored(experiment: Path) -> Callable[[Path], State]:
     """Reads the last checkpoint of a run folder."""
     config = experiment_file.load(str(experiment))[1]
-    source = open_split(config, "train")
+    source = opened(config.data.source, validation=config.data.validation)["train"]
     target = assemble(config, source.spec, len(source)).engine.target
 
     def restored(folder: Path) -> State:

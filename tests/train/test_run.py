@@ -1,18 +1,64 @@
 """What is said when the parts of a run are put together."""
 
+import dataclasses
 import warnings
+from functools import partial
 
+import jax
 import pytest
 
+from cnn_jax.augment.mix import mixup
 from cnn_jax.models.resnet import resnet18
-from cnn_jax.train.run import assemble, check_stem
+from cnn_jax.models.small_cnn import small_cnn
+from cnn_jax.train.checks import check_augment, check_stem
+from cnn_jax.train.predictor import make_model
+from cnn_jax.train.run import assemble
 
 
 def test_a_stem_that_does_not_fit_the_images_is_noticed(config, source):
-    fits = assemble(config, source.spec, len(source))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_stem(fits)
+        check_stem(make_model(config, source.spec), source.spec)
     config.model.build = resnet18
     with pytest.warns(UserWarning, match="shrinks 8x8 to 1x1, 4-fold at its very beginning; use stem=fitting_stem"):
-        check_stem(fits._replace(config=config))
+        check_stem(make_model(config, source.spec), source.spec)
+
+
+def smaller(keys, batch, *, by):
+    return batch | {"image": batch["image"][:, by:]}
+
+
+def only_the_image(keys, batch):
+    return {"image": batch["image"]}
+
+
+def test_what_is_no_augmentation_of_the_data_is_refused_before_the_first_step(config, source, monkeypatch):
+    config.augment = mixup
+    check_augment(config, source.spec)
+    monkeypatch.setattr("cnn_jax.train.checks.describe", lambda function: "mine")  # these have no name to record
+    for augment, says in (
+        (partial(smaller, by=1), "augment = mine does not return a batch of the same shape: look at 'image'"),
+        (only_the_image, r"augment = mine returns dict, not a Batch: write `return batch \| "),
+        (lambda keys: keys, "augment = mine is no augmentation: "),
+    ):
+        config.augment = augment
+        with pytest.raises(ValueError, match=says):
+            check_augment(config, source.spec)
+
+
+def test_a_loss_over_the_whole_batch_is_not_cut_into_parts(config, source):
+    task = config.model.task
+    config.model.task = lambda model, spec: task(model, spec)._replace(whole_batch=True)
+    assemble(config, source.spec, len(source))
+    config.optim.accumulate = 2
+    with pytest.raises(ValueError, match="^optim.accumulate = 2 cuts the batch .*: set it to 1$"):
+        assemble(config, source.spec, len(source))
+
+
+def test_the_step_and_its_shapes_are_made_without_drawing_a_weight(config, source):
+    """Building a run of a large model costs neither its memory nor its initialisation."""
+    config.model = dataclasses.replace(
+        config.model, build=partial(small_cnn, features=(8, 16), hidden=2**20, dropout=0.0)
+    )
+    run = assemble(config, source.spec, len(source))
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(run.engine.target))

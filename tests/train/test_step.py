@@ -10,16 +10,19 @@ import optax
 import pytest
 
 from cnn_jax.augment.compose import identity
+from cnn_jax.batch import Batch
 from cnn_jax.config import Experiment
 from cnn_jax.data.batches import training_batch
 from cnn_jax.data.source import ArraySource
-from cnn_jax.tasks.task import Batch, Task, Variables
+from cnn_jax.data.spec import Field
+from cnn_jax.evals.evaluator import Evaluator, Scores
+from cnn_jax.tasks.task import Sums, Task, Variables
 from cnn_jax.train.run import assemble, fresh
-from cnn_jax.train.state import State, Tree, create
-from cnn_jax.train.step import Settings, train_step
+from cnn_jax.train.state import State, Tree, create, evaluated
+from cnn_jax.train.step import Metrics, Settings, train_step
 
 KEY = jax.random.key(7)
-Sums = dict[str, jax.Array]
+FIELDS = {"image": Field("value", (3,), "float32"), "label": Field("label", (), "int32")}
 
 
 def init(key: jax.Array) -> Variables:
@@ -29,27 +32,30 @@ def init(key: jax.Array) -> Variables:
 
 
 def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
-    params, mask = variables["params"], batch["mask"]
+    params, valid = variables["params"], batch["valid"]
     predicted = jnp.tanh(batch["image"] @ params["hidden"]) @ params["out"]
     losses = (predicted - batch["label"]) ** 2
-    sums = {"loss": (losses * mask).sum(), "count": mask.sum()}
-    mean = sums["loss"] / jnp.maximum(sums["count"], 1)
+    total, count = (losses * valid).sum(), valid.sum()
+    mean = total / jnp.maximum(count, 1)
     if "edge" in batch:  # the square root's value at 0 is finite, its slope is not
         mean += jnp.sqrt(batch["edge"].sum() * params["out"].sum() ** 2)
-    return mean, {"batch_stats": {"seen": variables["batch_stats"]["seen"] + mean}}, sums
+    state = {name: value for name, value in variables.items() if name != "params"}
+    return mean, state | {"batch_stats": {"seen": variables["batch_stats"]["seen"] + mean}}, {"loss": (total, count)}
 
 
-TASK = Task(init, loss, lambda variables, batch: {}, lambda outputs, labels: {}, headline="top1", kind="classify")
+NOTHING = Evaluator(lambda: None, lambda totals, outputs, batch: None, lambda a, b: None, lambda totals: Scores({}, {}))
+TASK = Task(init, loss, lambda variables, batch: {}, NOTHING, headline="top1", report="classify")
 SGD = optax.sgd(0.1, momentum=0.9)
 
 
 def batch_of(size: int, seed: int = 0) -> Batch:
     draw = np.random.default_rng(seed)
-    return {
+    arrays = {
         "image": jnp.asarray(draw.normal(size=(size, 3)), jnp.float32),
         "label": jnp.asarray(draw.integers(4, size=size), jnp.int32),
-        "mask": jnp.ones(size, jnp.float32),
+        "valid": jnp.ones(size, jnp.float32),
     }
+    return Batch(arrays, FIELDS)
 
 
 def start(optimizer: optax.GradientTransformation = SGD, *, ema: bool = False, loss_scale: bool = False) -> State:
@@ -61,7 +67,7 @@ def step_with(
     optimizer: optax.GradientTransformation = SGD,
     augment: Callable[[jax.Array, Batch], Batch] = identity,
     **settings: float,
-) -> Callable[[State, Batch], tuple[State, Sums]]:
+) -> Callable[[State, Batch], tuple[State, Metrics]]:
     function = partial(train_step, task=task, optimizer=optimizer, augment=augment, settings=Settings(**settings))
     return jax.jit(lambda state, batch: function(state, batch, KEY))
 
@@ -81,23 +87,23 @@ def test_a_step_is_gradient_descent_on_the_mean_loss() -> None:
     assert_close(after.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient))
     squares = sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in jax.tree.leaves(gradient))
     np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
-    assert metrics["count"] == 8 and metrics["skipped"] == 0 and after.step == 1
+    assert metrics["loss"][1] == 8 and metrics["skipped"] == 0 and after.step == 1
 
 
 def test_padded_examples_do_not_count() -> None:
     batch = batch_of(16)
-    mask = jnp.asarray([1, 0] * 5 + [1] * 6, jnp.float32)
-    rubbish = {**batch, "mask": mask, "image": jnp.where(mask[:, None] > 0, batch["image"], 1e3)}
-    real = {name: array[mask > 0] for name, array in batch.items()}
+    valid = jnp.asarray([1, 0] * 5 + [1] * 6, jnp.float32)
+    rubbish = batch | {"valid": valid, "image": jnp.where(valid[:, None] > 0, batch["image"], 1e3)}
+    real = batch | {name: array[valid > 0] for name, array in batch.items()}
     (masked, metrics), (expected, expected_metrics) = step_with()(start(), rubbish), step_with()(start(), real)
     assert_close(masked, expected)
     assert_close(metrics, expected_metrics)
-    assert metrics["count"] == 11
+    assert metrics["loss"][1] == 11
 
 
-@pytest.mark.parametrize("mask", [[1] * 16, [1, 0, 0, 1, 1, 1, 0, 1] * 2])
-def test_four_parts_of_a_batch_equal_the_whole(mask: list[int]) -> None:
-    batch = {**batch_of(16), "mask": jnp.asarray(mask, jnp.float32)}
+@pytest.mark.parametrize("valid", [[1] * 16, [1, 0, 0, 1, 1, 1, 0, 1] * 2])
+def test_four_parts_of_a_batch_equal_the_whole(valid: list[int]) -> None:
+    batch = batch_of(16) | {"valid": jnp.asarray(valid, jnp.float32)}
     whole, metrics = step_with()(start(), batch)
     cut, cut_metrics = step_with(accumulate=4)(start(), batch)
     assert_close(cut.params, whole.params)
@@ -109,7 +115,7 @@ def test_each_part_of_a_batch_sees_the_model_state_of_the_part_before() -> None:
     batch = batch_of(16)
     after, metrics = step_with(accumulate=4)(start(), batch)
     # `seen` adds up the mean losses of the parts.
-    np.testing.assert_allclose(after.model_state["batch_stats"]["seen"], metrics["loss"] / 4, rtol=1e-5)
+    np.testing.assert_allclose(after.model_state["batch_stats"]["seen"], metrics["loss"][0] / 4, rtol=1e-5)
 
 
 def test_rematerialisation_changes_no_gradient() -> None:
@@ -133,24 +139,44 @@ def test_clipping_bounds_the_global_norm_and_keeps_the_direction(share: float) -
     np.testing.assert_allclose(clipped_metrics["grad_norm"], norm, rtol=1e-6)  # before clipping
 
 
-def test_average_follows_its_formula_for_params_and_model_state() -> None:
-    state, step = start(ema=True), step_with(ema=0.3)
+@pytest.mark.parametrize("warmup", [1, 10, 40])
+def test_average_follows_its_formula_for_params_and_statistics(warmup: int) -> None:
+    state, step = start(ema=True), step_with(ema=0.3, ema_warmup=warmup)
     expected = jax.tree.map(np.asarray, state.ema)
     for number in range(6):
         state, _ = step(state, batch_of(8, number))
-        decay = min(0.3, (1 + number) / (10 + number))  # 0.1, 0.18, 0.25, then 0.3
+        decay = min(0.3, (1 + number) / (warmup + number))  # for 10: 0.1, 0.18, 0.25, then 0.3
         now = {"params": state.params, **state.model_state}
         expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, now)
         assert_close(state.ema, expected)
+
+
+def test_a_queue_and_a_teacher_are_not_averaged_and_are_evaluated_as_they_are() -> None:
+    """Rows of a queue average to nothing, and a teacher is an average already."""
+    variables = {**init(jax.random.key(0)), "teacher": {"out": jnp.ones(5)}, "queue": {"next": jnp.int32(0)}}
+
+    def moving(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
+        mean, state, sums = loss(variables, batch, key, train)
+        return mean, {**state, "queue": {"next": state["queue"]["next"] + 8}}, sums
+
+    state, step = create(variables, SGD, ema=True, loss_scale=False), step_with(TASK._replace(loss=moving), ema=0.9)
+    assert state.ema.keys() == {"params", "batch_stats"}
+    for _ in range(2):
+        state, _ = step(state, batch_of(8))
+    found = evaluated(state)
+    assert found.keys() == {"params", "batch_stats", "teacher", "queue"} and found["queue"]["next"] == 16
+    assert_same({name: found[name] for name in ("params", "batch_stats")}, state.ema)
+    assert_same(found["teacher"], variables["teacher"])
+    assert not np.array_equal(found["params"]["out"], state.params["out"])
 
 
 @pytest.mark.parametrize("poison", ["value", "slope"])
 def test_an_update_that_is_not_finite_is_skipped_as_a_whole(poison: str) -> None:
     step, good = step_with(ema=0.9, clip=1.0), batch_of(8)
     if poison == "slope":
-        good, bad = {**good, "edge": jnp.ones(8)}, {**good, "edge": jnp.zeros(8)}
+        good, bad = good | {"edge": jnp.ones(8)}, good | {"edge": jnp.zeros(8)}
     else:
-        bad = {**good, "image": good["image"].at[3, 1].set(jnp.nan)}
+        bad = good | {"image": good["image"].at[3, 1].set(jnp.nan)}
     before, _ = step(start(ema=True), good)
     after = before
     for count in (1, 2):
@@ -168,8 +194,7 @@ def test_float16_scale_halves_until_gradients_fit_and_leaves_them_unscaled() -> 
     def steep(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
         # The slope with respect to a float16 value is 100, times the scale: too much above 65,504.
         value = (variables["params"]["out"].astype(jnp.float16)).sum().astype(jnp.float32)
-        sums = {"loss": 100 * value, "count": jnp.float32(1)}
-        return 100 * value, {"batch_stats": variables["batch_stats"]}, sums
+        return 100 * value, {"batch_stats": variables["batch_stats"]}, {"loss": (100 * value, jnp.float32(1))}
 
     descent = optax.sgd(1e-3)
     state, step, batch = start(descent, loss_scale=True), step_with(TASK._replace(loss=steep), descent), batch_of(4)
@@ -195,23 +220,23 @@ def test_float16_scale_doubles_after_2000_good_steps() -> None:
 
 def test_random_numbers_depend_on_seed_step_and_position_alone() -> None:
     def noise(keys: jax.Array, batch: Batch) -> Batch:
-        return {**batch, "image": jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)}
+        return batch | {"image": jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)}
 
     step = step_with(TASK._replace(loss=_seeing), augment=noise)
     state, batch = start(), batch_of(8)
     first = step(state, batch)[1]
     assert_same(first, step(state, batch_of(8, seed=5))[1])  # not on the data
-    assert len(np.unique(np.asarray(first["image"]))) == 24  # each example its own
+    assert len(np.unique(np.asarray(first["image"][0]))) == 24  # each example its own
     later = step(state.replace(step=jnp.int32(1)), batch)[1]
-    assert not np.intersect1d(first["image"], later["image"]).size
-    assert first["dropout"] != later["dropout"]
-    assert_same(step(start(), batch_of(4))[1]["image"], first["image"][:4])  # nor on the size of the batch
+    assert not np.intersect1d(first["image"][0], later["image"][0]).size
+    assert first["dropout"][0] != later["dropout"][0]
+    assert_same(step(start(), batch_of(4))[1]["image"][0], first["image"][0][:4])  # nor on the size of the batch
 
 
 def _seeing(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Tree, Sums]:
     """Returns the random numbers themselves as metrics."""
-    count = jnp.float32(1)
-    sums = {"image": batch["image"], "dropout": jax.random.uniform(key), "count": count, "loss": count}
+    one = jnp.float32(1)
+    sums = {"image": (batch["image"], one), "dropout": (jax.random.uniform(key), one), "loss": (one, one)}
     return variables["params"]["out"].sum(), {"batch_stats": variables["batch_stats"]}, sums
 
 
@@ -222,7 +247,8 @@ def test_a_network_trains_in_half_precision(precision: str, config: Experiment, 
     state, losses = fresh(run), []
     for number in range(20):
         state, metrics = run.engine.step(state, run.engine.place_batch(training_batch(source, 0, number, 16)))
-        losses += [float(metrics["loss"] / metrics["count"])] if metrics["skipped"] == 0 else []
+        total, count = metrics["loss"]
+        losses += [float(total / count)] if metrics["skipped"] == 0 else []
     assert len(losses) >= 10 and np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.model_state))} == {jnp.dtype("float32")}
     assert (state.loss_scale is not None) == (precision == "float16")

@@ -9,12 +9,16 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.batch import Batch
 from cnn_jax.config import Compute, Experiment, Optim, Transfer
 from cnn_jax.data.batches import training_batch
 from cnn_jax.data.source import ArraySource
+from cnn_jax.data.spec import VALID
 from cnn_jax.models.small_cnn import small_cnn
+from cnn_jax.tasks.task import Task
 from cnn_jax.train.optim import adamw, sgd
-from cnn_jax.train.run import Run, assemble, fresh, make_model, make_task
+from cnn_jax.train.predictor import make_model
+from cnn_jax.train.run import Run, assemble, fresh
 from cnn_jax.train.schedules import constant
 from cnn_jax.train.transfer import plan
 
@@ -40,6 +44,15 @@ def trained(run: Run, source: ArraySource) -> tuple[dict[str, np.ndarray], dict[
     for step in range(STEPS):
         state, _ = run.engine.step(state, run.engine.place_batch(training_batch(source, 0, step, 16)))
     return before, variables(state), run.engine.whole(state).opt_state
+
+
+def plain_task(config: Experiment, source: ArraySource) -> Task:
+    return config.model.task(make_model(config, source.spec), source.spec)
+
+
+def batch_of(source: ArraySource) -> Batch:
+    arrays = {**source.batch(np.arange(16)), VALID: np.ones(16, np.float32)}
+    return Batch(jax.tree.map(jax.numpy.asarray, arrays), source.spec.fields)
 
 
 def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[str]:
@@ -91,7 +104,7 @@ def test_learning_rates_decay_by_stage(config: Experiment, source: ArraySource) 
     stages = {"conv1": 1 / 8, "norm1": 1 / 8, "conv2": 1 / 4, "norm2": 1 / 4, "hidden": 1 / 2, "hidden_norm": 1 / 2}
     assert {path.split("/")[1]: factor for path, factor in factors.items()} == {**stages, "classifier": 1.0}
 
-    variables = make_task(config, source.spec).init(jax.random.key(0))
+    variables = plain_task(config, source).init(jax.random.key(0))
     grads = jax.tree.map(np.ones_like, variables["params"])
 
     def first_update(transfer: Transfer) -> dict[str, np.ndarray]:
@@ -112,18 +125,18 @@ def test_a_frozen_stage_computes_in_training_what_it_computes_in_evaluation(
 ) -> None:
     config.model.build = partial(small_cnn, features=(8, 16), hidden=16, dropout=0.0)
     run = run_with(config, source, Transfer(frozen="backbone"))
-    batch = {**source.batch(np.arange(16)), "mask": np.ones(16, np.float32)}
+    batch = batch_of(source)
     variables = run.task.init(jax.random.key(0))
     losses = [run.task.loss(variables, batch, jax.random.key(1), train)[0] for train in (True, False)]
     np.testing.assert_allclose(*losses, rtol=1e-6)
-    plain = make_task(config, source.spec).loss(variables, batch, jax.random.key(1), True)[0]
+    plain = plain_task(config, source).loss(variables, batch, jax.random.key(1), True)[0]
     assert abs(plain - losses[0]) > 1e-3  # of which the statistics of the batch would make something else
 
 
 def test_frozen_stages_have_no_backward_pass(config: Experiment, source: ArraySource) -> None:
     def convolutions(transfer: Transfer) -> int:
         task = run_with(config, source, transfer).task
-        batch = {**source.batch(np.arange(16)), "mask": np.ones(16, np.float32)}
+        batch = batch_of(source)
         variables = task.init(jax.random.key(0))
         state = {name: value for name, value in variables.items() if name != "params"}
 

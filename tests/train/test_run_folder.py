@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from cnn_jax.launch import run_folder
+from cnn_jax.train import run_folder
 
 
 def test_only_one_process_holds_a_folder(tmp_path):
     attempt = (
-        "import sys; from pathlib import Path; from cnn_jax.launch.run_folder import opened\n"
+        "import sys; from pathlib import Path; from cnn_jax.train.run_folder import opened\n"
         "with opened(Path(sys.argv[1])): print('held')"
     )
     with run_folder.opened(tmp_path / "a" / "run"):

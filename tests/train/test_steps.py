@@ -1,7 +1,8 @@
 """Durations against arithmetic by hand."""
 
 import pytest
-from cnn_jax.train.durations import in_steps
+
+from cnn_jax.train.steps import in_steps
 
 
 @pytest.mark.parametrize(
