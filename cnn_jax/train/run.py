@@ -33,6 +33,7 @@ class Run(NamedTuple):
     examples: int
     model: nn.Module
     task: Task
+    optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     engine: Engine
     compiled: Compiled
@@ -85,7 +86,7 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
         convolution=compute.convolution,
     )
     compiled = compiler(spec, devices, compute.convolution)
-    return Run(config, spec, examples, model, task, schedule, engine, compiled, create, steps)
+    return Run(config, spec, examples, model, task, optimizer, schedule, engine, compiled, create, steps)
 
 
 def fresh(run: Run, loaded: Mapping[str, Any] | None = None) -> State:
