@@ -51,7 +51,8 @@ def digits(
 def _arrays() -> tuple[np.ndarray, np.ndarray]:
     package = importlib.util.find_spec("sklearn")  # not imported, which would take over a second
     assert package is not None and package.origin is not None
-    rows = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.int64)
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(file, delimiter=",", dtype=np.int64)
     images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
     check_sha256("digits of scikit-learn", digest(images.astype(np.uint8), labels), SHA256)
     return np.rint(images * (255 / 16)).astype(np.uint8)[..., None], labels

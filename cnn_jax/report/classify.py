@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from cnn_jax.data.prepare import Placement
 from cnn_jax.data.source import Source
@@ -39,11 +38,17 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
 
 def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
     """The most probable classes of one example."""
-    row = softmax(outputs["logits"], axis=-1)
+    row = _probabilities(outputs["logits"])
     return [f"{row[k]:7.2%}  {printable(spec.classes[k])}" for k in np.argsort(-row, kind="stable")[:TOP]]
 
 
 def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
     """Draws one example with its most probable classes."""
     first = example[next(iter(spec.inputs))]
-    gallery.annotate(first, softmax(outputs["logits"], axis=-1), spec.classes, path)
+    gallery.annotate(first, _probabilities(outputs["logits"]), spec.classes, path)
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax of logits [K], in float64; SciPy's takes as long to import as all the rest of a prediction."""
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    return powers / powers.sum()
