@@ -24,7 +24,17 @@ def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, sou
     if "confusion" in tables:
         confusion_matrix(tables["confusion"], classes, folder / "confusion_matrix.png")
     reliability_diagram(tables["reliability"], folder / "reliability.png")
-    gallery.mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", top1=scores.numbers["top1"].value)
+    total = int(tables["support"].sum())  # of a known class, and decoded
+    wrong = total - _right(tables)
+    gallery.mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", wrong=wrong, total=total)
+
+
+def _right(tables: Mapping[str, np.ndarray]) -> int:
+    """How many examples were given the class that they are of."""
+    if "confusion" in tables:
+        return int(np.trace(tables["confusion"]))
+    true, predicted, count = tables["confusions"].T
+    return int(count[true == predicted].sum())
 
 
 def lines(scores: Scores, spec: Spec) -> list[str]:
