@@ -162,7 +162,7 @@ def restore_variables(folder: Path, step: int) -> Any:
             reader.metadata(path).item_metadata,
         )
         state = jax.device_get(reader.restore(path, target))
-    return state["ema"] or {"params": state["params"], **state["model_state"]}
+    return {"params": state["params"], **state["model_state"], **(state["ema"] or {})}  # as `state.evaluated`
 
 
 @jax.jit

@@ -52,7 +52,8 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
     mean, std = spec.prepare.mean, spec.prepare.std
-    record = {"weights": word, "sha256": sha256, "arrays": len(variables), "mean": [*mean], "std": [*std]}
+    part = {"part": config.transfer.part} if config.transfer.part else {}
+    record = {"weights": word, **part, "sha256": sha256, "arrays": len(variables), "mean": [*mean], "std": [*std]}
     if before and before["sha256"] != sha256:
         raise ValueError(
             f"the weights '{word}' have changed since the run in '{folder}' began: bring the old ones back, "
@@ -99,24 +100,34 @@ def _of_folder(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[st
 
 
 def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """The variables below a module or a collection, as those of a model of their own.
+    """The variables below a module, or in a collection that holds a whole model, as those of a model of their own.
 
-    With "backbone", 'params/backbone/conv1/kernel' is 'params/conv1/kernel', and so in every collection; with
-    "teacher", 'teacher/params/conv1/kernel' is. "" takes all as they are. Raises ValueError where nothing lies there.
+    With "backbone", 'params/backbone/conv1/kernel' is 'params/conv1/kernel', and so in every collection. With
+    "teacher", 'teacher/params/conv1/kernel' is, or 'teacher/conv1/kernel' where it has weights alone; and with
+    "teacher/backbone" or "teacher/params/backbone" a module of that. "" takes all as they are.
+
+    Raises ValueError where nothing lies there.
     """
     if not part:
         return dict(variables)
-    words, found = part.removeprefix("params/").split("/"), {}
-    for path, array in variables.items():
+    first, found, words = part.partition("/")[0], dict(variables), part.split("/")
+    if first != "params" and any(path.startswith(f"{first}/") for path in variables):
+        found = {path.removeprefix(f"{first}/"): value for path, value in found.items() if path.startswith(f"{first}/")}
+        if not any(path.startswith("params/") for path in found):
+            found = {f"params/{path}": value for path, value in found.items()}
+        words = words[1:]
+    words = words[1:] if words[:1] == ["params"] else words
+    below = {}
+    for path, array in found.items():
         collection, *rest = path.split("/")
-        if [collection, *rest][: len(words)] == words:
-            found["/".join([collection, *rest][len(words) :])] = array
-        elif rest[: len(words)] == words:
-            found["/".join([collection, *rest[len(words) :]])] = array
-    if not found:
-        parts = sorted({path.split("/")[1] for path in variables} | {path.split("/")[0] for path in variables})
-        raise ValueError(f"transfer.part = '{part}' is no part of them: {did_you_mean(part, parts)}")
-    return found
+        if rest[: len(words)] == words:
+            below["/".join([collection, *rest[len(words) :]])] = array
+    if not below:
+        prefix = f"{first}/" if found.keys() != variables.keys() else ""
+        collections = {path.split("/")[0] for path in variables} - {"params"}
+        known = {prefix + path.split("/")[1] for path in found} | collections
+        raise ValueError(f"transfer.part = '{part}' is no part of them: {did_you_mean(part, known)}")
+    return below
 
 
 def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec:
