@@ -5,6 +5,7 @@ makes no sense; `to_json` and `from_json` carry it in and out of the run folder 
 """
 
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -226,6 +227,8 @@ def _check_call(name: str, function: Function, arguments: str) -> None:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     try:
+        if isinstance(function, functools.partial):  # whose own signature would say less of a wrong setting
+            inspect.signature(function.func).bind_partial(**function.keywords)
         inspect.signature(function).bind(*positional, **keywords)
     except TypeError as error:
         raise ValueError(f"{name} = {shown} cannot be called as f({arguments}): {error}") from None

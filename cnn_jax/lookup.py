@@ -198,6 +198,8 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
         _check_names(ast.unparse(node.func), function, settings)
         if len(args) == 1 and (parameter := _text_parameter(function)):
+            if parameter in settings:
+                raise ValueError(f"'{text}': '{parameter}' is given twice")
             return functools.partial(function, **{parameter: args[0]}, **settings)
         return _call(function, args, settings, text) if args else functools.partial(function, **settings)
     if isinstance(node, ast.Name) or (

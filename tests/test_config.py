@@ -6,13 +6,27 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cnn_jax.train.durations import in_steps
 
 from cnn_jax import config as configuration
 from cnn_jax.augment.compose import compose, identity
 from cnn_jax.augment.geometry import flip, shift
-from cnn_jax.config import Compute, Data, Experiment, Model, Optim, check, differences, from_json, to_json
+from cnn_jax.config import (
+    Compute,
+    Data,
+    Evaluate,
+    Experiment,
+    Model,
+    Optim,
+    check,
+    completed,
+    differences,
+    from_json,
+    to_json,
+)
 from cnn_jax.data.digits import digits
 from cnn_jax.data.folder import folder
+from cnn_jax.evals.also import nothing, several
 from cnn_jax.evals.also.elsewhere import elsewhere
 from cnn_jax.lookup import load_file
 from cnn_jax.models.small_cnn import small_cnn
@@ -21,7 +35,7 @@ from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
 from cnn_jax.train.steps import in_steps
 
-GROUPS = ("data", "model", "optim", "evaluate", "compute", "transfer")
+GROUPS = ("data", "model", "optim", "compute", "transfer", "evaluate")
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 EXPERIMENTS = [path for path in FILES if "def experiment(" in path.read_text()]
 
@@ -47,8 +61,7 @@ def put(config: object, name: str, value: object) -> None:
 
 REFUSED = {
     "name": ["", "a/b", "..", "a b", 3],
-    # A source takes nothing by place, so one that still lacks its path is refused too.
-    "data.source": [None, 3, "digits", folder, sgd, partial(digits, 64), lambda: {}],
+    "data.source": [None, 3, "digits", folder, partial(folder, "photos"), lambda: {}, sgd, partial(digits, sise=3)],
     "data.validation": [-0.1, 1, 1.0, float("nan"), "0.1", True],
     "data.batch_size": [0, -8, 1.5, "8", True],
     "data.labels": [0, 0.0, 1.01, -1, "5%"],
@@ -62,12 +75,7 @@ REFUSED = {
     "optim.clip": [-1.0],
     "optim.accumulate": [0, 3],
     "optim.ema": [-0.1, 1.0, 1.5],
-    "optim.ema_warmup": [0, 0.9, -1.0, float("nan")],
-    "evaluate.every": ["often", "", 5],
-    "evaluate.batch_size": [0, -1],
-    "evaluate.test": ["sometimes", "", True],
-    "evaluate.also": [None, sgd, elsewhere, lambda task, spec, splits: ()],
-    "evaluate.outputs": ["yes", 1],
+    "optim.ema_warmup": [0.5, 0, float("inf"), "10"],
     "compute.devices": [-1, 0.5],
     "compute.parallel": ["tpu"],
     "compute.convolution": ["quick"],
@@ -79,6 +87,10 @@ REFUSED = {
     "transfer.frozen": [3, None],
     "augment": [None, cosine, "flip", compose(lambda keys, batch: batch)],
     "duration": ["10", "ten epochs", 10],
+    "evaluate.every": ["often", "10", 5],
+    "evaluate.batch_size": [0, -1, 1.5],
+    "evaluate.test": ["always", ""],
+    "evaluate.also": [None, "nothing", sgd, lambda task, spec, splits: (), elsewhere],
     "save_every": ["1 minute"],
     "log_every": ["nan steps"],
     "keep": [0],
@@ -101,12 +113,12 @@ def test_what_makes_no_sense_is_refused_by_name_in_one_line(config, name):
 ALLOWED = {
     "data.validation": [0, 0.0, 0.999],
     "data.batch_size": [1],
-    "data.source": [partial(folder, path="photos", size=64), partial(digits, channels=3)],
-    "evaluate.every": ["0 steps", "5%"],
-    "evaluate.also": [partial(elsewhere, source="folder:sketches")],
-    "optim.ema_warmup": [1, 1.0, 100.0],
+    "data.source": [digits, partial(folder, path="photos"), partial(folder, path="my photos", size=(64, 48))],
     "optim.lr": [1, 1e-9],
     "optim.ema": [0.0, 0.9999],
+    "optim.ema_warmup": [1, 1.0, 2000],
+    "evaluate.also": [nothing, partial(elsewhere, source="digits"), several()],
+    "evaluate.test": ["end", "never"],
     "optim.accumulate": [1, 128],
     "optim.warmup": ["0 steps", "5%", "2.5 epochs", "1 epoch", "100examples"],
     "augment": [identity, compose()],
@@ -144,9 +156,42 @@ def test_json_and_back(config):
     text = json.dumps(to_json(config), allow_nan=False)
     again = from_json(json.loads(text))
     assert to_json(again) == to_json(config)
-    assert again.compute == config.compute and again.data == config.data and again.evaluate == config.evaluate
+    assert again.compute == config.compute and again.data == config.data
     assert again.optim == config.optim
     assert again.model.build.func is small_cnn and again.model.build.keywords == {"features": (4,)}
+    assert again.data.source is digits and again.evaluate.also is nothing
+
+
+def test_sources_and_further_evaluations_go_through_json(config):
+    config.data.source = partial(folder, path="my photos", size=(64, 48), random_area=(0.08, 1.0))
+    config.evaluate = Evaluate(every="2 epochs", test="never", also=several(partial(elsewhere, source="folder:a, b")))
+    check(config)
+    values = json.loads(json.dumps(to_json(config)))
+    assert values["data"]["source"] == (
+        "cnn_jax.data.folder.folder(path='my photos', random_area=(0.08, 1.0), size=(64, 48))"
+    )
+    again = from_json(values)
+    assert to_json(again) == values
+    assert again.data.source.func is folder and again.data.source.keywords == config.data.source.keywords
+    short = {
+        **values,
+        "data": {**values["data"], "source": "folder(my photos, random_area=(0.08, 1.0), size=(64, 48))"},
+    }
+    assert to_json(from_json(short)) == values
+    with pytest.raises(ValueError, match="folder has no setting 'colour'"):
+        from_json({**values, "data": {**values["data"], "source": "folder(photos, colour=3)"}})
+
+
+def test_an_earlier_configuration_is_completed_by_the_defaults(config):
+    full = to_json(config)
+    assert completed(full) == full
+    early = json.loads(json.dumps(full))
+    del early["evaluate"], early["optim"]["ema_warmup"], early["keep"]
+    assert completed(early) == full
+    assert "evaluate" not in early  # the values themselves are as they were
+    early["data"]["colour"] = 3  # what is not known any more stays, to be refused by name
+    with pytest.raises(ValueError, match="unknown field 'data.colour'"):
+        from_json(completed(early))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)

@@ -14,6 +14,12 @@ import pytest
 from cnn_jax import lookup as module
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip, shift
+from cnn_jax.data.digits import digits
+from cnn_jax.data.folder import folder
+from cnn_jax.data.npz import npz
+from cnn_jax.data.tfds import tfds
+from cnn_jax.evals.also import nothing, several
+from cnn_jax.evals.also.elsewhere import elsewhere
 from cnn_jax.lookup import describe, did_you_mean, load_file, lookup, public_functions
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.layers import BatchNorm
@@ -54,6 +60,16 @@ def test_a_variant_and_a_class_have_names_too():
         ("resnet20(blocks=[1, 2])", functools.partial(resnet20, blocks=(1, 2))),
         ("compose(flip, shift(pixels=2))", compose(flip, functools.partial(shift, pixels=2))),
         ("resnet20(norm=layers.BatchNorm(a=1))", None),
+        ("digits", digits),
+        ("digits(size=(8, 6))", functools.partial(digits, size=(8, 6))),
+        ("folder:my photos (2), new", functools.partial(folder, path="my photos (2), new")),
+        ("folder(my photos, size=(64, 48))", functools.partial(folder, path="my photos", size=(64, 48))),
+        ("folder('photos, old', size=64)", functools.partial(folder, path="photos, old", size=64)),
+        ("npz:a=b.npz", functools.partial(npz, path="a=b.npz")),
+        ("tfds:cifar10:3.0.2", functools.partial(tfds, name="cifar10:3.0.2")),
+        ("tfds(cifar10/config:3.0.2)", functools.partial(tfds, name="cifar10/config:3.0.2")),
+        ("elsewhere(source='folder:a b')", functools.partial(elsewhere, source="folder:a b")),
+        ("several(elsewhere(source='npz:a'), nothing)", several(functools.partial(elsewhere, source="npz:a"), nothing)),
     ],
 )
 def test_calls(text, expected):
@@ -86,6 +102,7 @@ def test_every_public_function_comes_back_by_its_description(name):
 def test_the_walk_sees_each_package():
     found = {name for module in walked() for name in public_functions(importlib.import_module(module))}
     assert {"resnet20", "small_cnn", "flip", "cutmix", "classify", "muon", "one_cycle", "rand_augment"} <= found
+    assert {"folder", "npz", "tfds", "digits", "elsewhere", "nothing"} <= found
     assert not {"Layer", "Activation", "Augmentation", "Schedule", "partial"} & found
 
 
@@ -105,6 +122,9 @@ def test_the_walk_sees_each_package():
         compose(flip),
         compose(flip, compose(functools.partial(shift, pixels=1), flip)),
         functools.partial(adamw, b1=0.5, eps=1e-12),
+        functools.partial(folder, path='it\'s "here", (2)\n', size=(64, 48), random_area=(0.08, 1.0), corrupt="error"),
+        functools.partial(digits, size=None, channels=3),
+        several(functools.partial(elsewhere, source="folder(a b, size=3)", every="5 epochs"), nothing),
     ],
 )
 def test_describe_and_lookup_are_inverse(value):
@@ -146,7 +166,14 @@ ERRORS = {
     "flip(1, 2, 3)": "takes 2 positional arguments but 3 were given",
     "sgd(**{})": "write arguments as key=value",
     "sgd(": "not a function's name",
-    "lambda: 1": "literals or names of functions",
+    "lambda: 1": "unknown name 'lambda'",
+    "compose(lambda: 1)": "literals or names of functions",
+    "sgd:0.1": "'sgd:0.1': sgd takes no text after a colon",
+    "foldr:photos": "unknown name 'foldr': did you mean 'folder'",
+    "folder(photos, colour=3)": "folder has no setting 'colour': known: ",
+    "folder(photos, path='x')": "'path' is given twice",
+    "folder('a', 'b')": "positional argument",
+    "elsewhere(sorce='folder:a')": "elsewhere has no setting 'sorce': did you mean 'source'",
     "sgd(momentum=1 + 1j * x)": "literals or names of functions",
     "3": "a value where a function's name is wanted",
     "": "not a function's name",
@@ -177,6 +204,10 @@ def test_errors_say_what_and_suggest(text, monkeypatch):
         "cnn_jax.lookup.importlib.import_module('this')",
         "jax.numpy.save('PATH', (1, 2))",
         'exec(\'open("PATH", "w")\')',
+        "folder(open('PATH', 'w'))",
+        "folder(PATH, size=open('PATH', 'w'))",
+        "cnn_jax.data.tfds.os.mkdir('PATH')",
+        "several(open('PATH', 'w'))",
     ],
 )
 def test_code_is_not_run(text, tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import between, materialise, per_image, require, uniform, unit_images, widened
+from cnn_jax.augment.draw import between, materialise, per_image, require, uniform, unit_images, with_range_of
 from cnn_jax.batch import Batch
 
 
@@ -129,4 +129,4 @@ def colour_jitter(
             image = turn_hue(image, between(u[:, 3], -hue, hue))
         return image
 
-    return widened(batch, (0.0, 1.0)).map(jittered, "image")
+    return with_range_of(batch, (0.0, 1.0)).map(jittered, "image")

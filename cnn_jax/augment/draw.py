@@ -87,7 +87,7 @@ def colour_of(fill: Fill, image: jax.Array) -> jax.Array:
     return jnp.asarray(fill, image.dtype)
 
 
-def widened(batch: Batch, fill: Fill) -> Batch:
+def with_range_of(batch: Batch, fill: Fill) -> Batch:
     """The batch whose images promise a range that holds `fill` too, for what paints with it."""
     for name, array in batch.of("image").items():
         field = batch.fields[name]

@@ -18,7 +18,7 @@ from cnn_jax.augment.draw import (
     require,
     uniform,
     unit_images,
-    widened,
+    with_range_of,
 )
 from cnn_jax.batch import Batch
 
@@ -38,7 +38,7 @@ def cutout(keys: jax.Array, batch: Batch, *, size: int = 16, fill: Fill = 0.0) -
         hidden = box_mask(top, left, top + size, left + size, height, width)
         return jnp.where(hidden, colour_of(fill, image), image)
 
-    return widened(batch, fill).map(cut, "image")
+    return with_range_of(batch, fill).map(cut, "image")
 
 
 def random_erasing(
@@ -70,7 +70,7 @@ def random_erasing(
         value = _noise(fold(keys, 1), image.shape[1:]) if fill is None else colour_of(fill, image)
         return jnp.where(hidden & per_image(u[:, 1, 0] < probability), value, image)
 
-    return widened(batch, (0.0, 1.0) if fill is None else fill).map(erased, "image")
+    return with_range_of(batch, (0.0, 1.0) if fill is None else fill).map(erased, "image")
 
 
 def _noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -23,7 +23,7 @@ from cnn_jax.augment.draw import (
     per_image,
     require,
     uniform,
-    widened,
+    with_range_of,
 )
 from cnn_jax.batch import Batch
 
@@ -72,7 +72,7 @@ def shift(
 
     one, zero = jnp.ones(len(keys)), jnp.zeros(len(keys))
     way = matrix((one, zero, -top.astype(jnp.float32)), (zero, one, -left.astype(jnp.float32)))
-    batch = widened(batch, fill) if padding == "constant" else batch
+    batch = with_range_of(batch, fill) if padding == "constant" else batch
     return moved("shift", batch, way, shifted, visible=visible)
 
 

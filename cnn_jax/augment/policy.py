@@ -25,7 +25,7 @@ from cnn_jax.augment.draw import (
     require,
     uniform,
     unit_images,
-    widened,
+    with_range_of,
 )
 from cnn_jax.batch import Batch
 
@@ -130,7 +130,7 @@ def recolour(image: jax.Array, operation: jax.Array, strength: jax.Array, ranges
 
 
 def _recoloured(batch: Batch, operation: jax.Array, strength: jax.Array, ranges: Ranges) -> Batch:
-    return widened(batch, (0.0, 1.0)).map(lambda image: recolour(image, operation, strength, ranges), "image")
+    return with_range_of(batch, (0.0, 1.0)).map(lambda image: recolour(image, operation, strength, ranges), "image")
 
 
 def _square(matrices: jax.Array) -> jax.Array:

@@ -27,13 +27,10 @@ def two_views(
     require(bool(names), f"two_views needs a field of the role {', '.join(INPUTS)}; the batch has {listed}")
     for name in names:
         require(f"second_{name}" not in batch, f"two_views: '{name}' has a second view already")
-    before = Batch(
-        {name: array for name, array in batch.items() if name in names or name not in batch.fields},
-        {name: batch.fields[name] for name in names},
-    )
-    after = second(fold(keys, 1), before)
-    kept = {name: array.shape for name, array in after.items()} == {name: array.shape for name, array in before.items()}
-    require(kept, "two_views: the second view may change its inputs only in value, not add, drop or resize fields")
+    seen = {name: array for name, array in batch.items() if name in names or name not in batch.fields}
+    after = second(fold(keys, 1), Batch(seen, {name: batch.fields[name] for name in names}))
+    kept = {name: array.shape for name, array in after.items()} == {name: array.shape for name, array in seen.items()}
+    require(kept, "two_views: the second view may change inputs only in value, not add, drop or resize them")
     batch = first(fold(keys, 0), batch)
     for name in names:
         batch = batch.with_field(f"second_{name}", after.fields[name], after[name])

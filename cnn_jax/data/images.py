@@ -36,8 +36,8 @@ def decode_image(data: bytes, channels: int, least: tuple[int, int] = (0, 0)) ->
     Args:
       data: the bytes of the file.
       channels: 1 (grey), 3 (RGB) or 4 (RGBA) of the result.
-      least: height and width that the result may not fall below: a JPEG is then decoded at a half, a quarter or an
-        eighth of its size where that is enough, which is several times faster.
+      least: height and width that the result may not fall below: a JPEG is then decoded at as few eighths of
+        its size as are enough, which is several times faster.
 
     Returns:
       uint8 [H, W, channels], and the height and width of the picture at full size.

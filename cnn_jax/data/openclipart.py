@@ -139,7 +139,7 @@ def _family(stem: str) -> str:
 def _decode(path: Path, prepare: Prepare) -> tuple[np.ndarray, np.ndarray]:
     """The drawing as an example, and its look: where 17 x 17 grey values increase, [272] bool."""
     try:
-        pixels, _ = decode_image(path.read_bytes(), 3)
+        pixels, _ = decode_image(path.read_bytes(), prepare.channels or 3)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
     grey = fit(pixels, LOOK)[0][:, :, 0]

@@ -6,6 +6,7 @@ trained. The same record maps targets into the example and predictions back to t
 
 import math
 from dataclasses import dataclass
+from types import UnionType
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -48,26 +49,28 @@ class Prepare:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+        if self.size is not None and not (_pair(self.size, int) and min(self.size) >= 1):
             raise ValueError(f"size must be a height and a width of at least 1 pixel, not {self.size}")
         if self.resize not in get_args(Resize):
             raise ValueError(f"resize must be 'crop', 'stretch' or 'letterbox', not {self.resize!r}")
-        if not 0 < self.crop <= 1:
+        if not (isinstance(self.crop, int | float) and 0 < self.crop <= 1):
             raise ValueError(f"crop must be a share in (0, 1], not {self.crop}")
         if self.interpolation not in FILTERS:
             raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
         if self.channels not in (None, *MODES):
             raise ValueError(f"channels must be 1, 3 or 4, not {self.channels}")
-        if not 0 <= self.background <= 255:
+        if not (isinstance(self.background, int) and 0 <= self.background <= 255):
             raise ValueError(f"background must be a grey value of 0 to 255, not {self.background}")
-        if self.random_area and not (
-            len(self.random_area) == 2 and 0 < self.random_area[0] <= self.random_area[1] <= 1
-        ):
+        if self.random_area and not (_pair(self.random_area) and 0 < self.random_area[0] <= self.random_area[1] <= 1):
             raise ValueError(f"random_area must be two shares 0 < low <= high <= 1, not {self.random_area}")
-        if not 0 < self.random_aspect[0] <= self.random_aspect[1]:
+        if not (_pair(self.random_aspect) and 0 < self.random_aspect[0] <= self.random_aspect[1]):
             raise ValueError(f"random_aspect must be 0 < low <= high, not {self.random_aspect}")
         if self.random_area and self.size is None:
             raise ValueError("random_area needs a size to which the boxes are brought")
+
+
+def _pair(value: object, kind: type | UnionType = int | float) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(number, kind) for number in value)
 
 
 class Placement(NamedTuple):
@@ -86,7 +89,7 @@ class Placement(NamedTuple):
 def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as settings give it: one number for a square, a height and a width, or 0 or None for none."""
     if isinstance(size, tuple | list):
-        return (int(size[0]), int(size[1])) if len(size) == 2 else tuple(size)
+        return tuple(size)  # type: ignore[return-value]  # `Prepare` looks whether it is two numbers
     return (size, size) if size else None
 
 
@@ -193,8 +196,9 @@ def _cropped(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) ->
     wanted = tuple(round(length / prepare.crop) for length in prepare.size)
     share = min(height / wanted[0], width / wanted[1])
     tall, wide = share * wanted[0], share * wanted[1]
-    left, top = (width - wide) / 2, (height - tall) / 2
-    whole = resized(pixels, wanted, prepare.interpolation, (left, top, left + wide, top + tall))  # type: ignore[arg-type]
+    left, top = max((width - wide) / 2, 0.0), max((height - tall) / 2, 0.0)  # rounding may lead below 0 or beyond
+    inner = (left, top, min(left + wide, width), min(top + tall, height))
+    whole = resized(pixels, wanted, prepare.interpolation, inner)  # type: ignore[arg-type]
     y, x = ((have - want) // 2 for have, want in zip(wanted, prepare.size, strict=True))
     made = whole[y : y + prepare.size[0], x : x + prepare.size[1]]
     box = (left + x * share, top + y * share, left + (x + prepare.size[1]) * share, top + (y + prepare.size[0]) * share)
@@ -210,6 +214,8 @@ def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]
     top, left = (tall - height) // 2, (wide - width) // 2
     margins = ((top, tall - height - top), (left, wide - width - left), (0, 0))
     padded = np.pad(pixels, margins, constant_values=prepare.background)
+    if pixels.shape[-1] == 4:  # the bars are opaque
+        padded[..., 3] = np.pad(pixels[..., 3], margins[:2], constant_values=255)
     made = resized(padded, prepare.size, prepare.interpolation)
     return _shown(made, (-left, -top, wide - left, tall - top), prepare.size, (height, width), original)
 
@@ -232,7 +238,7 @@ def _random_box(pixels: np.ndarray, prepare: Prepare, key: int) -> tuple[np.ndar
             break
     else:
         ratio = min(max(width / height, prepare.random_aspect[0]), prepare.random_aspect[1])
-        wide, tall = min(width, round(height * ratio)), min(height, round(width / ratio))
+        wide, tall = min(width, max(round(height * ratio), 1)), min(height, max(round(width / ratio), 1))
         left, top = (width - wide) // 2, (height - tall) // 2
     box = (left, top, left + wide, top + tall)
     return resized(pixels, prepare.size, prepare.interpolation, box), box

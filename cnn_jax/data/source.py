@@ -6,6 +6,7 @@ which returns None or the line that says how to install it.
 """
 
 import functools
+import inspect
 import math
 import os
 import warnings
@@ -19,6 +20,7 @@ import numpy as np
 from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.lookup import describe
 
 Split = Literal["train", "validation", "test"]
 Example = dict[str, np.ndarray]
@@ -74,6 +76,7 @@ class ArraySource:
 
 
 Read = Callable[[int, int | None], Example]
+Groups = np.ndarray | Callable[[], np.ndarray] | None
 
 
 @dataclass(eq=False)
@@ -82,14 +85,14 @@ class DecodedSource:
 
     read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with a
     warning whenever new ones were met. `skipped` holds the indices of those.
-    groups: [N], for `strata`, where they are known without decoding.
+    groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
     """
 
     read: Read
     size: int
     spec: Spec
     corrupt: str
-    groups: np.ndarray | None = None
+    groups: Groups = None
 
     def __post_init__(self) -> None:
         self.skipped: set[int] = set()
@@ -98,6 +101,8 @@ class DecodedSource:
         return self.size
 
     def strata(self) -> np.ndarray | None:
+        if callable(self.groups):
+            self.groups = self.groups()
         return self.groups
 
     def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
@@ -165,6 +170,10 @@ def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int
       ValueError: bad data or settings; one line.
       FileNotFoundError: the set is not installed; the line says how to get it.
     """
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:  # a source that needs a path, named without one
+        raise ValueError(f"the source {describe(function)} cannot be opened: {error}") from None
     splits = dict(function())
     if "validation" not in splits and validation > 0:
         train, held_out = carve(splits["train"], validation, seed)
@@ -247,7 +256,9 @@ def in_memory(source: Source) -> Source:
     One that draws a random crop for each visit is decoded at each.
     """
     spec, size = source.spec, len(source)
-    base = source.source if isinstance(source, View) else source
+    base = source
+    while isinstance(base, View):
+        base = base.source
     each = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
     if not isinstance(base, DecodedSource) or size * each > MEMORY_BUDGET or spec.prepare.random_area:
         return source

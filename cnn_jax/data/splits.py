@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.prepare import Prepare, fit
-from cnn_jax.data.source import ArraySource, DecodedSource, Read, Splits, permutation, with_statistics
+from cnn_jax.data.source import ArraySource, DecodedSource, Groups, Read, Splits, permutation, with_statistics
 from cnn_jax.data.spec import VALID, Field, Role, Spec
 
 HASHED_BYTES = 2**28  # files up to this size in all are fingerprinted by content, beyond it by name and size
@@ -83,7 +83,7 @@ def fit_images(images: np.ndarray, prepare: Prepare) -> np.ndarray:
     return np.stack([fit(image, prepare)[0] for image in images])
 
 
-def decoded_splits(readers: Mapping[str, tuple[Read, int, np.ndarray | None]], spec: Spec, corrupt: str) -> Splits:
+def decoded_splits(readers: Mapping[str, tuple[Read, int, Groups]], spec: Spec, corrupt: str) -> Splits:
     """Splits decoded on access from {split: (read, size, strata if known)}; fills in the statistics of `spec`."""
     if corrupt not in ("skip", "error"):
         raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")

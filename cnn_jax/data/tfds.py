@@ -5,6 +5,7 @@ is decided from the disk before TFDS is imported: TFDS itself would try to downl
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.prepare import Prepare, Resize, read_image, square
 from cnn_jax.data.source import Example, Read, Splits
 from cnn_jax.data.spec import Field, Spec
-from cnn_jax.data.splits import decoded_splits, digest_files
+from cnn_jax.data.splits import HASHED_BYTES, decoded_splits, digest_files
 
 
 def prepared(name: str) -> Path | None:
@@ -44,7 +45,8 @@ def tfds(
 ) -> Splits:
     """The splits of a classification set with features "image" and "label", named by TFDS ("train", "test", ...).
 
-    The settings are those of `folder`; channels are the set's own unless they are given.
+    The settings are those of `folder`; channels are the set's own unless they are given. Classes have like shares of a
+    carved split or a subset where the split has at most 256 MiB, as their labels are read for that.
 
     Raises:
       FileNotFoundError: the set is not prepared.
@@ -97,7 +99,11 @@ def tfds(
         fingerprint=digest_files(folder, [path for path in folder.iterdir() if path.is_file()]),
     )
     readers = {
-        split: (_reader(source, f"tfds:{name} {split}", prepare), len(source), None)
+        split: (
+            _reader(source, f"tfds:{name} {split}", prepare),
+            len(source),
+            partial(_labels, source) if info.splits[split].num_bytes <= HASHED_BYTES else None,
+        )
         for split, source in records.items()
     }
     return decoded_splits(readers, spec, corrupt)
@@ -105,6 +111,10 @@ def tfds(
 
 def _data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+
+
+def _labels(records: Any) -> np.ndarray:
+    return np.array([records[index]["label"] for index in range(len(records))])
 
 
 def _reader(records: Any, where: str, prepare: Prepare) -> Read:

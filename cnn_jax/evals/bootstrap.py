@@ -64,7 +64,8 @@ def share_interval(share: float, count: int, samples: NDArray[np.float64]) -> tu
     square = NORMAL**2
     middle, half = (share + square / (2 * count)) / (1 + square / count), NORMAL / (1 + square / count)
     half *= math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The one bound that is the share itself is so but for rounding.
+    return (0.0, middle + half) if share <= 0 else (middle - half, 1.0)
 
 
 @functools.cache

@@ -1,7 +1,15 @@
-"""Scores of a classifier from its logits and the true labels: the formulas, and the evaluator that streams them.
+"""Scores of a classifier from its logits and the true labels, streamed.
 
 Every score is a fraction (0..1) or in nats, computed in float64. Sums are rounded once, so the same rows give the same
 bits in whatever order or batch size they were produced.
+
+top1, top5: share of examples whose true class is among the 1 or 5 largest logits. A tie counts as a random tie-break
+  would on average, so a constant output scores k / K and not 1 or 0; with at most five classes top5 is 1.
+nll: mean negative log likelihood of the true class, in nats.
+brier: mean of sum_k (p_k - onehot_k)^2 (Brier 1950, equation 2), between 0 and 2; with two classes it is twice the
+  binary form that some libraries report.
+ece: expected calibration error, the mean of |accuracy - confidence| of the example's bin (Guo et al. 2017,
+  arXiv:1706.04599, equation 3); BINS right-closed bins of equal width on (0, 1].
 """
 
 import math
@@ -26,85 +34,12 @@ WORST = 25  # confident mistakes that are kept
 DENSE = 2000  # classes up to which the confusion matrix is a table of all pairs
 
 
-class Reliability(NamedTuple):
-    """Bins of confidence: bin b holds the examples with edges[b] < confidence <= edges[b + 1]."""
-
-    edges: Floats  # [B + 1]
-    support: Ints  # [B], number of examples
-    accuracy: Floats  # [B], NaN for an empty bin
-    confidence: Floats  # [B], mean confidence, NaN for an empty bin
-
-
-def top_k_accuracy(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
-    """Fraction of examples whose true class is among the k largest of `logits` [N, K], given `labels` [N].
-
-    A tie counts as a random tie-break would on average, so a constant output scores k / K and not 1 or 0.
-    With k >= K the answer is 1. Raises ValueError for k < 1 or malformed inputs.
-    """
-    if k < 1:
-        raise ValueError(f"top-k accuracy needs k >= 1, got {k}")
-    return _mean(_top_k_credit(*_checked(logits, labels), k))
-
-
-def per_class_accuracy(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
-    """Recall [K] of each class (NaN where it has no example) and its support [K], the number of examples.
-
-    Ties count as in `top_k_accuracy`, so the support-weighted mean of the recalls is the top-1 accuracy.
-    """
-    logits, labels = _checked(logits, labels)
-    return _group_means(_top_k_credit(logits, labels, 1), labels, logits.shape[1])
-
-
-def nll(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative log likelihood of the true class, in nats."""
-    return _mean(per_example(logits, labels)["nll"])
-
-
-def brier(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Brier score (Brier 1950, equation 2): mean over examples of sum_k (p_k - onehot_k)^2, between 0 and 2.
-
-    With two classes it is twice the binary form that some libraries report.
-    """
-    return _mean(per_example(logits, labels)["brier"])
-
-
-def ece(logits: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3).
-
-    The mean over examples of |accuracy - confidence| of their bin; `bins` right-closed bins of equal width on (0, 1].
-    """
-    values = per_example(logits, labels)
-    return _ece(reliability_of(values["confidence"], values["top1"], bins))
-
-
-def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
-    """Accuracy and mean confidence in each of `bins` equal-width bins of confidence (Guo et al. 2017, section 2)."""
-    values = per_example(logits, labels)
-    return reliability_of(values["confidence"], values["top1"], bins)
-
-
-def confusion_matrix(logits: ArrayLike, labels: ArrayLike) -> Ints:
-    """Counts [K, K], indexed [true class, predicted class]. A tie goes to the lowest class index, as in argmax."""
-    logits, labels = _checked(logits, labels)
-    classes = logits.shape[1]
-    pairs = labels * classes + logits.argmax(axis=1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
 def per_example(logits: ArrayLike, labels: ArrayLike) -> dict[str, Floats]:
     """The terms [N] whose means are the scores: top1, top5, nll, brier; and confidence, the largest probability."""
     logits, labels = _checked(logits, labels)
     # In pieces, so that the float64 temporaries of a large set stay small; a row does not depend on its piece.
     pieces = [_per_example(logits[i : i + 8192], labels[i : i + 8192]) for i in range(0, len(labels), 8192)]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def reliability_of(confidence: Floats, correct: Floats, bins: int = BINS) -> Reliability:
-    """`Reliability` from each example's confidence [N] in (0, 1] and whether it was correct [N] in [0, 1]."""
-    edges = np.arange(bins + 1) / bins
-    which = bin_of(confidence, bins)
-    accuracy, count = _group_means(correct, which, bins)
-    return Reliability(edges, count, accuracy, _group_means(confidence, which, bins)[0])
 
 
 def bin_of(confidence: Floats, bins: int = BINS) -> Ints:
@@ -134,7 +69,7 @@ class Totals(NamedTuple):
 def evaluator(classes: Sequence[str], *, logits: str = "logits", label: str = "label") -> Evaluator:
     """Scores a classifier of these classes from outputs `logits` [B, K] and targets `label` [B], -1 for not known.
 
-    numbers: top1, top5, nll (nats), brier, ece, with intervals. tables: "recall" and "support" [K] (NaN and 0 for a
+    numbers: top1, top5, nll, brier, ece, with intervals. tables: "recall" and "support" [K] (NaN and 0 for a
     class without examples), "reliability" [3, BINS] (support, accuracy, confidence), "confusion" [K, K] (for more than
     DENSE classes "confusions" [M, 3]: true, predicted, count), and "mistakes" [M, 4] (confidence, index, true,
     predicted).
@@ -166,6 +101,8 @@ def evaluator(classes: Sequence[str], *, logits: str = "logits", label: str = "l
 def _added(totals: Totals, logits: NDArray[Any], labels: NDArray[Any], index: NDArray[Any]) -> Totals:
     values = per_example(logits, labels)
     classes, predicted, credit = len(totals.support), logits.argmax(axis=1), values["top1"]
+    if logits.shape[1] != classes:
+        raise ValueError(f"the logits are of {logits.shape[1]} classes, the data has {classes}")
     means = np.column_stack([values[name] for name in MEANS])
     bins = bin_of(values["confidence"])
     in_bin = np.eye(BINS)[bins]
@@ -267,23 +204,6 @@ def _top_k_credit(logits: NDArray[Any], labels: Ints, k: int) -> Floats:
     above = (logits > true).sum(axis=1)
     tied = (logits == true).sum(axis=1)
     return np.clip((k - above) / tied, 0, 1)
-
-
-def _ece(bins: Reliability) -> float:
-    filled = bins.support > 0
-    gaps = np.abs(bins.accuracy - bins.confidence)[filled] * bins.support[filled]
-    return math.fsum(gaps) / int(bins.support.sum())
-
-
-def _mean(values: Floats) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _group_means(values: Floats, group: Ints, groups: int) -> tuple[Floats, Ints]:
-    """Mean of values [N] in each group (NaN if empty) and the size of each, both [groups]."""
-    count = np.bincount(group, minlength=groups)
-    parts = np.split(values[np.argsort(group, kind="stable")], np.cumsum(count)[:-1])
-    return np.array([_mean(part) if len(part) else np.nan for part in parts]), count
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:

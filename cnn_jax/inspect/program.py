@@ -14,7 +14,7 @@ import jax
 from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
-from cnn_jax.models.heads import Output, features_of
+from cnn_jax.models.heads import features_of
 from cnn_jax.ops import convolution
 
 # Operations that do nothing but run another program on their operands.
@@ -131,7 +131,7 @@ def _apply(module: nn.Module, names: list[str], key: jax.Array, image: jax.Array
     return [named[name] for name in names]
 
 
-def _named(output: Output) -> dict[str, jax.Array]:
+def _named(output: Any) -> dict[str, jax.Array]:
     """What a model returned by name; a backbone has no "logits"."""
     return {**({} if isinstance(output, dict) else {"logits": output[0]}), **features_of(output)}
 

@@ -53,6 +53,6 @@ def class_maps(classes: int, *, conv: Layer, act: Activation, name: str) -> Acti
     return lambda x: global_average_pool(act(layer(x)))
 
 
-def features_of(output: Output) -> Features:
-    """The features in what a model returns, whether it has a classifier or not."""
+def features_of(output: Any) -> Features:
+    """The features in an Output, whether the model that returned it has a classifier or not."""
     return output if isinstance(output, dict) else output[1]

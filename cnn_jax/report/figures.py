@@ -5,6 +5,7 @@ those of Okabe and Ito (2008), which people with any common colour vision tell a
 whose ending gives the format (.png, .pdf, .svg), and makes its folder.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,16 @@ def learning_curves(
     logged = dict.fromkeys(name for row in rows if row["split"] == "train" for name in row if name not in HOUSEKEEPING)
     panels = {**(panels or {name: name for name in logged}), RATE: "learning rate"}
     curves = {name: _curves(rows, name) for name in panels}
+    others = dict.fromkeys(row["split"] for row in rows if row["split"] not in COLOURS)
+    colours = {**COLOURS, **dict(zip(others, itertools.cycle(OTHERS), strict=False))}  # the same in every panel
     names = [name for name in panels if curves[name]] or [next(iter(panels))]
     heights = [1.0 if name == RATE else 2.6 for name in names]
     figure = new_figure(8, 1.2 + 1.05 * sum(heights))
     axes = figure.subplots(len(names), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for name, ax in zip(names, axes, strict=True):
         _tidy(ax)
-        for number, (split, (steps, values)) in enumerate(curves[name].items()):
-            _draw_curve(ax, steps, values, COLOURS.get(split) or OTHERS[number % len(OTHERS)], split)
+        for split, (steps, values) in curves[name].items():
+            _draw_curve(ax, steps, values, colours[split], split)
         ax.set_ylabel(panels[name], fontsize=11)
         if name not in ("loss", RATE) and _all_shares(curves[name]):
             ax.yaxis.set_major_formatter(PercentFormatter(1))
@@ -66,7 +69,7 @@ def learning_curves(
 
 
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: str | Path) -> None:
-    """The counts [K, K] of `evals.classification.confusion_matrix` (rows are the true class), coloured by row percent.
+    """Counts [K, K] by true class (rows) and predicted class (columns), coloured by row percent.
 
     Up to 20 classes each cell says its percent of the row and its count; with more, the most frequent
     confusions are listed beside the matrix. Raises ValueError if the class names do not fit the matrix.
@@ -145,8 +148,8 @@ def printable(name: str) -> str:
 
 
 def short(name: str, length: int) -> str:
-    """A class name cut to `length` characters on one line, with $ kept from starting a formula."""
-    name = " ".join(str(name).split())
+    """A class name cut to `length` printable characters on one line, with $ kept from starting a formula."""
+    name = printable(" ".join(str(name).split()))
     name = name if len(name) <= length else name[: length - 1] + "…"
     return name.replace("$", r"\$")
 

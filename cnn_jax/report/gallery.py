@@ -15,15 +15,15 @@ COLUMNS = 5
 CHANNELS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, one after the other
 
 
-def mistakes_gallery(source: Source, mistakes: NDArray[np.float64], path: str | Path, *, top1: float) -> None:
+def mistakes_gallery(
+    source: Source, mistakes: NDArray[np.float64], path: str | Path, *, wrong: int, total: int
+) -> None:
     """The most confident mistakes, with what was predicted, how confidently, the truth and the position in the set.
 
     mistakes: [M, 4] rows of confidence, index in `source`, true and predicted class, the most confident first; only
-    those examples are read. top1: the share of all examples that is right.
+    those examples are read. wrong, total: how many mistakes there are in how many examples that were scored.
     """
     worst = mistakes[: COLUMNS**2]
-    total = len(source)
-    wrong = round((1 - top1) * total)
     count = max(1, -(-len(worst) // COLUMNS))
     classes = source.spec.classes
     figure = new_figure(10, 1 + 2.5 * count if len(worst) else 1)

@@ -68,8 +68,8 @@ def fit(
         for step in range(start, steps.total)
     )
     for step, batch in enumerate(prefetch(batches), start + 1):
-        state, metrics = run.engine.step(state, batch)
-        meter.push(step, metrics)
+        state, fetch = run.engine.step(state, batch)
+        meter.push(step, fetch)
         scores: dict[str, float] = {}
         stopping = hooks.stop()
         if hooks.due(step):

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import optax
 
-from cnn_jax.train.step import Metrics
+from cnn_jax.train.mesh import Fetch
 from cnn_jax.train.steps import Steps
 
 Write = Callable[[int, str, Mapping[str, Any]], None]
@@ -49,13 +48,13 @@ class Meter:
     ) -> None:
         self.steps, self.schedule, self.batch_size, self.max_skipped = steps, schedule, batch_size, max_skipped
         self.write, self.show = write, show
-        self.pending: tuple[int, Metrics] | None = None
+        self.pending: tuple[int, Fetch] | None = None
         self.sums: Sums = {name: list(pair) for name, pair in sums.items()}
         self.since, self.time = start, time.monotonic()
 
-    def push(self, step: int, metrics: Metrics) -> None:
-        """Takes the metrics of the step just dispatched and looks at those of the one before."""
-        before, self.pending = self.pending, (step, metrics)
+    def push(self, step: int, fetch: Fetch) -> None:
+        """Takes what fetches the metrics of the step just dispatched, and looks at those of the one before."""
+        before, self.pending = self.pending, (step, fetch)
         self._take(before)
 
     def flush(self) -> None:
@@ -63,11 +62,11 @@ class Meter:
         before, self.pending = self.pending, None
         self._take(before)
 
-    def _take(self, pending: tuple[int, Metrics] | None) -> None:
+    def _take(self, pending: tuple[int, Fetch] | None) -> None:
         if pending is None:
             return
-        step, metrics = pending[0], jax.device_get(pending[1])
-        skipped, norm = int(metrics.pop(SKIPPED)), float(metrics.pop("grad_norm"))
+        step, metrics = pending[0], pending[1]()
+        skipped, norm = int(metrics.pop(SKIPPED)), metrics.pop("grad_norm")
         if skipped >= self.max_skipped:
             raise Diverged(
                 f"the loss or its gradient was nan or inf for {skipped} steps in a row, up to step {step}: "
@@ -75,8 +74,8 @@ class Meter:
             )
         for name, (total, count) in {SKIPPED: (1, 1)}.items() if skipped else metrics.items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
-            pair[0] += float(total)
-            pair[1] += float(count)
+            pair[0] += total
+            pair[1] += count
         means = {name: total / max(count, 1) for name, (total, count) in self.sums.items() if name != SKIPPED}
         self.show(step, means)
         if self.steps.due(step, self.steps.log):

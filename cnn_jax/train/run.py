@@ -1,7 +1,7 @@
 """From the description of an experiment to the parts that the loop turns."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,7 +23,10 @@ INIT, TRAIN = 0, 1  # streams of the seed's key
 
 
 class Run(NamedTuple):
-    """The parts of one training, made from its configuration and the description of its data, not the data itself."""
+    """The parts of one training, made from its configuration and the description of its data, not the data itself.
+
+    create: variables by path to begin with, {} for none -> the state before the first step, on one device.
+    """
 
     config: Experiment
     spec: Spec
@@ -34,6 +37,7 @@ class Run(NamedTuple):
     schedule: optax.Schedule
     engine: Engine
     compiled: Compiled
+    create: Callable[[Mapping[str, Any]], State]
     steps: Steps
 
 
@@ -71,9 +75,10 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
         augment=config.augment,
         settings=Settings(optim.accumulate, optim.clip, optim.ema, optim.ema_warmup, compute.remat),
     )
+    create = jax.jit(functools.partial(_create, config, task, optimizer))  # one trace for its shapes and the start
     engine = mesh.build(
         step,
-        jax.eval_shape(functools.partial(_create, config, task, optimizer, {})),
+        jax.eval_shape(create, {}),
         jax.random.fold_in(jax.random.key(config.seed), TRAIN),
         spec.fields,
         parallel=compute.parallel,
@@ -81,12 +86,12 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
         convolution=compute.convolution,
     )
     compiled = compiler(spec, devices, compute.convolution)
-    return Run(config, spec, examples, model, task, optimizer, schedule, engine, compiled, steps)
+    return Run(config, spec, examples, model, task, optimizer, schedule, engine, compiled, create, steps)
 
 
 def fresh(run: Run, loaded: Mapping[str, Any] | None = None) -> State:
     """The state before the first step, on the engine's devices; variables are `loaded`, by path, or drawn."""
-    return run.engine.place(jax.jit(functools.partial(_create, run.config, run.task, run.optimizer))(loaded or {}))
+    return run.engine.place(run.create(loaded or {}))
 
 
 def predictor_of(run: Run, state: State) -> Predictor:

@@ -1,10 +1,11 @@
-"""What the training loop costs over the bare compiled step, and whether its memory grows.
+"""What the training loop costs over the bare compiled step, how long it pauses to save, and whether its memory grows.
 
 Command: python experiments/benchmarks/loop.py
 
 Prints the median, over rounds that take turns, of (seconds of the loop) / (seconds of the same compiled step called on
-one batch again and again), for the Fashion-MNIST experiment and for digits, whose steps take milliseconds; then the
-process's memory over 20 epochs of digits. The loop includes reading batches, moving them to the devices, metrics, log
+one batch again and again), for the Fashion-MNIST experiment and for digits, whose steps take milliseconds; then how
+long the loop is busy with a checkpoint of 100 MB, from a finished step to the dispatch of the next; then the process's
+memory over 20 epochs of digits. The loop includes reading batches, moving them to the devices, metrics, log
 and progress.
 """
 
@@ -12,6 +13,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -27,6 +29,8 @@ def main() -> None:
     for name in ("fashion_mnist_fast", "digits"):
         ratio, milliseconds = _overhead(name)
         print(f"{name}: bare step {milliseconds:.1f} ms, loop / bare {ratio:.3f} (median of {ROUNDS.value} rounds)")
+    pauses = sorted(_pauses())
+    print(f"pause to save 100 MB: {statistics.median(pauses):.0f} ms, at most {pauses[-1]:.0f} ms (of {len(pauses)})")
     sizes = _memory()
     print(f"memory after epoch 2: {sizes[1]:.0f} MB, after epoch {EPOCHS.value}: {sizes[-1]:.0f} MB")
 
@@ -88,6 +92,42 @@ def _overhead(name: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder, MetricLog(Path(folder), 0) as log:
         times = [(looped(steps, log), bare(steps)) for _ in range(ROUNDS.value)]
     return statistics.median(a / b for a, b in times), statistics.median(1000 * b / steps for _, b in times)
+
+
+def _pauses() -> list[float]:
+    """Milliseconds that each save adds to the step before which it stands."""
+    import jax
+    import numpy as np
+    import optax
+
+    from cnn_jax.train import mesh, state
+    from cnn_jax.train.checkpoint import Checkpoints
+
+    def step(state: Any, batch: Any, key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        params = jax.tree.map(lambda kernel: 0.999 * kernel, state.params)
+        return state.replace(step=state.step + 1, params=params), {"loss": batch["image"].sum()}
+
+    # About as large a state as ResNet-18's; of random numbers, as those that are all equal compress to nothing.
+    draw = np.random.default_rng(0)
+    params = {str(layer): draw.normal(size=(500, 250)).astype(np.float32) for layer in range(100)}
+    now = state.create({"params": params}, optax.sgd(0.1, momentum=0.9), ema=False, loss_scale=False)
+    engine = mesh.build(step, lambda *_: {}, now, jax.random.key(0), parallel="jit", devices=jax.devices())
+    now, batch = engine.place(now), engine.place_batch({"image": np.ones((jax.device_count(), 1), np.float32)})
+    pauses = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), keep=2)
+        checkpoints.prepare(engine.whole(now))
+        for number in range(1, ROUNDS.value + 1):
+            now, metrics = engine.step(now, batch)
+            jax.block_until_ready((now, metrics))
+            began = time.perf_counter()
+            checkpoints.save(number, engine.whole(now), {}, None)
+            checkpoints.poll()
+            now, _ = engine.step(now, batch)
+            pauses.append(1000 * (time.perf_counter() - began))
+            checkpoints.finish()
+        checkpoints.close()
+    return pauses
 
 
 def _memory() -> list[float]:

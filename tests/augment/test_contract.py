@@ -5,18 +5,35 @@ import inspect
 import pkgutil
 import re
 from functools import cache
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import cnn_jax.augment
-from cnn_jax.augment.draw import Augmentation, Batch
+from cnn_jax.augment.draw import Augmentation
+from cnn_jax.batch import VALID, Batch
+from cnn_jax.data.spec import Field, Role
 
-SIZE = 16
-CHANGES_NOTHING = {"identity", "apply_all"}
+SIZE, HEIGHT, WIDTH = 16, 12, 10
+CHANGES_NOTHING = {"identity", "apply_all", "two_views"}  # by default
+
+# What each refuses beside an image, or beside a signal where it takes no image. A new augmentation that is not listed
+# must take every role.
+PLACED = {"class_map", "instance_map", "boxes", "box_labels", "points"}
+MOVES = ("flip", "shift", "random_resized_crop", "rotate", "scale", "rand_augment", "trivial_augment")
+REFUSES = {
+    **dict.fromkeys(MOVES, {"value"}),
+    **dict.fromkeys(("shift1d", "scale1d", "stretch1d"), PLACED | {"value"}),
+    "mixup": PLACED | {"value", "tokens"},
+    "cutmix": PLACED - {"class_map"} | {"value", "tokens", "signal"},
+    "mixup_or_cutmix": PLACED | {"value", "tokens", "signal"},
+}
 
 
 def find() -> dict[str, Augmentation]:
@@ -32,19 +49,53 @@ def find() -> dict[str, Augmentation]:
 AUGMENTATIONS = find()
 
 
-def make_batch(kind: str) -> Batch:
-    shape = {"colour": (SIZE, 12, 10, 3), "grey": (SIZE, 12, 10, 1), "signal": (SIZE, 20, 2)}[kind]
+def example_of(role: str) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """An array [SIZE, ...] of a role, and the range that its field promises."""
     random = np.random.default_rng(0)
-    image = random.normal(size=shape) if kind == "signal" else random.integers(0, 256, shape) / 255
-    return {"image": jnp.asarray(image, jnp.float32), "label": jnp.arange(SIZE, dtype=jnp.int32)}
+    if role in ("image", "grey"):
+        shape = (SIZE, HEIGHT, WIDTH, 1 if role == "grey" else 3)
+        return (random.integers(0, 256, shape) / 255).astype(np.float32), (0.0, 1.0)
+    corner, side = random.uniform(0, 5, (SIZE, 3, 2)), random.uniform(1, 5, (SIZE, 3, 2))
+    boxes = np.concatenate([corner, corner + side], axis=-1) * (np.arange(3) < 2)[:, None]  # the last row is empty
+    arrays: dict[str, Any] = {
+        "signal": random.normal(size=(SIZE, 20, 2)).astype(np.float32),
+        "tokens": random.integers(0, 9, (SIZE, 5), np.int32),
+        "label": np.arange(SIZE, dtype=np.int32),
+        "labels": random.integers(0, 2, (SIZE, 4), np.uint8),
+        "value": random.random(SIZE, np.float32),
+        "class_map": random.integers(0, 5, (SIZE, HEIGHT, WIDTH), np.uint8),
+        "instance_map": random.integers(0, 5, (SIZE, HEIGHT, WIDTH), np.int32),
+        "boxes": boxes.astype(np.float32),
+        "box_labels": np.where(np.arange(3) < 2, random.integers(0, 5, (SIZE, 3), np.int32), -1),
+        "points": random.uniform(0, 10, (SIZE, 2, 2)).astype(np.float32),
+    }
+    return arrays[role], None
+
+
+def batch_of(*roles: str) -> Batch:
+    """One field of each role, under a name that no augmentation can have guessed."""
+    arrays: dict[str, jax.Array] = {VALID: jnp.ones(SIZE)}
+    fields = {}
+    for role in roles:
+        array, promised = example_of(role)
+        arrays[f"a_{role}"] = jnp.asarray(array)
+        known: Any = "image" if role == "grey" else role
+        fields[f"a_{role}"] = Field(known, array.shape[1:], str(array.dtype), promised)
+    return Batch(arrays, fields)
+
+
+def make_batch(kind: str, name: str = "") -> Batch:
+    """An image, grey or a signal, with its label; with an image all targets and tokens that `name` takes."""
+    other = set(get_args(Role)) - REFUSES.get(name, set()) - {"image", "signal", "label"} if kind == "image" else set()
+    return batch_of(kind, "label", *sorted(other))
 
 
 def suits(augmentation: Augmentation, kind: str) -> bool:
     """Images or signals only: an augmentation refuses the other kind with a ValueError of one line."""
     try:
-        jax.eval_shape(augmentation, keys(), make_batch(kind))
+        jax.eval_shape(augmentation, keys(), make_batch(kind, augmentation.__name__))
     except ValueError as error:
-        assert "\n" not in str(error) and "[B, " in str(error)
+        assert re.fullmatch(r"\w+ needs a field of the role \w+; the batch has [^\n]*", str(error)), error
         return False
     return True
 
@@ -55,7 +106,7 @@ def keys(seed: int = 0) -> jax.Array:
 
 @cache
 def run(name: str, kind: str, seed: int = 0) -> Batch:
-    return compiled(name)(keys(seed), make_batch(kind))
+    return compiled(name)(keys(seed), make_batch(kind, name))
 
 
 @cache
@@ -64,24 +115,24 @@ def compiled(name: str) -> Augmentation:
 
 
 CASES = [
-    (name, kind) for name in AUGMENTATIONS for kind in ("colour", "grey", "signal") if suits(AUGMENTATIONS[name], kind)
+    (name, kind) for name in AUGMENTATIONS for kind in ("image", "grey", "signal") if suits(AUGMENTATIONS[name], kind)
 ]
 each_case = pytest.mark.parametrize("name,kind", CASES)
 each_largest_case = pytest.mark.parametrize(
     "name,kind",
-    [(name, "colour" if (name, "colour") in CASES else "signal") for name in AUGMENTATIONS],
+    [(name, "image" if (name, "image") in CASES else "signal") for name in AUGMENTATIONS],
 )
 
 
 def same(left: Batch, right: Batch, tolerance: float = 1e-6) -> None:
-    assert left.keys() == right.keys()
+    assert left.keys() == right.keys() and left.fields == right.fields
     for field in left:
         np.testing.assert_allclose(left[field], right[field], rtol=0, atol=tolerance, err_msg=field)
 
 
 def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
     assert {f.__module__.rsplit(".", 1)[1] for f in AUGMENTATIONS.values()} >= {
-        "compose", "geometry", "colour", "erase", "mix", "policy", "signal",
+        "compose", "geometry", "colour", "erase", "mix", "policy", "signal", "views",
     }  # fmt: skip
     for name, function in AUGMENTATIONS.items():
         settings = list(inspect.signature(function).parameters.values())[2:]
@@ -90,33 +141,59 @@ def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
         assert {name} <= {case[0] for case in CASES}, f"{name} takes neither images nor signals"
 
 
+@pytest.mark.parametrize("role", get_args(Role))
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> None:
+    kind = "image" if (name, "image") in CASES else "signal"
+    batch = batch_of(*dict.fromkeys((kind, role)))
+    if role in REFUSES.get(name, set()):
+        with pytest.raises(ValueError) as refused:
+            jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
+        said = re.fullmatch(rf"(\w+) cannot \w+ 'a_{role}' \({role}\)", str(refused.value))
+        assert said and said[1] in name
+    else:
+        result = jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
+        assert result.keys() >= batch.keys() and result[f"a_{role}"].shape == batch[f"a_{role}"].shape
+
+
 @each_case
-def test_shape_type_range_and_labels(name: str, kind: str) -> None:
-    batch, result = make_batch(kind), run(name, kind)
-    assert result["image"].shape == batch["image"].shape and result["image"].dtype == jnp.float32
-    assert np.isfinite(result["image"]).all()
-    if kind != "signal":
-        assert result["image"].min() >= 0 and result["image"].max() <= 1
-    np.testing.assert_array_equal(result["label"], batch["label"])
-    if result.keys() != batch.keys():
-        assert result.keys() - batch.keys() == {"mix_label", "mix_weight"}
-        assert result["mix_label"].dtype == jnp.int32 and result["mix_weight"].dtype == jnp.float32
+def test_fields_say_what_the_arrays_are(name: str, kind: str) -> None:
+    batch, result = make_batch(kind, name), run(name, kind)
+    assert result.keys() >= batch.keys() and result.keys() - {VALID} == result.fields.keys()
+    for field_name, field in result.fields.items():
+        array = result[field_name]
+        assert array.shape == (SIZE, *field.shape) and array.dtype == field.dtype, field_name
+        assert np.isfinite(array).all()
+        if field.range:
+            assert array.min() >= field.range[0] and array.max() <= field.range[1]
+    for field_name, field in batch.fields.items():
+        blended = "mix" in name and field.role == "labels"
+        assert result.fields[field_name] == (field._replace(dtype="float32") if blended else field)
+    np.testing.assert_array_equal(result["a_label"], batch["a_label"])
+
+
+@each_case
+def test_what_is_added_is_a_mix_or_a_second_view(name: str, kind: str) -> None:
+    batch, result = make_batch(kind, name), run(name, kind)
+    added = result.keys() - batch.keys()
+    assert all(new.startswith("second_") for new in added) or added == {"mixed_a_label", "mix_weight"}
+    if "mix_weight" in added:
         assert result["mix_weight"].min() >= 0 and result["mix_weight"].max() <= 1
-        np.testing.assert_array_equal(result["mix_label"], np.arange(SIZE) ^ 1)
+        np.testing.assert_array_equal(result["mixed_a_label"], np.arange(SIZE) ^ 1)
 
 
 @each_case
 def test_the_keys_alone_decide(name: str, kind: str) -> None:
-    same(run(name, kind), compiled(name)(keys(), make_batch(kind)))
+    same(run(name, kind), compiled(name)(keys(), make_batch(kind, name)))
     if name not in CHANGES_NOTHING:
-        assert np.abs(run(name, kind)["image"] - run(name, kind, seed=1)["image"]).max() > 1e-3
+        assert np.abs(run(name, kind)[f"a_{kind}"] - run(name, kind, seed=1)[f"a_{kind}"]).max() > 1e-3
 
 
 @each_case
 def test_examples_differ_in_what_happens_to_them(name: str, kind: str) -> None:
-    pair = make_batch(kind)["image"][:2]
-    alike = {**make_batch(kind), "image": jnp.concatenate([pair] * (SIZE // 2))}
-    result = np.asarray(compiled(name)(keys(), alike)["image"])
+    pair = make_batch(kind)[f"a_{kind}"][:2]
+    alike = make_batch(kind, name) | {f"a_{kind}": jnp.concatenate([pair] * (SIZE // 2))}
+    result = np.asarray(compiled(name)(keys(), alike)[f"a_{kind}"])
     if name not in CHANGES_NOTHING:
         assert len(np.unique(result[::2].reshape(SIZE // 2, -1), axis=0)) > 1
 
@@ -128,7 +205,7 @@ def test_other_examples_do_not_matter(name: str, kind: str) -> None:
     def replace(array: jax.Array, other: jax.Array) -> jax.Array:
         return jnp.concatenate([other[: SIZE // 2], array[SIZE // 2 :]])
 
-    changed = {**make_batch(kind), "image": replace(make_batch(kind)["image"], 1 - make_batch(kind)["image"])}
+    changed = jax.tree.map(lambda array: replace(array, array[::-1]), make_batch(kind, name))
     result = compiled(name)(replace(keys(), keys(1)), changed)
     for field, value in run(name, kind).items():
         np.testing.assert_array_equal(value[SIZE // 2 :], result[field][SIZE // 2 :], err_msg=field)
@@ -137,7 +214,7 @@ def test_other_examples_do_not_matter(name: str, kind: str) -> None:
 @each_largest_case
 def test_jit_equals_eager(name: str, kind: str) -> None:
     # Fused, a position may round differently; between steep neighbours that shows.
-    same(AUGMENTATIONS[name](keys(), make_batch(kind)), run(name, kind), 1e-5)
+    same(AUGMENTATIONS[name](keys(), make_batch(kind, name)), run(name, kind), 1e-5)
 
 
 @each_largest_case
@@ -145,13 +222,50 @@ def test_split_over_devices_gives_the_same_numbers_without_communication(name: s
     """Each device works on its two examples alone, so parts of a batch give the parts of its result."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    inputs = jax.device_put((keys(), make_batch(kind)), sharding)
+    inputs = jax.device_put((keys(), make_batch(kind, name)), sharding)
     program = jax.jit(AUGMENTATIONS[name], out_shardings=sharding).lower(*inputs).compile()
     assert not re.search("all-gather|all-reduce|all-to-all|collective-permute", program.as_text() or "")
     same(program(*inputs), run(name, kind))
 
 
-def test_images_as_integers_are_refused() -> None:
-    batch = {**make_batch("colour"), "image": jnp.zeros((SIZE, 12, 10, 3), jnp.uint8)}
-    with pytest.raises(ValueError, match="divide uint8 first"):
-        AUGMENTATIONS["flip"](keys(), batch)
+def test_images_as_integers_and_of_other_axes_are_refused() -> None:
+    batch = make_batch("image")
+    for array, said in (
+        (jnp.zeros((SIZE, 12, 10, 3), jnp.uint8), "holds uint8: scale it first"),
+        (jnp.zeros((SIZE, 12, 10)), r"needs \[B, H, W, C\]; 'a_image' is of the shape"),
+    ):
+        with pytest.raises(ValueError, match=f"flip needs .*{said}|flip {said}"):
+            AUGMENTATIONS["flip"](keys(), batch | {"a_image": array})
+
+
+def test_all_images_of_an_example_undergo_the_same() -> None:
+    array, promised = example_of("image")
+    batch = batch_of("image", "label").with_field(
+        "b_image", Field("image", array.shape[1:], "float32", promised), jnp.asarray(array)
+    )
+    for name in {name for name, kind in CASES if kind == "image"} - CHANGES_NOTHING:
+        result = compiled(name)(keys(), batch)
+        np.testing.assert_allclose(result["a_image"], result["b_image"], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(result["a_image"], run(name, "image")["a_image"], atol=1e-5, err_msg=name)
+
+
+@settings(max_examples=8, deadline=None)
+@given(pairs=st.integers(1, 4), height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 3]))
+def test_every_shape_is_kept(pairs: int, height: int, width: int, channels: int) -> None:
+    def struct(*shape: int, dtype: str = "float32") -> Any:
+        return jax.ShapeDtypeStruct((2 * pairs, *shape), dtype)
+
+    image, signal = struct(height, width, channels), struct(width, channels)
+    for name, kind in CASES:
+        array = signal if kind == "signal" else image
+        fields: dict[str, Any] = {
+            "x": Field("signal" if kind == "signal" else "image", array.shape[1:], "float32", (0, 1))
+        }
+        try:
+            result = jax.eval_shape(
+                AUGMENTATIONS[name], keys()[: 2 * pairs], Batch({"x": array, VALID: struct()}, fields)
+            )
+        except ValueError as error:  # a shift by more than there is
+            assert name in ("shift", "shift1d") and re.fullmatch(r".* does not suit [^\n]*", str(error)), error
+        else:
+            assert (result["x"].shape, result["x"].dtype) == (array.shape, array.dtype), name

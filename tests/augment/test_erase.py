@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 
 from cnn_jax.augment.erase import cutout, random_erasing
+from cnn_jax.batch import Batch
 
 HEIGHT, WIDTH, COUNT = 20, 24, 2000
-BATCH = {"image": jnp.full((COUNT, HEIGHT, WIDTH, 1), 0.5), "label": jnp.zeros(COUNT)}
 KEYS = jax.random.split(jax.random.key(3), COUNT)
+
+
+@pytest.fixture
+def data(make_batch) -> Batch:
+    return make_batch({"image": jnp.full((COUNT, HEIGHT, WIDTH, 1), 0.5), "label": jnp.zeros(COUNT)})
 
 
 def boxes(hidden: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -23,8 +28,8 @@ def boxes(hidden: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("size", [1, 5, 8])
-def test_cutout_hides_a_square_around_any_pixel(size: int) -> None:
-    result = np.asarray(jax.jit(partial(cutout, size=size, fill=0.25))(KEYS, BATCH)["image"])[..., 0]
+def test_cutout_hides_a_square_around_any_pixel(data: Batch, size: int) -> None:
+    result = np.asarray(jax.jit(partial(cutout, size=size, fill=0.25))(KEYS, data)["image"])[..., 0]
     hidden = result == 0.25
     assert (result[~hidden] == 0.5).all()
     top, left, bottom, right = boxes(hidden)
@@ -38,19 +43,19 @@ def test_cutout_hides_a_square_around_any_pixel(size: int) -> None:
         assert np.abs(starts[1:-1] - expected).max() < 5 * expected**0.5
 
 
-def test_cutout_of_size_zero_is_the_identity_and_fill_may_be_a_colour() -> None:
-    np.testing.assert_array_equal(cutout(KEYS, BATCH, size=0)["image"], BATCH["image"])
-    batch = {"image": jnp.zeros((2, 4, 4, 3)), "label": jnp.zeros(2)}
+def test_cutout_of_size_zero_is_the_identity_and_fill_may_be_a_colour(data: Batch, make_batch) -> None:
+    np.testing.assert_array_equal(cutout(KEYS, data, size=0)["image"], data["image"])
+    batch = make_batch({"image": jnp.zeros((2, 4, 4, 3)), "label": jnp.zeros(2)})
     result = cutout(KEYS[:2], batch, size=16, fill=(0.1, 0.2, 0.3))["image"]
     np.testing.assert_allclose(result, np.broadcast_to([0.1, 0.2, 0.3], (2, 4, 4, 3)))
     with pytest.raises(ValueError, match="negative"):
-        cutout(KEYS, BATCH, size=-1)
+        cutout(KEYS, data, size=-1)
 
 
-def test_random_erasing_keeps_to_probability_area_and_aspect() -> None:
+def test_random_erasing_keeps_to_probability_area_and_aspect(data: Batch) -> None:
     area, aspect = (0.1, 0.3), (0.5, 2.0)
     erase = partial(random_erasing, probability=0.7, area=area, aspect=aspect, fill=0.0)
-    hidden = np.asarray(jax.jit(erase)(KEYS, BATCH)["image"])[..., 0] == 0
+    hidden = np.asarray(jax.jit(erase)(KEYS, data)["image"])[..., 0] == 0
     chosen = hidden.any(axis=(1, 2))
     assert abs(chosen.mean() - 0.7) < 4 * (0.21 / COUNT) ** 0.5
     top, left, bottom, right = boxes(hidden[chosen])
@@ -67,8 +72,8 @@ def test_random_erasing_keeps_to_probability_area_and_aspect() -> None:
     assert abs((top / room).mean() - 0.5) < 0.03 and (top == 0).any() and (top == room).any()
 
 
-def test_random_erasing_fills_with_uniform_values_of_its_own_per_example() -> None:
-    batch = {"image": jnp.full((400, 9, 7, 3), 2.0), "label": jnp.zeros(400)}
+def test_random_erasing_fills_with_uniform_values_of_its_own_per_example(make_batch) -> None:
+    batch = make_batch({"image": jnp.full((400, 9, 7, 3), 0.123), "label": jnp.zeros(400)})
     result = np.asarray(
         random_erasing(KEYS[:400], batch, probability=1.0, area=(1.0, 1.0), aspect=(7 / 9, 7 / 9))["image"]
     )
@@ -80,16 +85,16 @@ def test_random_erasing_fills_with_uniform_values_of_its_own_per_example() -> No
     assert abs(np.corrcoef(flat[:, :-1].ravel(), flat[:, 1:].ravel())[0, 1]) < 0.02
 
 
-def test_boxes_that_never_fit_are_cut_to_the_image() -> None:
+def test_boxes_that_never_fit_are_cut_to_the_image(data: Batch) -> None:
     erase = partial(random_erasing, probability=1.0, area=(1.0, 1.0), aspect=(9.0, 9.0), fill=0.0)
-    hidden = np.asarray(erase(KEYS[:4], jax.tree.map(lambda a: a[:4], BATCH))["image"])[..., 0] == 0
+    hidden = np.asarray(erase(KEYS[:4], jax.tree.map(lambda a: a[:4], data))["image"])[..., 0] == 0
     _, left, _, right = boxes(hidden)
     assert (left == 0).all() and (right == WIDTH).all()
 
 
-def test_probability_zero_is_the_identity_and_nonsense_is_refused() -> None:
-    np.testing.assert_array_equal(random_erasing(KEYS, BATCH, probability=0.0)["image"], BATCH["image"])
+def test_probability_zero_is_the_identity_and_nonsense_is_refused(data: Batch) -> None:
+    np.testing.assert_array_equal(random_erasing(KEYS, data, probability=0.0)["image"], data["image"])
     wrong: list[dict[str, Any]] = [{"probability": 1.5}, {"area": (0.3, 0.1)}, {"aspect": (0.0, 1.0)}]
     for settings in wrong:
         with pytest.raises(ValueError):
-            random_erasing(KEYS, BATCH, **settings)
+            random_erasing(KEYS, data, **settings)

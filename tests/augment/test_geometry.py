@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,19 +9,21 @@ import pytest
 from scipy.ndimage import affine_transform
 from scipy.stats import ks_2samp
 
-from cnn_jax.augment.geometry import flip, matrix, random_resized_crop, rotate, sample, scale, shift, warp
+from cnn_jax.augment.affine import matrix, sample, warp
+from cnn_jax.augment.geometry import flip, random_resized_crop, rotate, scale, shift
+from cnn_jax.batch import Batch
 
 
-def keys(count: int, seed: int = 0) -> jax.Array:
-    return jax.random.split(jax.random.key(seed), count)
+@pytest.fixture
+def batch(make_batch) -> Callable[..., Batch]:
+    def make(count: int, height: int = 7, width: int = 9, channels: int = 3) -> Batch:
+        image = np.random.default_rng(0).random((height, width, channels)).astype(np.float32)
+        return make_batch({"image": np.broadcast_to(image, (count, *image.shape)), "label": np.zeros(count)})
+
+    return make
 
 
-def batch(count: int, height: int = 7, width: int = 9, channels: int = 3) -> dict[str, jax.Array]:
-    image = np.random.default_rng(0).random((height, width, channels))
-    return {"image": jnp.asarray(np.broadcast_to(image, (count, *image.shape)), jnp.float32), "label": jnp.zeros(count)}
-
-
-def test_flip_mirrors_columns_with_its_probability() -> None:
+def test_flip_mirrors_columns_with_its_probability(batch, keys) -> None:
     data = batch(4000, 1, 2, 1)
     result = np.asarray(jax.jit(flip)(keys(4000), data)["image"])
     original = np.asarray(data["image"])
@@ -29,7 +32,7 @@ def test_flip_mirrors_columns_with_its_probability() -> None:
     assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / 4000**0.5
 
 
-def test_flip_always_twice_is_the_identity_and_never_is_too() -> None:
+def test_flip_always_twice_is_the_identity_and_never_is_too(batch, keys) -> None:
     data, always = batch(2), partial(flip, probability=1.0)
     once = always(keys(2), data)
     np.testing.assert_array_equal(once["image"], data["image"][:, :, ::-1])
@@ -40,7 +43,7 @@ def test_flip_always_twice_is_the_identity_and_never_is_too() -> None:
 @pytest.mark.parametrize(
     "padding,fill", [("constant", 0.0), ("constant", (0.1, 0.2, 0.3)), ("reflect", 0.0), ("edge", 0.0)]
 )
-def test_shift_is_a_crop_of_the_padded_image_at_all_offsets_equally(padding: Any, fill: float) -> None:
+def test_shift_is_a_crop_of_the_padded_image_at_all_offsets_equally(batch, keys, padding: Any, fill: float) -> None:
     count, pixels = 1800, 1
     data = batch(count, 4, 5)
     result = np.asarray(jax.jit(partial(shift, pixels=pixels, padding=padding, fill=fill))(keys(count), data)["image"])
@@ -56,7 +59,7 @@ def test_shift_is_a_crop_of_the_padded_image_at_all_offsets_equally(padding: Any
     assert np.abs(hits - 200).max() < 5 * 200**0.5
 
 
-def test_shift_by_nothing_is_the_identity_and_nonsense_is_refused() -> None:
+def test_shift_by_nothing_is_the_identity_and_nonsense_is_refused(batch, keys) -> None:
     data = batch(2)
     np.testing.assert_array_equal(shift(keys(2), data, pixels=0)["image"], data["image"])
     wrong: list[dict[str, Any]] = [
@@ -79,14 +82,14 @@ def test_sample_between_pixels_is_bilinear() -> None:
     )
 
 
-def test_quarter_turn_equals_rot90() -> None:
+def test_quarter_turn_equals_rot90(batch) -> None:
     data = batch(1, 8, 8)
     one, zero = jnp.ones(1), jnp.zeros(1)
     exact = warp(data["image"], matrix((zero, one, zero), (-one, zero, zero)))
     np.testing.assert_array_equal(exact[0], np.rot90(data["image"][0]))
 
 
-def test_rotate_matches_scipy_at_the_drawn_angles() -> None:
+def test_rotate_matches_scipy_at_the_drawn_angles(batch, keys) -> None:
     count = 400
     data = batch(count, 6, 6, 1)
     result = np.asarray(jax.jit(partial(rotate, degrees=90.0))(keys(count), data)["image"])
@@ -116,14 +119,14 @@ def test_rotate_matches_scipy_at_the_drawn_angles() -> None:
         partial(random_resized_crop, area=(1.0, 1.0), aspect=(1.0, 1.0)),
     ],
 )
-def test_settings_of_no_effect_return_the_input_exactly(still) -> None:  # type: ignore[no-untyped-def]
+def test_settings_of_no_effect_return_the_input_exactly(batch, keys, still) -> None:
     data = batch(3, 8, 8)
     np.testing.assert_array_equal(still(keys(3), data)["image"], data["image"])
 
 
-def test_scale_by_two_shows_the_middle_and_by_half_shows_fill() -> None:
+def test_scale_by_two_shows_the_middle_and_by_half_shows_fill(make_batch, keys) -> None:
     ramp = jnp.broadcast_to(jnp.arange(8.0)[None, None, :, None] / 10, (2, 8, 8, 1))
-    data = {"image": ramp, "label": jnp.zeros(2)}
+    data = make_batch({"image": ramp, "label": jnp.zeros(2)})
     double = scale(keys(2), data, factor=(2.0, 2.0))["image"]
     np.testing.assert_allclose(double[0, 3, :, 0], (3.5 + (np.arange(8) - 3.5) / 2) / 10, atol=1e-6)
     half = scale(keys(2), data, factor=(0.5, 0.5), fill=0.9)["image"]
@@ -131,18 +134,16 @@ def test_scale_by_two_shows_the_middle_and_by_half_shows_fill() -> None:
     np.testing.assert_allclose(half[1, 4, 2:6, 0], (3.5 + (np.arange(2, 6) - 3.5) * 2) / 10, atol=1e-6)
 
 
-def test_scale_factors_are_log_uniform() -> None:
+def test_scale_factors_are_log_uniform(make_batch, keys) -> None:
     count = 1000
     ramp = jnp.broadcast_to(jnp.arange(9.0)[None, None, :, None] / 8, (count, 9, 9, 1))
-    result = jax.jit(partial(scale, factor=(1.0, 4.0)))(keys(count), {"image": ramp, "label": jnp.zeros(count)})[
-        "image"
-    ]
+    result = jax.jit(partial(scale, factor=(1.0, 4.0)))(keys(count), make_batch({"image": ramp}))["image"]
     factor = 1 / (8 * (result[:, 4, 5, 0] - result[:, 4, 4, 0]))
     logs = np.log(np.asarray(factor)) / np.log(4)
     assert abs(logs.mean() - 0.5) < 0.04 and abs(logs.std() - 12**-0.5) < 0.02 and logs.min() > -1e-5 and logs.max() < 1
 
 
-def test_random_resized_crop_boxes_keep_to_area_and_aspect() -> None:
+def test_random_resized_crop_boxes_keep_to_area_and_aspect(batch, make_batch, keys) -> None:
     count, height, width = 2000, 16, 32
     rows = np.broadcast_to(np.arange(height)[:, None] / height, (height, width))
     columns = np.broadcast_to(np.arange(width) / width, (height, width))
@@ -150,7 +151,7 @@ def test_random_resized_crop_boxes_keep_to_area_and_aspect() -> None:
         np.broadcast_to(np.stack([rows, columns, rows], axis=-1), (count, height, width, 3)), jnp.float32
     )
     crop = jax.jit(partial(random_resized_crop, area=(0.2, 0.6), aspect=(0.5, 2.0)))
-    result = np.asarray(crop(keys(count), {"image": image, "label": jnp.zeros(count)})["image"])
+    result = np.asarray(crop(keys(count), make_batch({"image": image}))["image"])
     # On ramps the step between neighbours in the middle tells the box's share of each side.
     tall = (result[:, 8, 0, 0] - result[:, 7, 0, 0]) * height
     wide = (result[:, 0, 16, 1] - result[:, 0, 15, 1]) * width

@@ -6,49 +6,54 @@ import numpy as np
 import pytest
 
 from cnn_jax.augment.signal import scale1d, shift1d, stretch1d
+from cnn_jax.batch import Batch
 
 COUNT = 700
 SIGNAL = np.random.default_rng(0).normal(size=(10, 2)).astype(np.float32)
-BATCH = {"image": jnp.asarray(np.broadcast_to(SIGNAL, (COUNT, 10, 2))), "label": jnp.zeros(COUNT)}
 KEYS = jax.random.split(jax.random.key(0), COUNT)
 
 
+@pytest.fixture
+def data(make_batch) -> Batch:
+    return make_batch({"signal": np.broadcast_to(SIGNAL, (COUNT, 10, 2)), "label": jnp.zeros(COUNT)})
+
+
 @pytest.mark.parametrize("circular", [True, False])
-def test_shift_moves_by_all_offsets_equally(circular: bool) -> None:
-    result = np.asarray(shift1d(KEYS, BATCH, samples=3, circular=circular)["image"])
+def test_shift_moves_by_all_offsets_equally(data: Batch, circular: bool) -> None:
+    result = np.asarray(shift1d(KEYS, data, samples=3, circular=circular)["signal"])
     padded = np.pad(SIGNAL, ((3, 3), (0, 0)))
     moved = [np.roll(SIGNAL, k, axis=0) if circular else padded[3 - k : 13 - k] for k in range(-3, 4)]
     hits = np.array([(result == one).all(axis=(1, 2)).sum() for one in moved])
     assert hits.sum() == COUNT and np.abs(hits - 100).max() < 50
 
 
-def test_scale_multiplies_by_a_uniform_factor() -> None:
-    result = np.asarray(scale1d(KEYS, BATCH, factor=(0.5, 2.0))["image"])
+def test_scale_multiplies_by_a_uniform_factor(data: Batch) -> None:
+    result = np.asarray(scale1d(KEYS, data, factor=(0.5, 2.0))["signal"])
     factor = result / SIGNAL
     np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1], factor.shape), rtol=1e-5)
     assert factor.min() >= 0.499 and factor.max() <= 2.001 and abs(factor.mean() - 1.25) < 0.07
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.7])
-def test_stretch_equals_numpy_interpolation(factor: float) -> None:
-    few = jax.tree.map(lambda array: array[:3], BATCH)
-    result = np.asarray(stretch1d(KEYS[:3], few, factor=(factor, factor))["image"])
+def test_stretch_equals_numpy_interpolation(data: Batch, factor: float) -> None:
+    few = jax.tree.map(lambda array: array[:3], data)
+    result = np.asarray(stretch1d(KEYS[:3], few, factor=(factor, factor))["signal"])
     source = 4.5 + (np.arange(10) - 4.5) / factor
     for channel in range(2):
         padded = np.interp(source, np.arange(-1, 11), np.pad(SIGNAL[:, channel], 1), left=0, right=0)
         np.testing.assert_allclose(result[1, :, channel], padded, atol=1e-5)
 
 
-def test_no_effect_and_nonsense() -> None:
+def test_no_effect_and_nonsense(data: Batch, make_batch) -> None:
     for still in (
         partial(shift1d, samples=0),
         partial(scale1d, factor=(1.0, 1.0)),
         partial(stretch1d, factor=(1.0, 1.0)),
     ):
-        np.testing.assert_array_equal(still(KEYS, BATCH)["image"], BATCH["image"])
+        np.testing.assert_array_equal(still(KEYS, data)["signal"], data["signal"])
     with pytest.raises(ValueError, match="samples"):
-        shift1d(KEYS, BATCH, samples=11)
+        shift1d(KEYS, data, samples=11)
     with pytest.raises(ValueError, match="factor"):
-        stretch1d(KEYS, BATCH, factor=(2.0, 1.0))
-    with pytest.raises(ValueError, match="signals"):
-        shift1d(KEYS, {"image": jnp.zeros((COUNT, 4, 4, 1)), "label": jnp.zeros(COUNT)})
+        stretch1d(KEYS, data, factor=(2.0, 1.0))
+    with pytest.raises(ValueError, match="shift1d needs a field of the role signal; the batch has image"):
+        shift1d(KEYS, make_batch({"image": jnp.zeros((COUNT, 4, 4, 1)), "label": jnp.zeros(COUNT)}))

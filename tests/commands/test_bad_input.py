@@ -203,7 +203,9 @@ RUN_FOLDERS = {
         "eval run", ("no good checkpoint", "train the run"), lambda project: shutil.rmtree(project / "run/checkpoints")
     ),
     "a damaged checkpoint": Bad(
-        "predict run a.png --checkpoint=6", ("no good checkpoint of step 6",), text("run/checkpoints/6/more", "")
+        "predict run a.png --checkpoint=6",
+        ("no good checkpoint of step 6",),
+        text("run/checkpoints/6/about/metadata", "{}"),
     ),
     "other classes": Bad("eval RUN --data=folder:x", ("other classes", "unknown: a, b"), folders(*TWO)),
     "examples of another shape": Bad(

@@ -10,14 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.data.batches import evaluation_batches, prefetch, training_batch, training_indices
-from cnn_jax.data.images import Decode
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.source import ArraySource
+from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.data.splits import array_splits
 
 
 def toy(size: int):
     images = np.arange(size, dtype=np.uint8).reshape(size, 1, 1, 1)
-    arrays = {"train": (images, np.arange(size) % 2)}
-    return array_splits("toy", arrays, Decode(), classes=["a", "b"], licence="", citation="")["train"]
+    arrays = {"train": {"image": images, "label": np.arange(size) % 2}}
+    roles = {"inputs": {"image": "image"}, "targets": {"label": "label"}}
+    return array_splits("toy", arrays, Prepare(), **roles, classes=["a", "b"], licence="", citation="")["train"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -61,17 +64,18 @@ def test_bad_steps_are_refused(bad):
 def test_training_batch_holds_what_its_indices_say():
     source = toy(10)
     batch = training_batch(source, 1, 4, 8)
-    np.testing.assert_array_equal(batch["image"].ravel(), batch["index"])
-    np.testing.assert_array_equal(batch["label"], batch["index"] % 2)
-    np.testing.assert_array_equal(batch["mask"], np.ones(8))
-    assert [batch[key].dtype for key in ("image", "label", "index", "mask")] == ["uint8", "int32", "int32", "float32"]
+    np.testing.assert_array_equal(batch["image"].ravel(), batch[INDEX])
+    np.testing.assert_array_equal(batch["label"], batch[INDEX] % 2)
+    np.testing.assert_array_equal(batch[VALID], np.ones(8))
+    assert [batch[key].dtype for key in ("image", "label", INDEX, VALID)] == ["uint8", "int32", "int32", "float32"]
+    assert batch.keys() == {*source.spec.fields, INDEX, VALID}
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_processes_share_the_same_global_batches(processes):
     source = toy(10)
-    parts = [training_batch(source, 1, 2, 8, process=p, processes=processes)["index"] for p in range(processes)]
-    np.testing.assert_array_equal(np.concatenate(parts), training_batch(source, 1, 2, 8)["index"])
+    parts = [training_batch(source, 1, 2, 8, process=p, processes=processes)[INDEX] for p in range(processes)]
+    np.testing.assert_array_equal(np.concatenate(parts), training_batch(source, 1, 2, 8)[INDEX])
     shared = [list(evaluation_batches(source, 8, process=p, processes=processes)) for p in range(processes)]
     whole = list(evaluation_batches(source, 8))
     for step, batch in enumerate(whole):
@@ -89,10 +93,10 @@ def test_batch_must_divide_among_processes():
 def test_evaluation_visits_every_example_once(size, batch_size):
     batches = list(evaluation_batches(toy(size), batch_size))
     assert {len(value) for batch in batches for value in batch.values()} == {batch_size}
-    index, mask, image = (np.concatenate([batch[key] for batch in batches]) for key in ("index", "mask", "image"))
-    np.testing.assert_array_equal(index[mask == 1], np.arange(size))
-    np.testing.assert_array_equal(index[mask == 0], -1)
-    np.testing.assert_array_equal(image.ravel(), np.where(mask == 1, index, 0))
+    index, valid, image = (np.concatenate([batch[key] for batch in batches]) for key in (INDEX, VALID, "image"))
+    np.testing.assert_array_equal(index[valid == 1], np.arange(size))
+    np.testing.assert_array_equal(index[valid == 0], -1)
+    np.testing.assert_array_equal(image.ravel(), np.where(valid == 1, index, 0))
     assert len(index) - size < batch_size
 
 
@@ -187,3 +191,43 @@ def wait(condition, seconds: float = 5.0) -> None:
 def test_without_shuffle_the_order_is_that_of_the_split() -> None:
     epoch = [training_indices(7, step, batch_size=4, size=10, shuffle=False).tolist() for step in range(5)]
     assert sum(epoch, []) == 2 * list(range(10))
+
+
+class Drawing(ArraySource):
+    """A source that draws while it reads: its images are the keys."""
+
+    def batch(self, indices, keys=None):
+        drawn = np.zeros(len(indices), np.uint64) if keys is None else keys
+        return {"image": drawn, "label": self.arrays["label"][indices]}
+
+
+def drawing(size: int) -> Drawing:
+    return Drawing(toy(size).arrays, toy(size).spec)
+
+
+def visits(batch_size: int, steps: int, seed: int = 4, **shared) -> list[tuple[int, int]]:
+    """(example, key) of each visit, in order."""
+    batches = [training_batch(drawing(7), seed, step, batch_size, **shared) for step in range(steps)]
+    return [(int(i), int(k)) for batch in batches for i, k in zip(batch[INDEX], batch["image"], strict=True)]
+
+
+def test_what_is_drawn_hangs_on_seed_epoch_and_example_alone():
+    stream = visits(4, 21)
+    assert stream == visits(2, 42) == visits(28, 3) == visits(84, 1)  # whatever the batch size
+    assert len(set(stream)) == len(dict(stream)) * 12 == 84  # no two epochs alike
+    assert not set(stream) & set(visits(4, 21, seed=5))
+    halves = [visits(4, 21, process=p, processes=2) for p in range(2)]
+    assert sorted(sum(halves, [])) == sorted(stream)
+    plain = visits(4, 21, shuffle=False)
+    assert [i for i, _ in plain] == 12 * list(range(7)) and len(set(plain)) == 84
+
+
+def test_a_resumed_run_draws_what_it_would_have_drawn():
+    whole = visits(5, 12)
+    again = [training_batch(drawing(7), 4, step, 5) for step in range(6, 12)]
+    assert [int(key) for batch in again for key in batch["image"]] == [key for _, key in whole[30:]]
+
+
+def test_evaluation_draws_nothing():
+    for batch in evaluation_batches(drawing(7), 3):
+        assert not batch["image"].any()

@@ -8,8 +8,12 @@ from PIL import Image
 
 from cnn_jax.data import source as source_module
 from cnn_jax.data import splits as splits_module
-from cnn_jax.data.batches import evaluation_batches
-from cnn_jax.data.source import ArraySource, DecodedSource, View, open_source
+from cnn_jax.data.batches import evaluation_batches, training_batch
+from cnn_jax.data.prepare import fit
+from cnn_jax.data.source import ArraySource, DecodedSource, View, in_memory, opened
+from cnn_jax.data.spec import INDEX, VALID
+from cnn_jax.lookup import lookup
+from tests.data.reading import image, labels, read
 
 
 def write(path, value: int, size=(5, 4), form: str = "png"):
@@ -31,7 +35,7 @@ def split_folders(root, names=("train", "test"), classes=("cat", "dog")):
 
 
 def pixels(source) -> list[int]:
-    return sorted(int(source[i]["image"][0, 0, 0]) for i in range(len(source)))
+    return sorted(source.batch(np.arange(len(source)))["image"][:, 0, 0, 0].tolist())
 
 
 @pytest.fixture(autouse=True)
@@ -43,44 +47,44 @@ def no_warnings():
 
 def test_flat_folder_is_split_for_good(tmp_path):
     flat(tmp_path)
-    parts = {split: open_source(f"folder:{tmp_path}", split) for split in ("train", "validation", "test")}
+    parts = {split: read(f"folder:{tmp_path}", split) for split in ("train", "validation", "test")}
     assert {split: len(part) for split, part in parts.items()} == {"train": 14, "validation": 2, "test": 4}
     assert sorted(sum((pixels(part) for part in parts.values()), [])) == [*range(10), *range(100, 110)]
-    assert np.bincount(parts["test"].labels).tolist() == [2, 2]
+    assert np.bincount(labels(parts["test"])).tolist() == [2, 2]
     spec = parts["train"].spec
-    assert (spec.classes, spec.shape, spec.dtype) == (("cat", "dog"), (5, 4, 3), "uint8")
+    assert (spec.classes, spec.input.shape, spec.input.dtype) == (("cat", "dog"), (5, 4, 3), "uint8")
     test = pixels(parts["test"])
     write(tmp_path / "ant" / "0", 200)
     write(tmp_path / "ant" / "1", 200)
-    again = open_source(f"folder:{tmp_path}", "test")
+    again = read(f"folder:{tmp_path}", "test")
     assert pixels(again)[:4] == test and again.spec.fingerprint != spec.fingerprint
     for part in parts.values():
         assert isinstance(part, ArraySource)
         for i in range(len(part)):
-            assert part[i]["label"] == part[i]["image"].max() // 100
+            assert part.arrays["label"][i] == part.arrays["image"][i].max() // 100
 
 
 def test_fingerprint_covers_names(tmp_path):
     flat(tmp_path)
-    before = open_source(f"folder:{tmp_path}", "test").spec.fingerprint
+    before = read(f"folder:{tmp_path}", "test").spec.fingerprint
     (tmp_path / "dog" / "09.png").rename(tmp_path / "dog" / "99.png")
-    assert open_source(f"folder:{tmp_path}", "test").spec.fingerprint != before
+    assert read(f"folder:{tmp_path}", "test").spec.fingerprint != before
 
 
 @pytest.mark.parametrize("held_out", ["validation", "val"])
 def test_split_folders(tmp_path, held_out):
     split_folders(tmp_path, ("train", "test", held_out))
-    values = {split: pixels(open_source(f"folder:{tmp_path}", split)) for split in ("train", "test", "validation")}
+    values = {split: pixels(read(f"folder:{tmp_path}", split)) for split in ("train", "test", "validation")}
     base = [0, 1, 2, 3, 20, 21, 22, 23]
     assert values == {"train": base, "test": [60 + b for b in base], "validation": [120 + b for b in base]}
 
 
 def test_statistics_are_of_train(tmp_path):
     split_folders(tmp_path)
-    spec = open_source(f"folder:{tmp_path}", "test").spec
+    spec = read(f"folder:{tmp_path}", "test").spec
     values = np.array([0, 1, 2, 3, 20, 21, 22, 23]) / 255
-    np.testing.assert_allclose(spec.mean, [values.mean()] * 3)
-    np.testing.assert_allclose(spec.std, [values.std()] * 3)
+    np.testing.assert_allclose(spec.prepare.mean, [values.mean()] * 3)
+    np.testing.assert_allclose(spec.prepare.std, [values.std()] * 3)
 
 
 def test_sizes_channels_and_formats_mix(tmp_path):
@@ -90,21 +94,21 @@ def test_sizes_channels_and_formats_mix(tmp_path):
     (tmp_path / "dog" / "notes.txt").write_text("not an image")
     (tmp_path / "dog" / ".hidden.png").write_bytes(b"")
     (tmp_path / ".cache").mkdir()
-    source = open_source(f"folder:{tmp_path}", "train", validation=0, image_size=6, channels=1)
-    test = open_source(f"folder:{tmp_path}", "test", image_size=6, channels=1)
-    assert len(source) + len(test) == 12 and source.spec.shape == (6, 6, 1)
-    with pytest.raises(ValueError, match="set image_size"):
+    source = read(f"folder:{tmp_path}", "train", 0, size=6, channels=1)
+    test = read(f"folder:{tmp_path}", "test", size=6, channels=1)
+    assert len(source) + len(test) == 12 and source.spec.input.shape == (6, 6, 1)
+    with pytest.raises(ValueError, match="give the source a size, as size=64"):
         for split in ("train", "test"):
-            open_source(f"folder:{tmp_path}", split, validation=0)
+            read(f"folder:{tmp_path}", split, 0)
 
 
 def test_images_are_brought_to_size_by_the_filter_asked_for(tmp_path):
     split_folders(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "test" / "cat" / "0.png")
-    source = open_source(f"folder:{tmp_path}", "test", image_size=5, interpolation="bicubic")
+    source = read(f"folder:{tmp_path}", "test", size=5, interpolation="bicubic")
     expected = np.asarray(Image.fromarray(noise).resize((5, 5), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(source[0]["image"], expected)
+    np.testing.assert_array_equal(image(source, 0), expected)
 
 
 def test_corrupt_images_are_skipped_and_counted(tmp_path):
@@ -113,44 +117,45 @@ def test_corrupt_images_are_skipped_and_counted(tmp_path):
     good = (tmp_path / "train" / "dog" / "2.png").read_bytes()
     (tmp_path / "train" / "dog" / "2.png").write_bytes(good[: len(good) // 2])
     with pytest.warns(UserWarning) as caught:
-        source = open_source(f"folder:{tmp_path}", "train", validation=0)
+        source = read(f"folder:{tmp_path}", "train", 0)
     texts = [str(warning.message) for warning in caught]
     assert any("skipped 2 corrupt images of 8" in text for text in texts)
     assert any(re.search(r"2 corrupt images skipped so far: .*2\.png: cannot decode", text) for text in texts)
     assert pixels(source) == [0, 2, 3, 20, 21, 23]
-    np.testing.assert_allclose(source.spec.mean[0], np.mean([0, 2, 3, 20, 21, 23]) / 255)
+    np.testing.assert_allclose(source.spec.prepare.mean[0], np.mean([0, 2, 3, 20, 21, 23]) / 255)
     with pytest.raises(ValueError, match=r"(1|2)\.png: cannot decode the image") as error:
-        open_source(f"folder:{tmp_path}", "train", validation=0, corrupt="error")
+        read(f"folder:{tmp_path}", "train", 0, corrupt="error")
     assert "\n" not in str(error.value)
 
 
 def test_large_folders_are_decoded_on_access(tmp_path, monkeypatch):
     flat(tmp_path, 20)
-    small = open_source(f"folder:{tmp_path}", "train")
+    small = read(f"folder:{tmp_path}", "train")
     monkeypatch.setattr(source_module, "MEMORY_BUDGET", 100)
     monkeypatch.setattr(splits_module, "HASHED_BYTES", 100)
-    large = open_source(f"folder:{tmp_path}", "train")
+    large = read(f"folder:{tmp_path}", "train")
     assert isinstance(large, View) and isinstance(large.source, DecodedSource)
     everything = np.arange(len(small))
     for key in ("image", "label"):
         np.testing.assert_array_equal(large.batch(everything)[key], small.batch(everything)[key])
-    np.testing.assert_array_equal(large.labels, small.labels)
+    np.testing.assert_array_equal(large.strata(), small.strata())
     assert large.spec.fingerprint != small.spec.fingerprint
     for file in (tmp_path / "cat").iterdir():
         file.touch()  # neither times nor order of the folder count
-    assert open_source(f"folder:{tmp_path}", "test").spec.fingerprint == large.spec.fingerprint
+    assert read(f"folder:{tmp_path}", "test").spec.fingerprint == large.spec.fingerprint
 
 
-def test_corrupt_images_met_on_access_are_masked(tmp_path, monkeypatch):
+def test_corrupt_images_met_on_access_are_not_valid(tmp_path, monkeypatch):
     monkeypatch.setattr(source_module, "MEMORY_BUDGET", 100)
     split_folders(tmp_path)
     (tmp_path / "test" / "dog" / "0.png").write_bytes(b"broken")
-    source = open_source(f"folder:{tmp_path}", "test")
+    source = read(f"folder:{tmp_path}", "test")
     with pytest.warns(UserWarning, match=r"1 corrupt images skipped so far: .*0\.png"):
         batches = list(evaluation_batches(source, 5))
-    mask = np.concatenate([batch["mask"] for batch in batches])
-    assert mask.tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 0, 0]
-    assert np.concatenate([batch["index"] for batch in batches])[4] == 4
+    valid = np.concatenate([batch[VALID] for batch in batches])
+    assert valid.tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 0, 0]
+    assert np.concatenate([batch[INDEX] for batch in batches])[4] == 4
+    assert not batches[0]["image"][4].any()
     list(evaluation_batches(source, 5))  # warned once; a second warning would be an error here
     assert source.skipped == {4}
 
@@ -159,11 +164,11 @@ def test_decoding_uses_threads(tmp_path, monkeypatch):
     split_folders(tmp_path)
     source_module._threads.cache_clear()
     monkeypatch.setattr(source_module.os, "cpu_count", lambda: 8)
-    spec = open_source(f"folder:{tmp_path}", "test").spec
+    spec = read(f"folder:{tmp_path}", "test").spec
 
-    def slow(index):
+    def slow(index, key):
         time.sleep(0.1)
-        return np.full(spec.shape, index, np.uint8), index
+        return {"image": np.full(spec.input.shape, index, np.uint8), "label": np.asarray(index)}
 
     start = time.monotonic()
     batch = DecodedSource(slow, 8, spec, "error").batch(np.arange(8))
@@ -221,18 +226,107 @@ def one_each(root):
 def test_bad_folders_are_named_in_one_line(tmp_path, build, message):
     build(tmp_path)
     with pytest.raises(ValueError, match=message) as caught:
-        open_source(f"folder:{tmp_path}", "train")
+        opened(lookup(f"folder:{tmp_path}"))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["folder:", "folder:/no/such/place", "folder"])
-def test_no_folder(text):
-    with pytest.raises(ValueError, match="is not a folder"):
-        open_source(text, "train")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("folder('')", "is not a folder"),
+        ("folder:/no/such/place", "is not a folder"),
+        ("folder", "cannot be opened: missing a required argument: 'path'"),
+        ("folder:", "not a function's name"),
+    ],
+)
+def test_no_folder(text, message):
+    with pytest.raises(ValueError, match=message):
+        opened(lookup(text))
 
 
 def test_no_test_folder(tmp_path):
     split_folders(tmp_path, ("train",))
-    assert len(open_source(f"folder:{tmp_path}", "train", validation=0)) == 8
+    assert len(read(f"folder:{tmp_path}", "train", 0)) == 8
     with pytest.raises(ValueError, match="has no test split"):
-        open_source(f"folder:{tmp_path}", "test")
+        read(f"folder:{tmp_path}", "test")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"corrupt": "ignore"}, "corrupt must be 'skip' or 'error', not 'ignore'"),
+        ({"channels": 2}, "channels must be 1, 3 or 4"),
+        ({"size": "64"}, "size must be a height and a width"),
+        ({"resize": "zoom"}, "resize must be"),
+        ({"random_area": (0.1, 1.0)}, "random_area needs a size"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path, settings, message):
+    flat(tmp_path)
+    with pytest.raises(ValueError, match=message) as caught:
+        read(f"folder:{tmp_path}", "train", **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_settings_of_images_arrive(tmp_path):
+    split_folders(tmp_path)
+    settings = dict(size=(6, 9), resize="letterbox", crop=0.9, interpolation="bicubic", channels=4)
+    prepare = read(f"folder:{tmp_path}", "train", **settings).spec.prepare
+    settings["size"] = (6, 9)
+    assert {name: getattr(prepare, name) for name in settings} == settings
+    assert read(f"folder:{tmp_path}", "train", **settings).spec.input.shape == (6, 9, 4)
+    drawn = read(f"folder:{tmp_path}", "train", size=5, random_area=(0.2, 0.6), random_aspect=(1.0, 1.0)).spec.prepare
+    assert (drawn.random_area, drawn.random_aspect) == ((0.2, 0.6), (1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    root = tmp_path_factory.mktemp("noisy")
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        for number in range(8):
+            pixels = np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.{('png', 'jpg')[number % 2]}")
+    return root
+
+
+def test_training_sees_random_boxes_and_evaluation_the_whole(noisy):
+    source = read(f"folder:{noisy}", "train", size=(9, 7), random_area=(0.1, 0.5))
+    assert not isinstance(source, ArraySource)  # decoded at each visit
+
+    def visits(batch_size, steps, seed=3):
+        batches = [training_batch(source, seed, step, batch_size) for step in range(steps)]
+        return [(int(i), x.tobytes()) for b in batches for i, x in zip(b[INDEX], b["image"], strict=True)]
+
+    stream = visits(4, 9)
+    assert stream == visits(12, 3) == visits(4, 9)  # whatever the batch size
+    assert stream[20:] == [
+        (int(i), x.tobytes())
+        for step in range(5, 9)
+        for i, x in zip(*[training_batch(source, 3, step, 4)[name] for name in (INDEX, "image")], strict=True)
+    ]
+    assert len(set(stream)) == 36  # other epochs, other boxes
+    assert not set(stream) & set(visits(4, 9, seed=4))
+    plain = read(f"folder:{noisy}", "train", size=(9, 7))
+    shown = [batch["image"][batch[VALID] > 0] for batch in evaluation_batches(source, 5)]
+    np.testing.assert_array_equal(np.concatenate(shown), plain.arrays["image"])
+    assert source.spec.prepare.mean == plain.spec.prepare.mean  # of what evaluation sees
+
+
+def test_a_box_is_cut_from_the_original_at_full_size(noisy):
+    source = read(f"folder:{noisy}", "test", size=(9, 7), random_area=(0.1, 0.5))
+    key = 12345
+    made = source.batch(np.array([0, 2]), np.array([key, key], np.uint64))["image"]
+    files = sorted(sum((sorted(noisy.glob(f"{name}/*")) for name in ("cat", "dog")), []))
+    originals = [np.asarray(Image.open(file).convert("RGB")) for file in files if file.suffix == ".png"]
+    cut = {fit(original, source.spec.prepare, key)[0].tobytes() for original in originals}
+    jpeg = {fit(np.asarray(Image.open(f)), source.spec.prepare, key)[0].tobytes() for f in files if f.suffix == ".jpg"}
+    assert {example.tobytes() for example in made} <= cut | jpeg
+
+
+def test_a_share_of_a_carved_split_fits_in_memory_too(noisy):
+    splits = opened(lookup(f"folder:{noisy}"), validation=0.3)
+    part = source_module.fraction(splits["train"], 0.5)
+    held = in_memory(part)
+    assert isinstance(part.source, View) and isinstance(held, ArraySource)
+    np.testing.assert_array_equal(held.arrays["image"], part.batch(np.arange(len(part)))["image"])

@@ -6,13 +6,17 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from cnn_jax.data.images import CorruptImage, Decode, decode_image, fit_images, native_channels
+from cnn_jax.data.images import CorruptImage, decode_image, native_channels, resized, with_channels
 
 
 def encode(picture: Image.Image, form: str, **options) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def decode(data: bytes, channels: int) -> np.ndarray:
+    return decode_image(data, channels)[0]
 
 
 def pattern(height: int = 6, width: int = 8, channels: int = 3) -> np.ndarray:
@@ -26,35 +30,43 @@ def smooth(height: int, width: int) -> np.ndarray:
     )
 
 
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 def test_png_is_exact():
-    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(pattern()), "PNG"), 3), pattern())
+    pixels, full = decode_image(encode(Image.fromarray(pattern()), "PNG"), 3)
+    np.testing.assert_array_equal(pixels, pattern())
+    assert full == (6, 8)
 
 
 def test_jpeg_is_what_pillow_reads():
     data = encode(Image.fromarray(smooth(33, 47)), "JPEG", quality=90)
-    np.testing.assert_array_equal(decode_image(data, 3), np.asarray(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(decode(data, 3), np.asarray(Image.open(io.BytesIO(data))))
     grey = encode(Image.fromarray(smooth(33, 47)[..., 0]), "JPEG")
-    np.testing.assert_array_equal(decode_image(grey, 1)[..., 0], np.asarray(Image.open(io.BytesIO(grey))))
-    np.testing.assert_array_equal(decode_image(grey, 3)[..., 1], np.asarray(Image.open(io.BytesIO(grey))))
+    np.testing.assert_array_equal(decode(grey, 1)[..., 0], np.asarray(Image.open(io.BytesIO(grey))))
+    np.testing.assert_array_equal(decode(grey, 3)[..., 1], np.asarray(Image.open(io.BytesIO(grey))))
 
 
 def test_cmyk_jpeg():
-    rgb = decode_image(encode(Image.fromarray(smooth(16, 16)).convert("CMYK"), "JPEG", quality=95), 3)
+    rgb = decode(encode(Image.fromarray(smooth(16, 16)).convert("CMYK"), "JPEG", quality=95), 3)
     assert np.abs(rgb.astype(int) - smooth(16, 16)).mean() < 8
 
 
 def test_palette_and_grey():
     picture = Image.fromarray(smooth(16, 16)).quantize(16)
     expected = np.asarray(picture.convert("RGB"))
-    np.testing.assert_array_equal(decode_image(encode(picture, "PNG"), 3), expected)
-    assert decode_image(encode(picture, "GIF"), 1).shape == (16, 16, 1)
+    np.testing.assert_array_equal(decode(encode(picture, "PNG"), 3), expected)
+    assert decode(encode(picture, "GIF"), 1).shape == (16, 16, 1)
     grey = pattern(channels=1)[..., 0]
-    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(grey), "PNG"), 3), np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(grey), "PNG"), 3), np.stack([grey] * 3, -1))
 
 
 def test_sixteen_bits_are_scaled():
     grey = np.array([[0, 257 * 200 - 1, 65535]], np.uint16)
-    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(grey), "PNG"), 1)[..., 0], [[0, 199, 255]])
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(grey), "PNG"), 1)[..., 0], [[0, 199, 255]])
 
 
 def test_transparent_pixels_lie_over_white():
@@ -63,11 +75,12 @@ def test_transparent_pixels_lie_over_white():
     pixels[1, 1] = (0, 0, 0, 51)
     data = encode(Image.fromarray(pixels), "PNG")
     expected = [[[10, 20, 30], [255] * 3], [[255] * 3, [204] * 3]]
-    np.testing.assert_array_equal(decode_image(data, 3), expected)
-    np.testing.assert_array_equal(decode_image(data, 4), pixels)
+    np.testing.assert_array_equal(decode(data, 3), expected)
+    np.testing.assert_array_equal(with_channels(pixels, 3), expected)
+    np.testing.assert_array_equal(decode(data, 4), pixels)
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     palette.putpalette([9, 9, 9, 200, 0, 0])
-    np.testing.assert_array_equal(decode_image(encode(palette, "PNG", transparency=0), 3), [[[255] * 3, [200, 0, 0]]])
+    np.testing.assert_array_equal(decode(encode(palette, "PNG", transparency=0), 3), [[[255] * 3, [200, 0, 0]]])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
@@ -84,39 +97,43 @@ def test_exif_orientation(form, orientation):
         7: lambda x: np.rot90(x, 2).T,
         8: lambda x: np.rot90(x, -1),
     }
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(undo[orientation](upright)))
-    found = decode_image(encode(stored, form, exif=exif), 1)
-    assert found.shape == (32, 48, 1)
+    data = encode(stored, form, exif=turned(orientation))
+    found, full = decode_image(data, 1)
+    assert found.shape == (32, 48, 1) and full == (32, 48)
     assert np.abs(found[..., 0].astype(int) - upright).max() <= 4
-
-
-def test_resize_is_of_the_short_side_and_cuts_the_centre_out():
-    wide = smooth(10, 30)
-    expected = np.asarray(Image.fromarray(wide).resize((15, 5), Image.Resampling.BILINEAR))[:, 5:10]
-    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(wide), "PNG"), 3, 5), expected)
-    tall = np.ascontiguousarray(wide.transpose(1, 0, 2))
-    found = decode_image(encode(Image.fromarray(tall), "BMP"), 3, 5)
-    np.testing.assert_array_equal(found, expected.transpose(1, 0, 2))
+    small, full = decode_image(data, 1, (4, 6))
+    assert small.shape == ((4, 6, 1) if form == "JPEG" else (32, 48, 1)) and full == (32, 48)
 
 
 def test_the_filter_is_a_choice():
-    image = pattern(6, 6)
-    expected = np.asarray(Image.fromarray(image).resize((4, 4), Image.Resampling.BICUBIC))
-    assert np.any(expected != decode_image(encode(Image.fromarray(image), "PNG"), 3, 4))
-    np.testing.assert_array_equal(decode_image(encode(Image.fromarray(image), "PNG"), 3, 4, "bicubic"), expected)
-    np.testing.assert_array_equal(fit_images(image[None], Decode(4, interpolation="bicubic"))[0], expected)
-    with pytest.raises(ValueError, match="'bilinear' or 'bicubic', not 'cubic'"):
-        Decode(interpolation="cubic")
+    image = pattern(6, 9)
+    for name, kind in (("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)):
+        expected = np.asarray(Image.fromarray(image).resize((5, 4), kind))
+        np.testing.assert_array_equal(resized(image, (4, 5), name), expected)
+        expected = np.asarray(Image.fromarray(image).resize((5, 4), kind, box=(0.5, 1, 8, 5.25)))
+        np.testing.assert_array_equal(resized(image, (4, 5), name, (0.5, 1, 8, 5.25)), expected)
+    assert np.any(resized(image, (4, 5), "bilinear") != resized(image, (4, 5), "bicubic"))
+    assert resized(image, (6, 9), "bicubic") is image
 
 
-def test_a_large_jpeg_is_decoded_small_but_alike():
+@pytest.mark.parametrize(
+    ("least", "shape"),
+    [
+        ((0, 0), (256, 320)),
+        ((24, 24), (32, 40)),
+        ((33, 24), (64, 80)),
+        ((24, 41), (64, 80)),
+        ((129, 1), (160, 200)),
+        ((900, 900), (256, 320)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_small_but_no_smaller_than_asked(least, shape):
     data = encode(Image.fromarray(smooth(256, 320)), "JPEG", quality=95)
-    box = (32, 0, 288, 256)
-    expected = np.asarray(Image.open(io.BytesIO(data)).resize((24, 24), Image.Resampling.BILINEAR, box=box))
-    found = decode_image(data, 3, 24)
-    assert found.shape == (24, 24, 3) and np.abs(found.astype(int) - expected).mean() < 3
+    pixels, full = decode_image(data, 3, least)
+    assert pixels.shape == (*shape, 3) and full == (256, 320)
+    expected = np.asarray(Image.fromarray(smooth(256, 320)).resize(shape[::-1], Image.Resampling.BOX))
+    assert np.abs(pixels.astype(int) - expected).max() <= 3
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -136,7 +153,8 @@ def test_random_damage_raises_nothing_else():
             broken = data.copy()
             broken[rng.integers(0, len(data), 4)] = rng.integers(0, 256, 4)
             with contextlib.suppress(CorruptImage):
-                assert decode_image(broken.tobytes(), 3, 8).shape == (8, 8, 3)
+                pixels, _ = decode_image(broken.tobytes(), 3, (8, 8))
+                assert pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
 
 
 def test_stray_bytes_in_a_jpeg_do_no_harm():
@@ -145,7 +163,7 @@ def test_stray_bytes_in_a_jpeg_do_no_harm():
     stray = data[:tables] + b"\xff\x00" + data[tables:]
     with pytest.raises(ValueError, match="extraneous bytes"):
         simplejpeg.decode_jpeg(stray)
-    np.testing.assert_array_equal(decode_image(stray, 3), decode_image(data, 3))
+    np.testing.assert_array_equal(decode(stray, 3), decode(data, 3))
 
 
 @pytest.mark.parametrize(
@@ -160,17 +178,9 @@ def test_native_channels_of_no_image():
         native_channels(b"text")
 
 
-def test_fit_images():
-    images = np.stack([pattern(6, 6), pattern(6, 6)[::-1]])
-    assert fit_images(images, Decode()) is images and fit_images(images, Decode(6, 3)) is images
-    resized = fit_images(images, Decode(3))
-    expected = np.asarray(Image.fromarray(images[1]).resize((3, 3), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(resized[1], expected)
-    assert fit_images(images, Decode(channels=1)).shape == (2, 6, 6, 1)
-    assert fit_images(images[..., :1], Decode(4, 3)).shape == (2, 4, 4, 3)
-
-
-@pytest.mark.parametrize("images", [np.zeros((2, 40, 1), np.float32), np.zeros((2, 5, 5, 2), np.uint8)])
-def test_fit_needs_images(images):
-    with pytest.raises(ValueError, match="need uint8 images"):
-        fit_images(images, Decode(image_size=8))
+def test_channels_of_pixels():
+    colour, grey = pattern(), pattern(channels=1)
+    assert with_channels(colour, 3) is colour
+    np.testing.assert_array_equal(with_channels(grey, 3), np.repeat(grey, 3, -1))
+    np.testing.assert_array_equal(with_channels(colour, 1)[..., 0], np.asarray(Image.fromarray(colour).convert("L")))
+    assert (with_channels(colour, 4)[..., 3] == 255).all()

@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import digits, fashion_mnist, mnist1d
-from cnn_jax.data.source import open_source
+from cnn_jax.data.source import opened
+from cnn_jax.data.spec import Field
+from cnn_jax.lookup import lookup
 
 needs_fashion = pytest.mark.skipif(fashion_mnist._folder() is None, reason=fashion_mnist.INSTALL)
 needs_mnist1d = pytest.mark.skipif(mnist1d.available() is not None, reason="pip install mnist1d")
 
 
 def everything(name: str):
-    splits = [open_source(name, split, validation=0) for split in ("train", "test")]
-    return [(source, source.batch(np.arange(len(source)))) for source in splits]
+    return [(source, source.batch(np.arange(len(source)))) for source in opened(lookup(name)).values()]
 
 
 def test_digits_are_the_halves_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     (train, first), (test, second) = everything("digits")
-    assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (898, 899, (8, 8, 1), "uint8")
+    assert (len(train), len(test), train.spec.input) == (898, 899, Field("image", (8, 8, 1), "uint8"))
     reference = load_digits()
     images = np.concatenate([first["image"], second["image"]])[..., 0]
     np.testing.assert_allclose(images * (16 / 255), reference.images, atol=0.5 * 16 / 255)
@@ -39,11 +40,11 @@ def test_digits_are_the_halves_of_scikit_learn():
 @needs_fashion
 def test_fashion_mnist_counts():
     (train, first), (test, second) = everything("fashion_mnist")
-    assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (60_000, 10_000, (28, 28, 1), "uint8")
+    assert (len(train), len(test), train.spec.input) == (60_000, 10_000, Field("image", (28, 28, 1), "uint8"))
     assert np.bincount(first["label"]).tolist() == [6000] * 10
     assert np.bincount(second["label"]).tolist() == [1000] * 10
-    np.testing.assert_allclose(train.spec.mean, 0.2860, atol=5e-5)  # the figures everyone normalises by
-    np.testing.assert_allclose(train.spec.std, 0.3530, atol=5e-5)
+    np.testing.assert_allclose(train.spec.prepare.mean, 0.2860, atol=5e-5)  # the figures everyone normalises by
+    np.testing.assert_allclose(train.spec.prepare.std, 0.3530, atol=5e-5)
     assert train.spec.classes[first["label"][0]] == "ankle boot" and len(train.spec.classes) == 10
     assert train.spec.fingerprint.startswith("8739e1bf")
 
@@ -80,7 +81,7 @@ def test_fashion_mnist_from_a_folder(tmp_path, monkeypatch):
     ):
         damaged.write_bytes(content)
         with pytest.raises(ValueError, match=message) as caught:
-            open_source("fashion_mnist", "train")
+            opened(lookup("fashion_mnist"))
         assert str(damaged) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -89,7 +90,7 @@ def test_fashion_mnist_missing_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("CNN_JAX_DATA", raising=False)
     with pytest.raises(FileNotFoundError) as caught:
-        open_source("fashion_mnist", "train")
+        opened(lookup("fashion_mnist"))
     message = str(caught.value)
     assert "\n" not in message and fashion_mnist.available() in message
     for way in ("apt-get install dataset-fashion-mnist", "CNN_JAX_DATA", "TFDS"):
@@ -101,12 +102,13 @@ def test_mnist1d_is_the_published_set_and_leaves_global_random_state_alone(monke
     import requests
 
     monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("downloads"))
-    mnist1d.open_splits.cache_clear()
+    mnist1d._arrays.cache_clear()
     before = random.getstate(), np.random.get_state()[1].tolist()
     (train, first), (test, second) = everything("mnist1d")
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
-    assert (len(train), len(test), train.spec.shape, train.spec.dtype) == (4000, 1000, (40, 1), "float32")
-    signals = np.concatenate([first["image"], second["image"]])
+    signals = np.concatenate([first["signal"], second["signal"]])
+    field = Field("signal", (40, 1), "float32", (signals.min(), signals.max()))
+    assert (len(train), len(test), train.spec.input) == (4000, 1000, field)
     labels = np.concatenate([first["label"], second["label"]])
     assert np.bincount(labels).tolist() == [500] * 10
     assert labels[:5].tolist() == [2, 6, 4, 5, 6]
@@ -118,19 +120,20 @@ def test_mnist1d_is_the_published_set_and_leaves_global_random_state_alone(monke
 def test_another_mnist1d_is_refused(monkeypatch):
     other = {"x": np.zeros((4, 40)), "x_test": np.zeros((1, 40)), "y": np.zeros(4), "y_test": np.zeros(1)}
     monkeypatch.setattr("mnist1d.data.make_dataset", lambda args: other)
+    mnist1d._arrays.cache_clear()
     with pytest.raises(ValueError, match="the set made by mnist1d has sha256 .* expected bdb19939d87d4f9e"):
         mnist1d._arrays()
 
 
 def test_mnist1d_missing_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(mnist1d.importlib.util, "find_spec", lambda name: None)
-    mnist1d.open_splits.cache_clear()
     with pytest.raises(FileNotFoundError, match="not installed: pip install mnist1d"):
-        open_source("mnist1d", "train")
+        opened(lookup("mnist1d"))
 
 
 def test_other_digits_are_refused(monkeypatch):
     monkeypatch.setattr(digits, "SHA256", "0" * 64)
+    digits._arrays.cache_clear()
     with pytest.raises(ValueError, match="digits of scikit-learn has sha256 .* expected 0000000000000000"):
         digits._arrays()
 
@@ -138,9 +141,10 @@ def test_other_digits_are_refused(monkeypatch):
 def test_a_missing_tfds_set_fails_at_once_without_importing_tfds(tmp_path):
     code = (
         "import sys, time\n"
-        "from cnn_jax.data.source import open_source\n"
+        "from cnn_jax.data.source import opened\n"
+        "from cnn_jax.data.tfds import tfds\n"
         "start = time.monotonic()\n"
-        "try:\n    open_source('tfds:cifar10', 'train')\n"
+        "try:\n    opened(lambda: tfds('cifar10'))\n"
         "except FileNotFoundError as error:\n    print(error)\n"
         "print(time.monotonic() - start < 5, 'tensorflow_datasets' in sys.modules)"
     )

@@ -3,7 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.data.source import open_source
+from cnn_jax.data.source import opened
+from cnn_jax.data.spec import Field
+from cnn_jax.lookup import lookup
+from tests.data.reading import labels, read
 
 RNG = np.random.default_rng(0)
 GOOD = {
@@ -22,13 +25,13 @@ def save(path, **changes) -> str:
 
 def test_arrays_come_back(tmp_path):
     text = save(tmp_path)
-    train = open_source(text, "train", validation=0)
-    test = open_source(text, "test")
+    train, test = read(text, "train", 0), read(text, "test")
     np.testing.assert_array_equal(train.batch(np.arange(20))["image"], GOOD["train_images"])
-    np.testing.assert_array_equal(test.labels, GOOD["test_labels"])
-    assert (train.spec.shape, train.spec.dtype, train.spec.classes) == ((4, 5, 3), "uint8", ("0", "1", "2"))
-    np.testing.assert_allclose(test.spec.mean, (GOOD["train_images"] / 255).mean((0, 1, 2)))
-    assert len(open_source(text, "validation")) == 2
+    np.testing.assert_array_equal(labels(test), GOOD["test_labels"])
+    assert train.spec.fields == {"image": Field("image", (4, 5, 3), "uint8"), "label": Field("label", (), "int32")}
+    assert train.spec.classes == ("0", "1", "2")
+    np.testing.assert_allclose(test.spec.prepare.mean, (GOOD["train_images"] / 255).mean((0, 1, 2)))
+    assert np.bincount(labels(read(text, "validation"))).tolist() == [1, 1, 1]
 
 
 def test_keras_names_and_grey_images(tmp_path):
@@ -40,27 +43,42 @@ def test_keras_names_and_grey_images(tmp_path):
         y_test=GOOD["test_labels"],
         classes=np.array(["ant", "bee", "cow", "dog"]),
     )
-    source = open_source(f"npz:{tmp_path / 'mnist.npz'}", "train", validation=0, image_size=8)
-    assert source.spec.shape == (8, 8, 1) and source.spec.classes == ("ant", "bee", "cow", "dog")
-    np.testing.assert_array_equal(source.labels, GOOD["train_labels"])
+    source = read(f"npz:{tmp_path / 'mnist.npz'}", "train", 0, size=8)
+    assert source.spec.input.shape == (8, 8, 1) and source.spec.classes == ("ant", "bee", "cow", "dog")
+    np.testing.assert_array_equal(labels(source), GOOD["train_labels"])
 
 
 def test_dtypes(tmp_path):
     wide = {key: GOOD[key].astype(np.int64) for key in ("train_images", "test_images")}
-    assert open_source(save(tmp_path, **wide), "train").spec.dtype == "uint8"
+    assert read(save(tmp_path, **wide), "train").spec.input.dtype == "uint8"
     floats = {key: GOOD[key] / 255 for key in ("train_images", "test_images")}
-    source = open_source(save(tmp_path, **floats), "test")
-    assert source.spec.dtype == "float32"
-    np.testing.assert_allclose(source.spec.mean, (GOOD["train_images"] / 255).mean((0, 1, 2)), rtol=1e-5)
+    source = read(save(tmp_path, **floats), "test")
+    assert source.spec.input.dtype == "float32"
+    np.testing.assert_allclose(source.spec.prepare.mean, (GOOD["train_images"] / 255).mean((0, 1, 2)), rtol=1e-5)
 
 
 def test_own_validation_and_no_test(tmp_path):
     text = save(
         tmp_path, val_images=GOOD["test_images"], val_labels=GOOD["test_labels"], test_images=None, test_labels=None
     )
-    assert len(open_source(text, "train")) == 20 and len(open_source(text, "validation", validation=0)) == 6
+    assert len(read(text, "train")) == 20 and len(read(text, "validation", 0)) == 6
     with pytest.raises(ValueError, match="has no test split"):
-        open_source(text, "test")
+        read(text, "test")
+
+
+def test_floats_declare_their_range_over_all_splits(tmp_path):
+    floats = {key: GOOD[key] / 255 for key in ("train_images", "test_images")}
+    floats["test_images"] = floats["test_images"] * 3 - 1
+    field = read(save(tmp_path, **floats), "train").spec.input
+    every = np.concatenate([floats[key].astype(np.float32).ravel() for key in floats])
+    assert field.range == (every.min(), every.max()) and field.range[0] == -1
+
+
+def test_bytes_are_brought_to_size_and_floats_are_not(tmp_path):
+    assert read(save(tmp_path), "train", size=(8, 6), channels=1).spec.input.shape == (8, 6, 1)
+    floats = {key: GOOD[key] / 255 for key in ("train_images", "test_images")}
+    with pytest.raises(ValueError, match="size and channels need uint8 images, not examples .* of float32"):
+        read(save(tmp_path, **floats), "train", size=8)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +114,7 @@ def test_own_validation_and_no_test(tmp_path):
 def test_bad_arrays_are_named_in_one_line(tmp_path, changes, message):
     text = save(tmp_path, **changes)
     with pytest.raises(ValueError, match=message) as caught:
-        open_source(text, "train")
+        opened(lookup(text))
     assert "\n" not in str(caught.value) and "set.npz" in str(caught.value)
 
 
@@ -118,13 +136,13 @@ def test_damaged_files_raise_only_value_errors(stored, data):
     path = folder / "broken.npz"
     path.write_bytes(broken)
     try:
-        open_source(f"npz:{path}", "train")
+        opened(lookup(f"npz:{path}"))
     except ValueError as error:
         assert str(path) in str(error) and "\n" not in str(error)
 
 
 def test_other_files_are_refused(tmp_path):
     np.save(tmp_path / "array.npy", np.zeros(3))
-    for name in ("array.npy", "none.npz", ""):
+    for path in (str(tmp_path / "array.npy"), str(tmp_path / "none.npz"), ""):
         with pytest.raises(ValueError, match="is not a"):
-            open_source(f"npz:{tmp_path / name if name else ''}", "train")
+            opened(lookup(f"npz({path!r})"))

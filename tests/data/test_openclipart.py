@@ -8,7 +8,9 @@ from PIL import Image
 
 from cnn_jax.data import openclipart
 from cnn_jax.data.openclipart import CLASSES, _family
-from cnn_jax.data.source import open_source
+from cnn_jax.data.source import opened
+from cnn_jax.lookup import lookup
+from tests.data.reading import image, labels, read
 
 SPLITS = ("train", "validation", "test")
 
@@ -35,7 +37,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def forget() -> None:
     openclipart._read.cache_clear()
-    openclipart._splits.cache_clear()
 
 
 def stems() -> dict[str, set[str]]:
@@ -44,15 +45,15 @@ def stems() -> dict[str, set[str]]:
 
 
 def test_splits_and_classes(folder: Path) -> None:
-    sources = [open_source("openclipart", split, image_size=32) for split in SPLITS]
+    sources = [read("openclipart", split, size=32) for split in SPLITS]
     assert sum(map(len, sources)) == 240 and len(sources[0]) > len(sources[2]) > 0
-    assert sources[0].spec.classes == CLASSES and sources[0].spec.shape == (32, 32, 3)
+    assert sources[0].spec.classes == CLASSES and sources[0].spec.input.shape == (32, 32, 3)
     assert openclipart.available() is None
     files = openclipart.files(32)
     for split, source in zip(SPLITS, sources, strict=True):
-        assert source.labels.tolist() == [label for _, label in files[split]]
-        assert [path.relative_to(folder).parts[0] for path, _ in files[split]] == [CLASSES[i] for i in source.labels]
-    assert open_source("openclipart", "train").spec.shape == (96, 96, 3)
+        assert labels(source).tolist() == [label for _, label in files[split]]
+        assert [path.relative_to(folder).parts[0] for path, _ in files[split]] == [CLASSES[i] for i in labels(source)]
+    assert read("openclipart", "train").spec.input.shape == (96, 96, 3)
 
 
 def test_variants_and_look_alikes_stay_together_and_move_nothing_else(folder: Path) -> None:
@@ -90,9 +91,9 @@ def test_drawings_are_padded_with_white_and_transparency_is_white(folder: Path) 
         (split, i) for split, found in openclipart.files(64).items() for i, (p, _) in enumerate(found) if p == path
     ]
     forget()
-    image = open_source("openclipart", split, image_size=64)[place]["image"]
-    assert (image[:16] == 255).all() and (image[48:] == 255).all() and (image[:, :32] == 255).all()
-    assert (image[16:48, 32:] == [0, 0, 255]).all()
+    half = image(read("openclipart", split, size=64), place)
+    assert (half[:16] == 255).all() and (half[48:] == 255).all() and (half[:, :32] == 255).all()
+    assert (half[16:48, 32:] == [0, 0, 255]).all()
 
 
 @pytest.mark.parametrize(
@@ -104,14 +105,14 @@ def test_families(stem: str, family: str) -> None:
 
 
 def test_what_is_wrong_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="takes no argument"):
-        open_source("openclipart:large", "train")
+    with pytest.raises(ValueError, match="openclipart takes no text after a colon"):
+        lookup("openclipart:large")
     (folder / "food" / "broken.png").write_bytes((folder / "food" / "food_aa_01.png").read_bytes()[:200])
     forget()
     with pytest.raises(ValueError, match=r"broken.png': cannot decode"):
-        open_source("openclipart", "train")
+        opened(lookup("openclipart"))
     monkeypatch.setattr(openclipart, "DEBIAN", tmp_path / "nothing")
     monkeypatch.delenv("CNN_JAX_DATA")
     assert openclipart.available() == openclipart.INSTALL
     with pytest.raises(FileNotFoundError, match="apt-get install openclipart-png"):
-        open_source("openclipart", "train")
+        opened(lookup("openclipart"))

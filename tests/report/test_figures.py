@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.ticker import PercentFormatter
 
-from cnn_jax.evals import classification
-from cnn_jax.report import figures
+from cnn_jax.report import classify, figures
 
 
 def inked(path: Path) -> float:
@@ -24,17 +24,17 @@ def history(steps: int) -> list[dict]:
         rows.append({"step": step, "split": "train", "epoch": step / 4, "loss": 1 / step, "top1": 1 - 1 / step})
         rows[-1]["learning_rate"] = 0.1
         if step % 4 == 0:
-            rows.append({"step": step, "split": "validation", "nll": 2 / step, "top1": 0.5})
+            rows.append({"step": step, "split": "validation", "loss": 2 / step, "top1": 0.5, "ece": 0.1})
     return rows
 
 
 def test_learning_curves_hold_the_numbers(tmp_path: Path, drawn: list[Figure]) -> None:
-    figures.learning_curves(history(12), tmp_path / "new" / "curves.png")
+    figures.learning_curves(history(12), tmp_path / "new" / "curves.png", classify.PANELS)
     assert inked(tmp_path / "new" / "curves.png") > 0.01
     loss, accuracy, rate = drawn[0].axes
     assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "top-1 accuracy", "learning rate"]
     train, validation = loss.lines
-    assert [line.get_label() for line in loss.lines] == ["train", "validation (nll)"]
+    assert [line.get_label() for line in loss.lines] == ["train", "validation"]
     np.testing.assert_allclose(train.get_ydata(), 1 / np.arange(1, 13))
     np.testing.assert_allclose(validation.get_xydata(), [[4, 0.5], [8, 0.25], [12, 1 / 6]])
     assert [line.get_label() for line in accuracy.lines] == ["train", "validation"]
@@ -55,6 +55,47 @@ def test_values_that_are_not_finite_are_marked_and_not_averaged(tmp_path: Path, 
     np.testing.assert_allclose(values[~np.isnan(values)], 3.0)  # the ends and the neighbours of the gap too
     assert list(marks.get_xdata()) == [101, 201]
     assert not ax.child_axes  # no epochs were logged
+
+
+def test_by_default_every_metric_of_training_has_a_panel(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [
+        {"step": s, "split": "train", "time": 1e9, "epoch": s / 9, "loss": 2 / s, "map": 0.1 * s, "box": 3.0 * s,
+         "learning_rate": 0.1, "grad_norm": 1.0, "skipped": 0, "examples_per_second": 9.0}
+        for s in range(1, 9)
+    ]  # fmt: skip
+    rows += [{"step": s, "split": "validation", "map": 0.2, "loss": 1.0, "other": 1.0} for s in (4, 8)]
+    rows += [{"step": s, "split": split, "map": 0.05 * s} for split in ("sketches", "photos", "rain") for s in (4, 8)]
+    figures.learning_curves(rows, tmp_path / "curves.png")
+    assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "map", "box", "learning rate"]
+    loss, shares, box, _ = drawn[0].axes
+    assert [line.get_label() for line in shares.lines] == ["train", "validation", "sketches", "photos", "rain"]
+    colours = {line.get_label(): line.get_color() for line in shares.lines}
+    assert len(set(colours.values())) == 5
+    rows = [row for row in rows if row["split"] != "validation" or row["step"] == 4]
+    rows += [{"step": 8, "split": "rain", "loss": 1.5}]
+    figures.learning_curves(rows, tmp_path / "again.png")
+    for ax in drawn[1].axes:  # a split has one colour in all panels
+        assert all(colours[line.get_label()] == line.get_color() for line in ax.lines)
+    assert [line.get_label() for line in loss.lines] == ["train", "validation"]
+    np.testing.assert_allclose(shares.lines[2].get_xydata(), [[4, 0.2], [8, 0.4]])
+    assert [line.get_label() for line in box.lines] == ["train"]
+
+
+def test_only_shares_are_in_percent(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [
+        {"step": s, "split": "train", "loss": 0.5, "top1": 0.5, "miou": math.nan if s == 2 else 1.0, "error": 1.5 / s}
+        for s in range(1, 4)
+    ]
+    rows += [{"step": 3, "split": "validation", "loss": 0.4, "top1": 0.4, "miou": 0.0, "error": 0.2}]
+    figures.learning_curves(rows, tmp_path / "curves.png")
+    percent = {ax.get_ylabel(): isinstance(ax.yaxis.get_major_formatter(), PercentFormatter) for ax in drawn[0].axes}
+    assert percent == {"loss": False, "top1": True, "miou": True, "error": False}
+
+
+def test_panels_have_titles_and_only_those_with_numbers_are_drawn(tmp_path: Path, drawn: list[Figure]) -> None:
+    figures.learning_curves(history(8), tmp_path / "curves.png", {"top1": "accuracy", "none": "nothing", "ece": "ECE"})
+    assert [ax.get_ylabel() for ax in drawn[0].axes] == ["accuracy", "ECE", "learning rate"]
+    assert [line.get_label() for line in drawn[0].axes[1].lines] == ["validation"]
 
 
 @pytest.mark.parametrize(
@@ -99,12 +140,27 @@ def test_confusion_matrix_without_examples_or_mistakes(tmp_path: Path) -> None:
 
 
 def test_reliability_diagram_states_the_ece(tmp_path: Path, drawn: list[Figure]) -> None:
-    logits, labels = np.log([[0.9, 0.1]] * 10), [0] * 6 + [1] * 4
-    figures.reliability_diagram(classification.reliability(logits, labels), tmp_path / "reliability.png")
+    figures.reliability_diagram(bins({7: (10, 0.6, 0.5), 13: (30, 0.6, 0.9)}), tmp_path / "reliability.png")
     assert inked(tmp_path / "reliability.png") > 0.01
-    assert drawn[0].axes[0].get_title() == "expected calibration error 30.00%"
-    figures.reliability_diagram(classification.reliability(logits[:1], labels[:1]), tmp_path / "one.png")
-    assert drawn[1].axes[0].get_title() == "expected calibration error 10.00%"
+    ax, below = drawn[0].axes
+    assert ax.get_title() == "expected calibration error 25.00%"
+    accuracy, gap = ax.patches[:2], ax.patches[2:]
+    assert [bar.get_x() for bar in accuracy] == pytest.approx([7 / 15, 13 / 15])
+    assert [bar.get_height() for bar in accuracy] == [0.6, 0.6]
+    assert [bar.get_y() + bar.get_height() for bar in gap] == pytest.approx([0.5, 0.9])
+    assert [bar.get_height() for bar in below.patches] == [10, 30]
+    assert [bar.get_width() for bar in [*ax.patches, *below.patches]] == pytest.approx([1 / 15] * 6)
+    figures.reliability_diagram(bins({14: (1, 0.0, 1.0)}), tmp_path / "one.png")
+    assert drawn[1].axes[0].get_title() == "expected calibration error 100.00%"
+
+
+def bins(filled: dict[int, tuple[int, float, float]]) -> np.ndarray:
+    """[3, 15] support, accuracy and confidence, NaN in empty bins."""
+    table = np.full((3, 15), np.nan)
+    table[0] = 0
+    for place, column in filled.items():
+        table[:, place] = column
+    return table
 
 
 def test_other_formats(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from cnn_jax.data.source import ArraySource, Spec
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.source import ArraySource
+from cnn_jax.data.spec import Field, Spec
 from cnn_jax.report import gallery
 
 SHAPES = [(6, 5, 3), (6, 5, 1), (6, 5, 2), (40, 1), (40, 3)]
@@ -19,49 +21,59 @@ def examples(count: int, shape: tuple[int, ...]) -> np.ndarray:
     return images if len(shape) == 3 else images.astype(np.float32) / 255
 
 
-def source_of(images: np.ndarray, classes: Sequence[str] = "ab") -> ArraySource:
-    channels = images.shape[-1]
+def source_of(inputs: np.ndarray, classes: Sequence[str] = "ab") -> ArraySource:
+    field = Field("image" if inputs.ndim == 4 else "signal", inputs.shape[1:], str(inputs.dtype))
     spec = Spec(
-        "x", tuple(classes), images.shape[1:], str(images.dtype), (0.0,) * channels, (1.0,) * channels, "", "", ""
+        name="x",
+        classes=tuple(classes),
+        inputs={"seen": field},
+        targets={"label": Field("label", (), "int32")},
+        prepare=Prepare(),
+        licence="",
+        citation="",
+        fingerprint="",
     )
-    return ArraySource(images, np.zeros(len(images), np.int32), spec)
+    return ArraySource({"seen": inputs, "label": np.zeros(len(inputs), np.int32)}, spec)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gallery_shows_the_mistakes_by_confidence(tmp_path: Path, drawn: list[Figure], shape: tuple[int, ...]) -> None:
     images = examples(9, shape)
-    source, index = source_of(images, ["$cat", "dog"]), [1, 3, 5, 7]
-    logits = np.log([[0.6, 0.4], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
-    gallery.mistakes_gallery(source, index, [1, 1, 0, 0], logits, tmp_path / "a" / "mistakes.png")
-    assert imread(tmp_path / "a" / "mistakes.png").std() > 0.05
+    mistakes = np.array([[0.8, 5, 0, 1], [0.7, 7, 0, 1], [0.6, 1, 1, 0]])  # confidence, index, true, predicted
+    gallery.mistakes_gallery(source_of(images, ["$cat", "dog"]), mistakes, tmp_path / "a" / "b.png", wrong=3, total=9)
+    assert imread(tmp_path / "a" / "b.png").std() > 0.05
     axes = drawn[0].axes
     assert [ax.get_title() for ax in axes] == ["dog 80%", "dog 70%", r"\$cat 60%", "", ""]
     assert [ax.get_xlabel() for ax in axes] == [r"\$cat  #5", r"\$cat  #7", "dog  #1", "", ""]
-    if len(shape) == 2:
-        np.testing.assert_array_equal(np.stack([line.get_ydata() for line in axes[0].lines], -1), images[5])
-    else:
-        shown = axes[0].images[0].get_array()
-        np.testing.assert_array_equal(shown, images[5] if shape[2] == 3 else images[5].mean(axis=-1))
+    for ax, index in zip(axes, (5, 7, 1), strict=False):
+        if len(shape) == 2:
+            np.testing.assert_array_equal(np.stack([line.get_ydata() for line in ax.lines], -1), images[index])
+        else:
+            shown = ax.images[0].get_array()
+            np.testing.assert_array_equal(shown, images[index] if shape[2] == 3 else images[index].mean(axis=-1))
 
 
 def test_grey_images_are_not_stretched(tmp_path: Path, drawn: list[Figure]) -> None:
     images = np.full((1, 4, 4, 1), 10, np.uint8)
-    gallery.mistakes_gallery(source_of(images), [0], [0], [[0.0, 1.0]], tmp_path / "mistakes.png")
+    mistakes = np.array([[0.7, 0, 0, 1]])
+    gallery.mistakes_gallery(source_of(images), mistakes, tmp_path / "mistakes.png", wrong=1, total=1)
     assert drawn[0].axes[0].images[0].get_clim() == (0, 255)
 
 
 def test_gallery_stops_at_25_and_says_so(tmp_path: Path, drawn: list[Figure]) -> None:
-    logits = np.tile([0.0, 1.0], (40, 1))
+    mistakes = np.column_stack([np.full(30, 0.7), np.arange(30), np.zeros(30), np.ones(30)])
     source = source_of(examples(40, (4, 4, 3)))
-    gallery.mistakes_gallery(source, np.arange(40), np.zeros(40, int), logits, tmp_path / "mistakes.png")
-    assert drawn[0].get_suptitle().startswith("40 mistakes in 40 examples, the 25 most confident")
+    gallery.mistakes_gallery(source, mistakes, tmp_path / "mistakes.png", wrong=38, total=40)
+    assert drawn[0].get_suptitle().startswith("38 mistakes in 40 images, the 25 most confident")
     assert len(drawn[0].axes) == 25
     assert drawn[0].axes[24].get_xlabel() == "a  #24"
 
 
-def test_no_mistakes_at_all(tmp_path: Path, drawn: list[Figure]) -> None:
-    gallery.mistakes_gallery(source_of(examples(2, (4, 4, 3))), [0, 1], [0, 1], np.eye(2), tmp_path / "mistakes.png")
-    assert drawn[0].get_suptitle() == "0 mistakes in 2 examples"
+@pytest.mark.parametrize(("shape", "units"), [((4, 4, 3), "images"), ((40, 1), "signals")])
+def test_no_mistakes_at_all(tmp_path: Path, drawn: list[Figure], shape: tuple[int, ...], units: str) -> None:
+    source = source_of(examples(2, shape))
+    gallery.mistakes_gallery(source, np.zeros((0, 4)), tmp_path / "mistakes.png", wrong=0, total=2)
+    assert drawn[0].get_suptitle() == f"0 mistakes in 2 {units}"
     assert imread(tmp_path / "mistakes.png").std() > 0
 
 

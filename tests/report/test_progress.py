@@ -38,8 +38,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def run(console: Console, clock: Clock, steps: range, seconds: float = 0.125, total: int = 1000) -> None:
-    with progress(total, steps.start - 1, 50, 32, console) as show:
+def run(
+    console: Console, clock: Clock, steps: range, seconds: float = 0.125, total: int = 1000, units: str = "images"
+) -> None:
+    with progress(total, steps.start - 1, 50, 32, units, console) as show:
         clock.now += 60  # compilation
         for step in steps:
             show(step, {"loss": 2 / step, "top1": 0.5} if step % 10 == 0 else {})
@@ -64,9 +66,18 @@ def test_a_resumed_run_counts_only_its_own_steps(clock: Clock) -> None:
     assert "256 images/s  0:00:00 left" in file.getvalue().splitlines()[-1]
 
 
+def test_examples_are_called_what_the_data_calls_them(clock: Clock) -> None:
+    file = io.StringIO()
+    run(Console(file=file), clock, range(1, 101), units="clips")
+    assert "  256 clips/s  " in file.getvalue().splitlines()[-1] and "images" not in file.getvalue()
+    file = io.StringIO()
+    run(Console(file=file), clock, range(1, 11), seconds=20, units="texts")
+    assert "  1.60 texts/s  " in file.getvalue().splitlines()[-1]
+
+
 def test_metrics_are_fetched_only_when_drawn(clock: Clock) -> None:
     file = io.StringIO()
-    with progress(100, 0, 10, 8, Console(file=file)) as show:
+    with progress(100, 0, 10, 8, console=Console(file=file)) as show:
         show(1, {})
         show(2, {"loss": Unread()})
         show(3, {"loss": 0.25})
@@ -75,7 +86,7 @@ def test_metrics_are_fetched_only_when_drawn(clock: Clock) -> None:
 
 def test_what_was_last_shown_is_drawn_even_when_training_breaks(clock: Clock) -> None:
     file = io.StringIO()
-    with pytest.raises(RuntimeError), progress(100, 0, 10, 8, Console(file=file)) as show:
+    with pytest.raises(RuntimeError), progress(100, 0, 10, 8, console=Console(file=file)) as show:
         show(1, {})
         show(7, {"loss": float("nan")})
         raise RuntimeError
@@ -84,7 +95,7 @@ def test_what_was_last_shown_is_drawn_even_when_training_breaks(clock: Clock) ->
 
 def test_nothing_shown_nothing_printed(clock: Clock) -> None:
     file = io.StringIO()
-    with progress(5, 5, 10, 8, Console(file=file)):
+    with progress(5, 5, 10, 8, console=Console(file=file)):
         pass
     assert file.getvalue() == ""
 
@@ -129,7 +140,7 @@ def test_a_log_file_gets_lines_even_if_colour_is_forced(clock: Clock, monkeypatc
 
 def test_a_call_with_nothing_to_draw_costs_microseconds() -> None:
     metrics: dict[str, Any] = {"loss": 0.5, "top1": 0.5}
-    with progress(10**6, 0, 50, 8, Console(file=io.StringIO())) as show:
+    with progress(10**6, 0, 50, 8, console=Console(file=io.StringIO())) as show:
         show(1, metrics)
         start = time.perf_counter()
         for step in range(2, 2002):

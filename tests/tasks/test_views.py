@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from cnn_jax.data.source import Spec
+from cnn_jax.batch import Batch
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.tasks.classify import classify
 
 
@@ -18,11 +20,22 @@ class Pixels(nn.Module):
 
 
 def test_views_are_averaged_with_their_weights() -> None:
-    spec = Spec("rows", ("a", "b", "c"), (2, 3, 1), "float32", (0.0,), (1.0,), "", "", "")
+    inputs, targets = {"image": Field("image", (2, 3, 1), "float32")}, {"label": Field("label", (), "int32")}
+    spec = Spec(
+        name="rows",
+        classes=("a", "b", "c"),
+        inputs=inputs,
+        targets=targets,
+        prepare=Prepare(mean=(0.0,), std=(1.0,)),
+        licence="",
+        citation="",
+        fingerprint="",
+    )
     image = np.arange(1.0, 7.0, dtype=np.float32).reshape(1, 2, 3, 1)
+    batch = Batch({"image": jnp.asarray(image), VALID: jnp.ones(1)}, spec.fields)
     own, down_right, up_left = np.array([1.0, 2, 3]), np.zeros(3), np.array([5.0, 6, 0])
     task = classify(Pixels(), spec, shift_test=1)
-    found = task.predict({}, {"image": jnp.asarray(image)})["logits"][0]
+    found = task.predict({}, batch)["logits"][0]
     np.testing.assert_allclose(found, own / 2 + down_right / 4 + up_left / 4)
 
     def both(row: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
@@ -30,6 +43,6 @@ def test_views_are_averaged_with_their_weights() -> None:
 
     # A shifted image is mirrored after the shift.
     task = classify(Pixels(), spec, flip_test=True, shift_test=1)
-    found = task.predict({}, {"image": jnp.asarray(image)})["logits"][0]
+    found = task.predict({}, batch)["logits"][0]
     expected = both(own, own[::-1]) / 2 + both(down_right, down_right) / 4 + both(up_left, up_left[::-1]) / 4
     np.testing.assert_allclose(found, expected)

@@ -1,0 +1,380 @@
+"""From a file to an example and back: each way of resizing by its definition, where it puts things, random boxes."""
+
+import dataclasses
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import stats
+
+from cnn_jax.data.keyed import mixed
+from cnn_jax.data.prepare import (
+    Placement,
+    Prepare,
+    fit,
+    map_to_example,
+    map_to_original,
+    read_image,
+    square,
+    to_example,
+    to_original,
+)
+
+WAYS = {
+    "stored": Prepare(),
+    "stretch": Prepare(size=(30, 50), resize="stretch"),
+    "crop": Prepare(size=(30, 50)),
+    "crop to a share": Prepare(size=(28, 36), crop=0.875, interpolation="bicubic"),
+    "letterbox": Prepare(size=(40, 40), resize="letterbox", background=0),
+    "wide letterbox": Prepare(size=(20, 60), resize="letterbox", background=0),
+    "larger": Prepare(size=(200, 260)),
+    "random": Prepare(size=(40, 44), random_area=(0.6, 0.9)),
+}
+EVEN = pytest.mark.parametrize("way", [name for name in WAYS if name != "random"])
+ALL = pytest.mark.parametrize("way", WAYS)
+
+
+def encode(pixels: np.ndarray, form: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def gentle(height: int, width: int) -> np.ndarray:
+    """A picture that changes by less than a grey level from pixel to pixel."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([40 + y / 3, 200 - x / 4, 128 + 30 * np.sin((x + y) / 40)], -1).round().astype(np.uint8)
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int], box=None, kind=Image.Resampling.BILINEAR) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).resize(size[::-1], kind, box=box))
+
+
+# Each way by its definition
+
+
+def test_without_a_size_nothing_changes():
+    for form in ("PNG", "BMP"):
+        pixels, placement = read_image(encode(noise(7, 9), form), Prepare())
+        np.testing.assert_array_equal(pixels, noise(7, 9))
+        assert placement == Placement((7, 9), (7, 9))
+
+
+@pytest.mark.parametrize("shape", [(10, 30), (30, 10), (17, 23)])
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_stretch_resizes_both_sides(shape, kind):
+    found, _ = fit(noise(*shape), Prepare(size=(12, 8), resize="stretch", interpolation=kind))
+    np.testing.assert_array_equal(found, resize(noise(*shape), (12, 8), kind=Image.Resampling[kind.upper()]))
+
+
+def test_crop_is_of_the_largest_central_box_of_the_right_shape():
+    wide = noise(10, 30)
+    expected = resize(wide, (5, 15))[:, 5:10]
+    np.testing.assert_array_equal(fit(wide, Prepare(size=(5, 5)))[0], expected)
+    tall = np.ascontiguousarray(wide.transpose(1, 0, 2))
+    np.testing.assert_array_equal(fit(tall, Prepare(size=(5, 5)))[0], expected.transpose(1, 0, 2))
+    np.testing.assert_array_equal(fit(wide, Prepare(size=(4, 6)))[0], resize(wide, (4, 6), (7.5, 0, 22.5, 10)))
+    np.testing.assert_array_equal(fit(tall, Prepare(size=(3, 4)))[0], resize(tall, (3, 4), (0, 11.25, 10, 18.75)))
+
+
+@pytest.mark.parametrize("shape", [(150, 220), (231, 149), (180, 180), (77, 90)])
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.95])
+def test_crop_is_the_usual_resizing_of_the_short_side_and_centre_crop(shape, crop):
+    """As torchvision's Resize(round(size / crop)) and CenterCrop(size), but for fractions of a pixel."""
+    size = 84
+    short = round(size / crop)
+    height, width = (short * side // min(shape) for side in shape)
+    whole = resize(gentle(*shape), (height, width))
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    expected = whole[top : top + size, left : left + size].astype(int)
+    found, _ = fit(gentle(*shape), Prepare(size=(size, size), crop=crop))
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_the_share_of_a_crop_is_cut_out_after_resizing():
+    prepare = Prepare(size=(7, 14), crop=0.875)
+    np.testing.assert_array_equal(
+        fit(noise(16, 40), prepare)[0], resize(noise(16, 40), (8, 16), (4, 0, 36, 16))[0:7, 1:15]
+    )
+
+
+@pytest.mark.parametrize(("shape", "size"), [((20, 60), (30, 30)), ((60, 20), (30, 30)), ((33, 40), (16, 64))])
+def test_letterbox_shows_all_of_the_picture_between_bars(shape, size):
+    found, placement = fit(gentle(*shape), Prepare(size=size, resize="letterbox", background=77))
+    assert found.shape == (*size, 3)
+    inner = min(size[0] / shape[0], size[1] / shape[1])  # the proportions stay
+    np.testing.assert_allclose(placement.scale, inner, rtol=0.03)
+    left, top, right, bottom = to_example(np.array([0, 0, shape[1], shape[0]]), placement)
+    y, x = np.mgrid[: size[0], : size[1]]
+    inside = (x >= left + 2) & (x < right - 2) & (y >= top + 2) & (y < bottom - 2)
+    outside = (x + 3 < left) | (x > right + 2) | (y + 3 < top) | (y > bottom + 2)
+    assert (found[outside] == 77).all() and outside.any()
+    rows, columns = np.floor(np.stack([(y - top + 0.5) / inner, (x - left + 0.5) / inner])[:, inside]).astype(int)
+    assert np.abs(found[inside] - gentle(*shape)[rows, columns].astype(int)).max() <= 4
+    assert abs((left + right) / 2 - size[1] / 2) <= 1 and abs((top + bottom) / 2 - size[0] / 2) <= 1
+
+
+def test_letterbox_by_its_definition():
+    padded = np.full((30, 30, 3), 255, np.uint8)
+    padded[10:20] = noise(10, 30)
+    found, _ = fit(noise(10, 30), Prepare(size=(12, 12), resize="letterbox"))
+    np.testing.assert_array_equal(found, resize(padded, (12, 12)))
+
+
+def test_the_bars_of_a_letterbox_are_opaque():
+    for background in (0, 128, 255):
+        prepare = Prepare(size=(6, 6), resize="letterbox", channels=4, background=background)
+        found, _ = fit(np.full((6, 2, 4), (9, 9, 9, 255), np.uint8), prepare)
+        assert (found[:, 0] == [background] * 3 + [255]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("own", [1, 3, 4])
+def test_channels(own, channels):
+    pixels = noise(9, 12, own)
+    data = encode(pixels[..., 0] if own == 1 else pixels)
+    for prepare in (Prepare(channels=channels), Prepare(size=(4, 6), channels=channels)):
+        found, _ = read_image(data, prepare)
+        assert found.shape == (*(prepare.size or (9, 12)), channels) and found.dtype == np.uint8
+        np.testing.assert_array_equal(found, fit(pixels, prepare)[0])
+    assert read_image(data, Prepare())[0].shape == (9, 12, own)
+
+
+def test_a_large_jpeg_is_read_small_but_alike():
+    data = encode(gentle(256, 320), "JPEG", quality=95)
+    whole = np.asarray(Image.open(io.BytesIO(data)))
+    for prepare in (
+        Prepare(size=(24, 24)),
+        Prepare(size=(20, 31), resize="stretch"),
+        Prepare(size=(28, 28), crop=0.875),
+        Prepare(size=(30, 30), resize="letterbox"),
+    ):
+        found, placement = read_image(data, prepare)
+        expected, exact = fit(whole, prepare)
+        assert placement.original == (256, 320) and np.abs(found.astype(int) - expected).mean() < 2
+        np.testing.assert_allclose(placement.scale + placement.offset, exact.scale + exact.offset, atol=0.02)
+
+
+def test_an_upright_picture_is_what_is_placed():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.ascontiguousarray(np.rot90(gentle(256, 320)))
+    upright = Prepare(size=(32, 40))
+    for form in ("PNG", "JPEG"):
+        found, placement = read_image(encode(stored, form, exif=exif), upright)
+        assert placement.original == (256, 320)
+        assert np.abs(found.astype(int) - fit(gentle(256, 320), upright)[0]).max() <= 4
+
+
+# Where things are
+
+
+def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    left, top, right, bottom = box
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[top:bottom, left:right] = 255
+    return pixels
+
+
+def bounds(pixels: np.ndarray) -> list[int]:
+    """Left, top, right, bottom of what is bright."""
+    bright = pixels[..., 0] > 127
+    rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+@ALL
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "turned JPEG"])
+@pytest.mark.parametrize("shape", [(96, 150), (150, 96)])
+def test_a_rectangle_lies_where_its_placement_says(way, form, shape):
+    middle = (shape[1] // 2 - 17, shape[0] // 2 - 23, shape[1] // 2 + 20, shape[0] // 2 + 15)
+    pixels, options = rectangle(*shape, middle), {}
+    if form == "turned JPEG":
+        pixels, options = np.ascontiguousarray(np.rot90(pixels)), {"exif": Image.Exif()}
+        options["exif"][0x0112] = 6
+    data = encode(pixels, form.split()[-1], **options)
+    for key in (1, 2, 3) if way == "random" else (None,):
+        made, placement = read_image(data, WAYS[way], key)
+        assert placement.original == shape and placement.size == made.shape[:2]
+        where = to_example(np.array(middle, float), placement)
+        expected = np.clip(where, 0, np.resize(placement.size[::-1], 4))
+        assert np.abs(bounds(made) - expected).max() <= 1
+        np.testing.assert_allclose(to_original(where, placement), middle, atol=1e-9)
+
+
+@ALL
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**60), st.data())
+def test_to_original_undoes_to_example(way, height, width, key, data):
+    _, placement = fit(np.zeros((height, width, 1), np.uint8), WAYS[way], key if way == "random" else None)
+    x, y = (data.draw(st.lists(st.floats(0, side), min_size=2, max_size=2).map(sorted)) for side in (width, height))
+    boxes = np.array([[x[0], y[0], x[1], y[1]], [0, 0, width, height]])
+    np.testing.assert_allclose(to_original(to_example(boxes, placement), placement), boxes, atol=1e-7)
+    points = boxes.reshape(-1, 2)
+    np.testing.assert_allclose(to_original(to_example(points, placement), placement), points, atol=1e-7)
+    far = to_original(np.array([[-1e6, -1e6, 1e6, 1e6]]), placement)
+    assert far.tolist() == [[0, 0, width, height]]  # what lies outside is moved to the border
+
+
+@EVEN
+def test_maps_go_the_way_of_the_pictures(way):
+    """A class map and the picture that shows it stay together, and come back."""
+    size = (96, 150)
+    classes = np.kron(np.random.default_rng(1).integers(0, 2, (6, 10)), np.ones((16, 15), int)).astype(np.uint8)
+    picture = np.repeat(classes[..., None] * 255, 3, -1)
+    made, placement = fit(picture, dataclasses.replace(WAYS[way], background=255))
+    moved = map_to_example(classes, placement, outside=9)
+    assert moved.shape == made.shape[:2] and moved.dtype == classes.dtype
+    inside = moved != 9
+    assert ((moved > 0) == (made[..., 0] > 127))[inside].mean() > 0.9
+    assert inside.all() == ("letterbox" not in way)
+    if "letterbox" in way:  # the picture there is the background
+        assert (made[~inside][:, 0] == 255).mean() > 0.9
+    back = map_to_original(moved, placement, outside=7)
+    assert back.shape == size and back.dtype == classes.dtype
+    seen = back != 7
+    assert (back == classes)[seen].mean() > 0.9
+    assert seen.all() == ("crop" not in way and way != "larger")
+    left, top, right, bottom = to_original(np.array([0, 0, *made.shape[1::-1]], float), placement)
+    assert seen.sum() == pytest.approx((right - left) * (bottom - top), rel=0.03)
+
+
+def test_maps_are_moved_by_the_nearest_pixel():
+    classes = np.arange(12).reshape(3, 4)
+    doubled = Placement((3, 4), (6, 8), (2.0, 2.0))
+    np.testing.assert_array_equal(map_to_example(classes, doubled, 99), np.kron(classes, np.ones((2, 2), int)))
+    np.testing.assert_array_equal(map_to_original(np.kron(classes, np.ones((2, 2), int)), doubled, 99), classes)
+    shifted = Placement((3, 4), (3, 4), (1.0, 1.0), (1.0, -1.0))
+    expected = [[99, 99, 99, 99], [1, 2, 3, 99], [5, 6, 7, 99]]
+    np.testing.assert_array_equal(map_to_example(classes, shifted, 99), expected)
+    np.testing.assert_array_equal(classes, np.arange(12).reshape(3, 4))  # the map itself is as it was
+
+
+def test_a_coarse_map_of_several_channels_goes_back():
+    placement = Placement((8, 8), (4, 4), (0.5, 0.5))
+    scores = np.random.default_rng(0).random((2, 2, 5))  # of a model with an output stride of 2
+    found = map_to_original(scores, placement, outside=0)
+    np.testing.assert_array_equal(found, scores.repeat(4, 0).repeat(4, 1))
+
+
+# Random boxes
+
+RANDOM = Prepare(size=(9, 11), random_area=(0.1, 0.5), random_aspect=(0.5, 1.8))
+
+
+def box_of(placement: Placement) -> np.ndarray:
+    """Left, top, right, bottom of the part of the original that an example shows."""
+    corners = np.array([[0, 0], placement.size[::-1]])
+    return ((corners - placement.offset[::-1]) / placement.scale[::-1]).ravel()
+
+
+def boxes(height: int, width: int, prepare: Prepare, count: int) -> np.ndarray:
+    pixels = np.zeros((height, width, 1), np.uint8)
+    return np.array([box_of(fit(pixels, prepare, int(key))[1]) for key in mixed(5, np.arange(count))])
+
+
+def test_a_key_is_a_box_and_another_key_another():
+    pixels = noise(40, 50)
+    first, again, other = (fit(pixels, RANDOM, key) for key in (7, 7, 8))
+    np.testing.assert_array_equal(first[0], again[0])
+    assert first[1] == again[1] != other[1] and (first[0] != other[0]).any()
+    left, top, right, bottom = box_of(first[1]).round(6)
+    np.testing.assert_array_equal(first[0], resize(pixels, (9, 11), (left, top, right, bottom)))
+    for way in (pixels, encode(pixels), encode(gentle(200, 300), "JPEG")):
+        read = fit if isinstance(way, np.ndarray) else read_image
+        without, placement = read(way, RANDOM)
+        np.testing.assert_array_equal(without, read(way, dataclasses.replace(RANDOM, random_area=()))[0])
+        assert placement == read(way, dataclasses.replace(RANDOM, random_area=()), 3)[1]
+
+
+def test_boxes_are_of_the_areas_shapes_and_places_asked_for():
+    side = 1000  # so that rounding to whole pixels does not matter
+    left, top, right, bottom = boxes(side, side, RANDOM, 2000).T
+    wide, tall = right - left, bottom - top
+    assert min(left.min(), top.min()) >= -1e-6 and max(right.max(), bottom.max()) <= side + 1e-6
+    area, shape = wide * tall / side**2, np.log(wide / tall)
+    free = {"area": (area, 0.1, 0.5), "shape": (shape, math.log(0.5), math.log(1.8))}
+    free |= {"x": (left / (side - wide), 0, 1), "y": (top / (side - tall), 0, 1)}
+    for name, (values, low, high) in free.items():
+        assert values.min() > low - 0.01 and values.max() < high + 0.01, name
+        assert stats.kstest(values, "uniform", (low, high - low)).pvalue > 1e-4, name
+    assert abs(np.corrcoef([area, shape, left / (side - wide), top / (side - tall)]) - np.eye(4)).max() < 0.08
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(0, 2**64 - 1),
+    st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted).map(tuple),
+    st.tuples(st.floats(0.2, 5), st.floats(0.2, 5)).map(sorted).map(tuple),
+)
+def test_a_box_never_leaves_the_picture(height, width, key, area, aspect):
+    prepare = Prepare(size=(4, 5), random_area=area, random_aspect=aspect)
+    made, placement = fit(noise(height, width, 1), prepare, key)
+    left, top, right, bottom = box_of(placement).round(6)
+    assert made.shape == (4, 5, 1)
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    assert all(side == round(side) for side in (left, top, right, bottom))
+
+
+def test_where_no_box_fits_it_is_the_largest_central_one():
+    strip = Prepare(size=(4, 4), random_area=(0.9, 1.0))
+    for key in range(20):
+        found = box_of(fit(noise(10, 100, 1), strip, key)[1])
+        np.testing.assert_allclose(found, [43, 0, 56, 10], atol=1e-9)  # 13 wide: 4 / 3
+        found = box_of(fit(noise(100, 10, 1), strip, key)[1])
+        np.testing.assert_allclose(found, [0, 43, 10, 56], atol=1e-9)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": (0, 4)}, "size must be a height and a width of at least 1 pixel"),
+        ({"size": (4,)}, "size must be"),
+        ({"size": 4}, "size must be"),
+        ({"size": (4.5, 4)}, "size must be"),
+        ({"size": ("4", "4")}, "size must be"),
+        ({"resize": "zoom"}, "'crop', 'stretch' or 'letterbox', not 'zoom'"),
+        ({"crop": 0.0}, r"crop must be a share in \(0, 1\]"),
+        ({"crop": 1.01}, "crop must be"),
+        ({"crop": float("nan")}, "crop must be"),
+        ({"crop": "1"}, "crop must be"),
+        ({"interpolation": "cubic"}, "'bilinear' or 'bicubic', not 'cubic'"),
+        ({"channels": 2}, "channels must be 1, 3 or 4, not 2"),
+        ({"background": 256}, "background must be a grey value"),
+        ({"background": -1}, "background must be"),
+        ({"random_area": (0.5, 1.0)}, "random_area needs a size"),
+        ({"size": (4, 4), "random_area": (0.5,)}, "random_area must be two shares"),
+        ({"size": (4, 4), "random_area": 0.5}, "random_area must be two shares"),
+        ({"size": (4, 4), "random_area": (0.0, 0.5)}, "random_area must be two shares"),
+        ({"size": (4, 4), "random_area": (0.6, 0.5)}, "random_area must be two shares"),
+        ({"size": (4, 4), "random_area": (0.6, 1.5)}, "random_area must be two shares"),
+        ({"random_aspect": (2.0, 1.0)}, "random_aspect must be"),
+        ({"random_aspect": (0.0, 1.0)}, "random_aspect must be"),
+        ({"random_aspect": 1.0}, "random_aspect must be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_line(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        Prepare(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_as_settings_give_it():
+    assert square(64) == (64, 64) and square((64, 48)) == square([64, 48]) == (64, 48)
+    assert square(0) is square(None) is None
+    for wrong in ((3,), "64", 4.5, (4.5, 4)):
+        with pytest.raises(ValueError, match="size must be"):
+            Prepare(size=square(wrong))
