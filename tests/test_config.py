@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cnn_jax.train.durations import in_steps
 
 from cnn_jax import config as configuration
 from cnn_jax.augment.compose import compose, identity

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.convnext import ConvNeXt
 from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage
 from cnn_jax.models.mobilenet_v3 import mobilenet_v3_large
@@ -16,7 +17,6 @@ from cnn_jax.models.output_stride import Sampling, dilated, stride_between
 from cnn_jax.models.regnet import RegNet
 from cnn_jax.models.resnet import Bottleneck, ResNet, resnet18, resnet34, resnet50, resnetblur50
 from cnn_jax.models.small_images import fitting_stem
-from cnn_jax.inspect.stages import feature_info
 from cnn_jax.models.vgg import vgg11
 from cnn_jax.ops import convolution
 
