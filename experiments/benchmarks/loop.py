@@ -70,10 +70,11 @@ def _overhead(name: str) -> tuple[float, float]:
         nonlocal state
         began, before = time.perf_counter(), None
         for _ in range(steps):
-            state, metrics = run.engine.step(state, batch)
+            state, fetch = run.engine.step(state, batch)
             # As in the loop, at most two steps are under way: with 32 of them XLA's CPU devices lock each other out.
-            jax.block_until_ready(before)
-            before = metrics
+            if before:
+                before()
+            before = fetch
         jax.block_until_ready(state)
         return time.perf_counter() - began
 
@@ -100,6 +101,7 @@ def _pauses() -> list[float]:
     import numpy as np
     import optax
 
+    from cnn_jax.data.spec import Field
     from cnn_jax.train import mesh, state
     from cnn_jax.train.checkpoint import Checkpoints
 
@@ -111,15 +113,16 @@ def _pauses() -> list[float]:
     draw = np.random.default_rng(0)
     params = {str(layer): draw.normal(size=(500, 250)).astype(np.float32) for layer in range(100)}
     now = state.create({"params": params}, optax.sgd(0.1, momentum=0.9), ema=False, loss_scale=False)
-    engine = mesh.build(step, lambda *_: {}, now, jax.random.key(0), parallel="jit", devices=jax.devices())
+    fields = {"image": Field("value", (1,), "float32")}
+    engine = mesh.build(step, now, jax.random.key(0), fields, parallel="jit", devices=jax.devices())
     now, batch = engine.place(now), engine.place_batch({"image": np.ones((jax.device_count(), 1), np.float32)})
     pauses = []
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), keep=2)
         checkpoints.prepare(engine.whole(now))
         for number in range(1, ROUNDS.value + 1):
-            now, metrics = engine.step(now, batch)
-            jax.block_until_ready((now, metrics))
+            now, _ = engine.step(now, batch)
+            jax.block_until_ready(now)
             began = time.perf_counter()
             checkpoints.save(number, engine.whole(now), {}, None)
             checkpoints.poll()

@@ -153,11 +153,11 @@ def project(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, dev
 
     def train() -> Any:
         nonlocal state
-        state, metrics = engine.step(state, batch)
-        return metrics
+        state, fetch = engine.step(state, batch)
+        return fetch
 
     return {
-        "train": partial(_repeat, train),
+        "train": partial(_repeat, train, wait=lambda fetch: fetch()),
         "forward": partial(_repeat, lambda: predict(engine.variables(state), batch)),
     }
 
@@ -222,14 +222,15 @@ def stock(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devic
     }
 
 
-def _repeat(call: Callable[[], Any], steps: int) -> None:
+def _repeat(call: Callable[[], Any], steps: int, wait: Callable[[Any], Any] = jax.block_until_ready) -> None:
     before = None
     for _ in range(steps):
         # As in the project's loop, at most two steps are under way: more of them lock XLA's CPU devices out.
         now = call()
-        jax.block_until_ready(before)
+        if before is not None:
+            wait(before)
         before = now
-    jax.block_until_ready(before)
+    wait(before)
 
 
 def product(size: int, steps: int) -> None:

@@ -36,9 +36,9 @@ def train(config: Experiment, source: ArraySource, steps: int = STEPS) -> tuple[
     state, losses = fresh(run), []
     for step in range(steps):
         batch = run.engine.place_batch(training_batch(source, config.seed, step, config.data.batch_size))
-        state, metrics = run.engine.step(state, batch)
-        total, count = metrics["loss"]
-        losses.append(float(total / count))
+        state, fetch = run.engine.step(state, batch)
+        total, count = fetch()["loss"]
+        losses.append(total / count)
     return losses, jax.tree.map(np.asarray, run.engine.whole(state))
 
 

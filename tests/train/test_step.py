@@ -246,7 +246,8 @@ def test_a_network_trains_in_half_precision(precision: str, config: Experiment, 
     run = assemble(config, source.spec, len(source))
     state, losses = fresh(run), []
     for number in range(20):
-        state, metrics = run.engine.step(state, run.engine.place_batch(training_batch(source, 0, number, 16)))
+        state, fetch = run.engine.step(state, run.engine.place_batch(training_batch(source, 0, number, 16)))
+        metrics = fetch()
         total, count = metrics["loss"]
         losses += [float(total / count)] if metrics["skipped"] == 0 else []
     assert len(losses) >= 10 and np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
