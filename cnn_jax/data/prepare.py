@@ -15,8 +15,8 @@ from cnn_jax.data.images import FILTERS, MODES, Box, decode_image, native_channe
 from cnn_jax.data.keyed import uniform
 
 Resize = Literal["crop", "stretch", "letterbox"]
-# A JPEG is decoded at this many times the size that is wanted, or more. What comes of resizing that smaller copy differs
-# from the picture resized by up to 1.3 grey levels on average; decoded at the size itself, by up to 4.
+# A JPEG is decoded at this many times the size that is wanted, or more. Resizing that smaller copy gives what resizing
+# the picture gives, but for 1.3 grey levels on average at most; from a copy of the wanted size it would be 4.
 MARGIN = 3
 TRIES = 10  # random boxes, of which the first that fits is taken, as in torchvision
 
