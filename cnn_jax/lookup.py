@@ -214,6 +214,15 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         raise ValueError(f"'{text}': arguments must be literals or names of functions") from None
 
 
+def modules_of(text: str) -> set[str]:
+    """The modules in which `describe`'s text names functions, without importing any; none for other text."""
+    try:
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except SyntaxError:
+        return set()
+    return {ast.unparse(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+
+
 def _call(function: Function, args: list[Any], settings: dict[str, Any], text: str) -> Any:
     if getattr(function, "__module__", "").split(".")[0] not in ("cnn_jax", EXPERIMENT):
         raise ValueError(f"'{text}': write arguments as key=value")

@@ -4,6 +4,7 @@ A source was a word, its settings were fields of the configuration, and the desc
 it now has fields.
 """
 
+import functools
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,8 @@ def upgraded_sums(unlogged: Mapping[str, Any]) -> dict[str, list[float]]:
     """The sums kept with a checkpoint as {name: [sum, count]}; version 0.1 had one count for all."""
     count = unlogged.get("count")
     if isinstance(count, int | float):
-        return {name: [total, count] for name, total in unlogged.items() if name not in ("count", "skipped")}
+        sums = {name: [total, count] for name, total in unlogged.items() if name not in ("count", "skipped")}
+        return sums | ({"skipped": [unlogged["skipped"]] * 2} if "skipped" in unlogged else {})
     return dict(unlogged)
 
 
@@ -79,22 +81,18 @@ def _source(old: Json) -> Any:
         settings.pop("interpolation", None)  # which it did not take
     keywords = {**getattr(source, "keywords", {}), **settings}
     function = getattr(source, "func", source)
-    return (
-        lookup(f"{describe(function)}({', '.join(f'{name}={value!r}' for name, value in keywords.items())})")
-        if (keywords)
-        else function
-    )
+    return functools.partial(function, **keywords) if keywords else function
 
 
 def _data(config: Json, data: Json) -> Json:
     old, shape = config["data"], tuple(data["shape"])
-    drawings = old["source"] == "openclipart"
+    drawings, files = old["source"] == "openclipart", old["source"].startswith(("folder:", "tfds:"))
     image = len(shape) > 2
     prepare = Prepare(
         size=shape[:2] if image and (old["image_size"] or drawings) else None,
         resize="letterbox" if drawings else "crop",
         interpolation="bilinear" if drawings else old["interpolation"],
-        channels=shape[-1] if image and data["dtype"] == "uint8" else None,
+        channels=shape[-1] if files or drawings else old["channels"] or None,
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
     )

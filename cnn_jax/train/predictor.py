@@ -21,7 +21,7 @@ from cnn_jax.batch import Batch
 from cnn_jax.config import Evaluate, Experiment
 from cnn_jax.data import spec as specs
 from cnn_jax.data.spec import Spec
-from cnn_jax.lookup import EXPERIMENT, lookup
+from cnn_jax.lookup import EXPERIMENT, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train import checkpoint, earlier, mesh, run_folder
@@ -161,9 +161,16 @@ def read_config(folder: Path) -> Experiment | None:
         return None
     data = run_folder.read_json(folder / run_folder.DATA)
     values, _ = earlier.upgraded(run_folder.read_json(folder / run_folder.CONFIG), data, folder)
-    if f"{EXPERIMENT}." in str(values) and (folder / run_folder.SOURCE).is_file():
+    if _names_the_experiment(values) and (folder / run_folder.SOURCE).is_file():
         load_python(str(folder / run_folder.SOURCE))
     try:
         return configuration.from_json(values)
     except ValueError as error:
         raise ValueError(f"'{folder / run_folder.CONFIG}': {error}") from None
+
+
+def _names_the_experiment(value: Any) -> bool:
+    """Whether a function of the experiment's own file is named anywhere in a configuration; a path may look alike."""
+    if isinstance(value, dict):
+        return any(_names_the_experiment(inner) for inner in value.values())
+    return isinstance(value, str) and EXPERIMENT in modules_of(value)
