@@ -378,3 +378,17 @@ def test_a_size_as_settings_give_it():
     for wrong in ((3,), "64", 4.5, (4.5, 4)):
         with pytest.raises(ValueError, match="size must be"):
             Prepare(size=square(wrong))
+
+
+def test_a_large_jpeg_decoded_small_differs_little_from_all_of_it():
+    """The smaller copy must be so much larger than the example that the filter, not the decoder, does the smoothing."""
+    draw = np.random.default_rng(0)
+    rough = Image.fromarray(draw.integers(256, size=(60, 80, 3), dtype=np.uint8)).resize((1600, 1200))
+    file = io.BytesIO()
+    rough.save(file, "JPEG", quality=95)
+    for size in (32, 64, 100):
+        prepare = Prepare(size=(size, size), channels=3)
+        small, placement = read_image(file.getvalue(), prepare)
+        whole, _ = fit(np.asarray(Image.open(file)), prepare)
+        assert placement.original == (1200, 1600)
+        assert np.abs(small.astype(int) - whole).mean() < 1.5
