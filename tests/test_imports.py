@@ -79,6 +79,54 @@ def test_no_file_is_two_things(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
+KEYS = {"image", "label", "mask", "signal"}  # what the sources of this project call their fields
+# Sources and tasks name fields; so do these, which describe data of one kind: what published models read, and all that
+# there was in version 0.1.
+NAMING = ("cnn_jax/data/", "cnn_jax/tasks/", "cnn_jax/commands/import_.py", "cnn_jax/train/earlier.py")
+
+
+def keys_named(code: str) -> set[str]:
+    """The KEYS by which a mapping is read, asked or written in the code; roles, as in batch.of("image"), are none."""
+    found: list[ast.expr | None] = []
+    nodes = list(ast.walk(ast.parse(code)))
+    by_role = [
+        node.value for node in nodes if isinstance(node, ast.AnnAssign) and "Role" in ast.unparse(node.annotation)
+    ]
+    for node in nodes:
+        if isinstance(node, ast.Subscript):
+            found.append(node.slice)
+        elif isinstance(node, ast.Dict) and node not in by_role:
+            found += node.keys
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found += node.args[:1] if node.func.attr in ("get", "pop", "setdefault") else []
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            found.append(node.left)
+    return {node.value for node in found if isinstance(node, ast.Constant) and node.value in KEYS}
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("x = batch['image']", {"image"}),
+        ("batch | {'label': y}", {"label"}),
+        ("batch.get('mask', 1)", {"mask"}),
+        ("'signal' in batch", {"signal"}),
+        ("axes: dict[Role, str] = {'image': 'HWC'}", set()),
+        ("batch.of('image'); Field('label', (), 'int32'); field.role == 'image'; batch[name]; row['loss']", set()),
+    ],
+)
+def test_a_named_key_is_seen(code, named):
+    assert keys_named(code) == named
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_sources_and_tasks_name_the_fields_of_a_batch(path):
+    """Everything else goes by roles, so that another kind of data needs no change there."""
+    name = str(path.relative_to(ROOT))
+    if name.startswith("cnn_jax/") and not name.startswith(NAMING):
+        assert keys_named(path.read_text()) == set()
+
+
 def in_a_new_process(*words: str) -> tuple[str, float]:
     """Its output and the seconds of CPU time it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

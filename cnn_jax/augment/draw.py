@@ -15,7 +15,7 @@ from cnn_jax.ops.chunks import compute_once
 Augmentation = Callable[[jax.Array, Batch], Batch]
 Fill = float | tuple[float, ...]  # one value, or one per channel, in the units of the image
 
-AXES = {"image": "[B, H, W, C]", "signal": "[B, L, C]"}
+AXES: dict[Role, str] = {"image": "[B, H, W, C]", "signal": "[B, L, C]"}
 # [] float32, the partner's share. Mixing adds it, no source has it: the one value that no later augmentation changes.
 MIX_WEIGHT = "mix_weight"
 
