@@ -95,7 +95,8 @@ def _read_alike(function: Any, spec: Any) -> Any:
     known, said = inspect.signature(function).parameters, getattr(function, "keywords", {})
     how = dataclasses.asdict(dataclasses.replace(spec.prepare, random_area=()))
     how["channels"] = how["channels"] or spec.input.shape[-1]
-    return partial(function, **{name: value for name, value in how.items() if name in known and name not in said})
+    taken = {name: value for name, value in how.items() if name in known and name not in said and value is not None}
+    return partial(function, **taken)
 
 
 def _check_alike(found: Any, spec: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.batches import evaluation_batches, prefetch
 from cnn_jax.data.source import Example, Source
-from cnn_jax.data.spec import VALID
+from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
 from cnn_jax.train.predictor import Predictor, scored
@@ -57,7 +57,10 @@ def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int,
 
 
 def writer(folder: Path, count: int) -> Keep:
-    """Streams outputs, targets and positions of at most `count` examples into `folder`/NAME.npy, [N, ...] each."""
+    """Streams outputs, targets and positions of at most `count` examples into `folder`/NAME.npy, [N, ...] each.
+
+    Where some could not be decoded, as many rows at the end are 0, with the index -1.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Any] = {}
     written = 0
@@ -69,6 +72,7 @@ def writer(folder: Path, count: int) -> Keep:
             if name not in files:
                 shape = (count, *array.shape[1:])
                 files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", array.dtype, shape)
+                files[name][:] = -1 if name == INDEX else 0
             files[name][written : written + len(array)] = array
         written += len(next(iter(rows.values())))
 

@@ -116,6 +116,10 @@ def test_outputs_are_streamed_to_files_that_equal_the_predictions(
     evaluate(predictor, source, 12, writer(tmp_path / "outputs", len(source)))
     kept = {path.stem: np.load(path) for path in (tmp_path / "outputs").iterdir()}
     assert kept.keys() == {"logits", "label", "index"}  # not the images, which are there already
+    evaluate(predictor, PartlyCorrupt(source.arrays, source.spec), 12, writer(tmp_path / "corrupt", len(source)))
+    good = np.flatnonzero(np.arange(80) % 5)
+    assert np.load(tmp_path / "corrupt" / "index.npy").tolist() == [*good, *[-1] * 16]
+    np.testing.assert_array_equal(np.load(tmp_path / "corrupt" / "logits.npy")[:64], kept["logits"][good])
     np.testing.assert_array_equal(kept["index"], np.arange(80))
     np.testing.assert_array_equal(kept["label"], source.arrays["label"])
     said = predict(predictor, {"image": source.arrays["image"]}, batch_size=12)
