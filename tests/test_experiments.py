@@ -50,10 +50,10 @@ def test_the_configuration_holds_and_the_model_fits_the_data(path):
     if missing := available():
         pytest.skip(f"{config.data.source} is not here: {missing}")
     spec = opened(config.data.source, validation=config.data.validation)["train"].spec
-    task = config.model.task(make_model(config, spec), spec)
+    task = config.model.task(make_model(config.model, config.compute.precision, spec), spec)
     outputs = jax.eval_shape(lambda key, batch: task.predict(task.init(key), batch), KEY, abstract(spec.fields, 2))
     assert outputs and all(array.shape[0] == 2 for array in outputs.values())
-    check_augment(config, spec)
+    check_augment(config.augment, spec, 2)
 
 
 MINE = '''"""My own pictures.

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax import config as configuration
 from cnn_jax import report
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, split_of, strata
@@ -37,14 +38,15 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     Raises ValueError for what does not fit, and what `loop.fit` raises.
     """
     began = time.monotonic()
-    run_folder.refuse_other_run(folder, config)
+    values = configuration.to_json(config)
+    run_folder.refuse_other_run(folder, values)
     splits = opened(config.data.source, validation=config.data.validation)
     if config.evaluate.test == "end":
         split_of(splits, "test")  # that it is missing is said now, not at the end
     source = _training_split(config, splits)
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
-    check_augment(config, source.spec)
+    check_augment(config.augment, source.spec, config.data.batch_size)
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
     evaluations = _evaluations(run, splits)
@@ -55,7 +57,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
             groups = strata(source)
             used = {"positions": source.indices.tolist(), "labels": None if groups is None else groups.tolist()}
             run_folder.write_json(folder / run_folder.LABELS, used)
-        run_folder.describe_run(folder, config, experiment_file, run.spec, len(source), splits)
+        run_folder.describe_run(folder, values, experiment_file, run.spec, len(source), splits)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
         results = folder / run_folder.RESULTS

@@ -6,21 +6,19 @@ from typing import Any
 import jax
 
 from cnn_jax.batch import Batch, abstract
-from cnn_jax.config import Experiment
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect.stages import feature_shapes
-from cnn_jax.lookup import describe
+from cnn_jax.lookup import Function, describe
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 
 
-def check_augment(config: Experiment, spec: Spec) -> None:
-    """Raises ValueError now, not at the first step, for a function that is no augmentation of such examples."""
-    size = config.data.batch_size
+def check_augment(augment: Function, spec: Spec, size: int) -> None:
+    """Raises ValueError now, not at the first step, for what is no augmentation of batches of `size` such examples."""
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size))
-    shown = f"augment = {describe(config.augment)}"
+    shown = f"augment = {describe(augment)}"
 
     def augmented(keys: jax.Array, batch: Batch) -> Any:
-        return config.augment(keys, batch.scaled())
+        return augment(keys, batch.scaled())
 
     try:
         changed = jax.eval_shape(augmented, keys, abstract(spec.fields, size))

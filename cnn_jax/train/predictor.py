@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from cnn_jax import config as configuration
 from cnn_jax.batch import Batch
-from cnn_jax.config import Evaluate, Experiment
+from cnn_jax.config import Evaluate, Experiment, Model
 from cnn_jax.data import spec as specs
 from cnn_jax.data.spec import Spec
 from cnn_jax.lookup import EXPERIMENT, lookup, modules_of
@@ -54,9 +54,9 @@ class Opened(NamedTuple):
     evaluate: Evaluate
 
 
-def make_model(config: Experiment, spec: Spec) -> nn.Module:
+def make_model(model: Model, precision: str, spec: Spec) -> nn.Module:
     """The model of an experiment, for the classes of `spec`."""
-    return config.model.build(classes=len(spec.classes), dtype=jnp.dtype(config.compute.precision))
+    return model.build(classes=len(spec.classes), dtype=jnp.dtype(precision))
 
 
 def compiler(spec: Spec, devices: list[jax.Device], convolution: str) -> Compiled:
@@ -122,7 +122,11 @@ def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None 
     spec, config = read_spec(folder), read_config(folder)
     stored = stored_variables(folder, which)
     if config:
-        model, make_task, convolution = make_model(config, spec), config.model.task, config.compute.convolution
+        model, make_task, convolution = (
+            make_model(config.model, config.compute.precision, spec),
+            config.model.task,
+            config.compute.convolution,
+        )
     else:
         about = run_folder.read_json(folder / run_folder.PREDICTOR)
         try:

@@ -58,7 +58,7 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     steps = steps_of(config, examples)
     warmup = in_steps(optim.warmup, examples=examples, batch_size=batch_size, total=steps.total)
     schedule = optim.schedule(optim.lr, steps.total, warmup)
-    model = make_model(config, spec)
+    model = make_model(config.model, config.compute.precision, spec)
     task = config.model.task(model, spec)
     if task.whole_batch and optim.accumulate > 1:
         raise ValueError(

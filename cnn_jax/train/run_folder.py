@@ -23,7 +23,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 
 from cnn_jax import config as configuration
-from cnn_jax.config import Experiment
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import Spec, to_json
 from cnn_jax.evals.evaluator import Scores
@@ -66,8 +65,8 @@ def _git_revision() -> str:
     return f"{revision}{' with changes' if changed else ''}"
 
 
-def refuse_other_run(folder: Path, config: Experiment) -> None:
-    """Raises ValueError if `folder` holds a run of another configuration, or something that is no run."""
+def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises ValueError if `folder` holds a run of another configuration, here as JSON, or what is no run."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: choose another --workdir")
     if not folder.exists() or not any(folder.iterdir()):
@@ -78,7 +77,7 @@ def refuse_other_run(folder: Path, config: Experiment) -> None:
         return  # it was killed before it began
     data = read_json(folder / DATA) if (folder / DATA).is_file() else {}
     before, _ = earlier.upgraded(read_json(folder / CONFIG), data, folder)
-    lines = configuration.differences(before, configuration.to_json(config))
+    lines = configuration.differences(before, dict(config))
     if lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
@@ -132,7 +131,7 @@ def opened(folder: Path) -> Iterator[None]:
 
 
 def describe_run(
-    folder: Path, config: Experiment, experiment_file: Path, spec: Spec, examples: int, splits: Splits
+    folder: Path, config: Mapping[str, Any], experiment_file: Path, spec: Spec, examples: int, splits: Splits
 ) -> None:
     """Writes what does not change during the run. Raises ValueError if the run began with other data."""
     data = {"examples": examples, **to_json(spec)}
@@ -148,7 +147,7 @@ def describe_run(
     write_json(folder / VERSIONS, versions())
     if experiment_file.resolve() != (folder / SOURCE).resolve():
         shutil.copyfile(experiment_file, folder / SOURCE)
-    write_json(folder / CONFIG, configuration.to_json(config))  # last: with it the folder is a run folder
+    write_json(folder / CONFIG, config)  # last: with it the folder is a run folder
 
 
 def checkpoint_step(folder: Path, which: str) -> int:

@@ -79,7 +79,7 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str,
     tensors = files.read(path)
     if variant.preprocessing and spec.input.dtype == "uint8":
         spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
-    model, shape = make_model(config, spec), spec.input.shape
+    model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
     scheme = choose(model, shape, tensors, family)
     new = _new(config, spec)
     variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="new" if new else "keep")
@@ -94,7 +94,7 @@ def _of_folder(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[st
     found = part_of(stored.variables, config.transfer.part)
     new = _new(config, spec)
     loaded = {path: array for path, array in found.items() if path not in new}
-    wanted = variable_shapes(make_model(config, spec), spec.input.shape)
+    wanted = variable_shapes(make_model(config.model, config.compute.precision, spec), spec.input.shape)
     _check_arrays({path: shape for path, shape in wanted.items() if path not in new}, loaded)
     return spec, loaded, stored.sha256
 
@@ -140,7 +140,7 @@ def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec
 
 def _new(config: Experiment, spec: Spec) -> set[str]:
     """Paths of the variables that are drawn although there are weights: those of a new last layer."""
-    found = depths(make_model(config, spec), spec.input.shape)
+    found = depths(make_model(config.model, config.compute.precision, spec), spec.input.shape)
     return {path for path, stage in found.items() if stage == CLASSIFIER and config.transfer.head == "new"}
 
 

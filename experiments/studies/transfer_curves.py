@@ -24,7 +24,7 @@ from typing import Any
 
 from absl import flags
 
-from cnn_jax.config import Experiment, Transfer
+from cnn_jax.config import Experiment, Transfer, to_json
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 from cnn_jax.launch import cli, script
 
@@ -110,7 +110,7 @@ def _run(config: Experiment, folder: Path) -> tuple[float, int]:
     from cnn_jax.launch.training import train
     from cnn_jax.train import run_folder
 
-    run_folder.refuse_other_run(folder, config)
+    run_folder.refuse_other_run(folder, to_json(config))
     if not (folder / run_folder.RESULTS).is_file():
         train(config, folder, FILE)
         jax.clear_caches()  # 48 compiled steps would not fit the memory

@@ -18,10 +18,10 @@ from cnn_jax.train.run import assemble
 def test_a_stem_that_does_not_fit_the_images_is_noticed(config, source):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_stem(make_model(config, source.spec), source.spec)
+        check_stem(make_model(config.model, config.compute.precision, source.spec), source.spec)
     config.model.build = resnet18
     with pytest.warns(UserWarning, match="shrinks 8x8 to 1x1, 4-fold at its very beginning; use stem=fitting_stem"):
-        check_stem(make_model(config, source.spec), source.spec)
+        check_stem(make_model(config.model, config.compute.precision, source.spec), source.spec)
 
 
 def smaller(keys, batch, *, by):
@@ -32,18 +32,16 @@ def only_the_image(keys, batch):
     return {"image": batch["image"]}
 
 
-def test_what_is_no_augmentation_of_the_data_is_refused_before_the_first_step(config, source, monkeypatch):
-    config.augment = mixup
-    check_augment(config, source.spec)
+def test_what_is_no_augmentation_of_the_data_is_refused_before_the_first_step(source, monkeypatch):
+    check_augment(mixup, source.spec, 16)
     monkeypatch.setattr("cnn_jax.train.checks.describe", lambda function: "mine")  # these have no name to record
     for augment, says in (
         (partial(smaller, by=1), "augment = mine does not return a batch of the same shape: look at 'image'"),
         (only_the_image, r"augment = mine returns dict, not a Batch: write `return batch \| "),
         (lambda keys: keys, "augment = mine is no augmentation: "),
     ):
-        config.augment = augment
         with pytest.raises(ValueError, match=says):
-            check_augment(config, source.spec)
+            check_augment(augment, source.spec, 16)
 
 
 def test_a_loss_over_the_whole_batch_is_not_cut_into_parts(config, source):

@@ -47,7 +47,7 @@ def trained(run: Run, source: ArraySource) -> tuple[dict[str, np.ndarray], dict[
 
 
 def plain_task(config: Experiment, source: ArraySource) -> Task:
-    return config.model.task(make_model(config, source.spec), source.spec)
+    return config.model.task(make_model(config.model, config.compute.precision, source.spec), source.spec)
 
 
 def batch_of(source: ArraySource) -> Batch:
@@ -99,7 +99,7 @@ def test_frozen_norms_keep_their_statistics_everywhere_and_learn_on(config: Expe
 
 def test_learning_rates_decay_by_stage(config: Experiment, source: ArraySource) -> None:
     """The first update of each variable is exactly its factor times that without decay."""
-    model = make_model(config, source.spec)
+    model = make_model(config.model, config.compute.precision, source.spec)
     factors = plan(Transfer(layer_decay=0.5), model, SHAPE)
     stages = {"conv1": 1 / 8, "norm1": 1 / 8, "conv2": 1 / 4, "norm2": 1 / 4, "hidden": 1 / 2, "hidden_norm": 1 / 2}
     assert {path.split("/")[1]: factor for path, factor in factors.items()} == {**stages, "classifier": 1.0}
