@@ -234,6 +234,7 @@ def test_two_views_are_compared_over_the_whole_batch(launch: Callable, tmp_path:
 def test_teacher_and_queue_move_but_are_not_averaged(views: Path) -> None:
     variables = flatten_dict(checkpoint.restore_variables(views / "checkpoints", STEPS), sep="/")
     state = arrays("views", views)
+    assert {path.split("/")[0] for path in variables} == {"params", "teacher", "queue"}
     averaged = {path.split("'")[1] for path in state if path.startswith(".ema")}
     assert averaged <= {"params", *AVERAGED}
     for path, value in variables.items():

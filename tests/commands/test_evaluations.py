@@ -172,6 +172,17 @@ def test_a_run_may_leave_the_test_split_alone(project: Path, launch: Callable, v
     assert "is complete" in launch(*words, NEVER, "--seeds=0,1", "--workdir=runs").out
 
 
+def test_data_without_a_test_split_serves_a_run_that_does_not_want_one(project: Path, launch: Callable) -> None:
+    train = digits()["train"].arrays
+    np.savez("only.npz", train_images=train["image"], train_labels=train["label"])
+    words = ("train", TINY, "--config.data.source=npz:only.npz", "--workdir=run")
+    said = launch(*words)
+    assert said.code == 2 and "npz:only.npz has no test split" in said.err and not Path("run").exists()
+    said = launch(*words, NEVER)
+    assert said.code == 0 and "validation: loss " in said.out and read("run/results.json")["test"] is None
+    assert launch("eval", "run", "--split=validation").code == 0
+
+
 def test_outputs_are_kept_only_where_they_are_asked_for(run: Path, launch: Callable, project: Path) -> None:
     assert launch("train", TINY, "--workdir=new", "--noconfig.evaluate.outputs").code == 0
     assert not Path("new/outputs").exists()
