@@ -191,7 +191,7 @@ def test_predict_says_and_draws_what_the_task_means(runs: Runs, run: Path, launc
         np.save(file, np.sin(0.9 * np.arange(32, dtype=np.float32)))
     else:
         shape = {"dense": (8, 8), "boxes": (24, 36), "views": (8, 8)}[runs.toy]
-        Image.fromarray(draw.integers(256, size=shape).astype(np.uint8)).save(file)
+        Image.fromarray(draw.integers(80, size=shape).astype(np.uint8)).save(file)
     said = launch("predict", run, file)
     assert said.code == 0 and said.err == ""
     picture = run / "predictions" / "example.png"
@@ -208,7 +208,7 @@ def test_predict_says_and_draws_what_the_task_means(runs: Runs, run: Path, launc
         there = np.clip([3 * left, 3 * (top - 2), 3 * right, 3 * (bottom - 2)], 0, [36, 24, 36, 24])
         found = np.array([float(word) for word in lines[0].split()[1:]])
         np.testing.assert_allclose(found, there, atol=0.006)
-        assert np.ptp(there) > 1
+        assert ((there > 0) & (there < 24))[1::2].any()  # one that the two pixels moved, not the border
     elif runs.toy == "dense":
         counts = [f"  {name}: {(output == k).sum()} pixels" for k, name in enumerate(predictor.spec.classes)]
         assert lines == counts
