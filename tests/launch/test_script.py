@@ -69,6 +69,7 @@ def test_every_script_runs_in_this_frame(path):
         assert ast.unparse(last.body[-1]) in (
             "script.run(main)",
             "script.run(main, words=True)",
+            "script.run(main, keep_programs=False)",
             "serve(prepare)",
         )
         assert "sys.exit" not in path.read_text()
