@@ -22,6 +22,7 @@ set_xla_flags()
 warnings.showwarning = cli._show_warning
 compilation_cache.turn_on()
 import hashlib, jax, numpy as np
+from cnn_jax.data.spec import Field
 from cnn_jax.ops.convolution import convolution
 from cnn_jax.train import mesh
 from cnn_jax.ops.batch_axis import mean_over_devices
@@ -40,13 +41,14 @@ def step(kernel, batch, key):
     return kernel - gradient + 0 * jax.random.normal(key), {"loss": value}
 
 kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 32)).astype(np.float32)
+fields = {"image": Field("image", (6, 6, 4), "float32")}
 image = np.random.default_rng(1).normal(size=(4, 6, 6, 4)).astype(np.float32)
 digest = hashlib.sha256()
 for parallel in ("jit", "fsdp"):
     key = jax.random.key(int(sys.argv[1]))
-    engine = mesh.build(step, lambda v, b: b, kernel, key, parallel=parallel, devices=jax.devices())
-    state, metrics = engine.step(engine.place(kernel), engine.place_batch({"image": image}))
-    digest.update(np.asarray(state).tobytes() + np.asarray(metrics["loss"]).tobytes())
+    engine = mesh.build(step, kernel, key, fields, parallel=parallel, devices=jax.devices())
+    state, fetch = engine.step(engine.place(kernel), engine.place_batch({"image": image}))
+    digest.update(np.asarray(state).tobytes() + np.asarray(fetch()["loss"]).tobytes())
 print(found["hits"], found["misses"], digest.hexdigest())
 """
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,20 @@ from cnn_jax import config as configuration
 from cnn_jax import report
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, split_of, strata
-from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import plain, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
+from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
 from cnn_jax.train import checkpoint, earlier, loop, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.checks import check_augment, check_stem
-from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
+from cnn_jax.train.evaluate import evaluate, writer
 from cnn_jax.train.preempt import stop_requested
 from cnn_jax.train.run import Run, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
-from cnn_jax.train.steps import in_steps
 from cnn_jax.weights import initial
-
-VALIDATION = "validation"  # the split, and the name of its rows in the log
 
 
 def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:
@@ -49,7 +47,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     check_augment(config.augment, source.spec, config.data.batch_size)
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
-    evaluations = _evaluations(run, splits)
+    evaluations = Evaluations(run, splits)
     with run_folder.opened(folder):
         if start_with.record:
             run_folder.write_json(folder / run_folder.WEIGHTS, start_with.record)
@@ -71,26 +69,12 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
             state = _fit(run, source, evaluations, state, start, checkpoints, folder, clock, unlogged)
         finally:
             checkpoints.close()
-        return _finish(run, splits, state, folder, clock)
+        return _finish(run, splits, evaluations, state, folder, clock)
 
 
 def _training_split(config: Experiment, splits: Splits) -> Source:
     source = in_memory(split_of(splits, "train"))
     return fraction(source, config.data.labels) if config.data.labels < 1 else source
-
-
-def _evaluations(run: Run, splits: Splits) -> list[tuple[Evaluation, int]]:
-    """What is evaluated during the training, and every how many steps; the validation split first."""
-    config, steps = run.config, run.steps
-    found = [(one, steps.evaluate) for one in config.evaluate.also(run.task, run.spec, splits)]
-    if config.data.validation:
-        validation = in_memory(split_of(splits, "validation"))
-        found.insert(0, (Evaluation(VALIDATION, validation, run.task.evaluator), steps.evaluate))
-    size = config.data.batch_size
-    return [
-        (one, in_steps(one.every, examples=run.examples, batch_size=size, total=steps.total) if one.every else every)
-        for one, every in found
-    ]
 
 
 class Clock:
@@ -115,7 +99,7 @@ class Clock:
 def _fit(
     run: Run,
     source: Source,
-    evaluations: list[tuple[Evaluation, int]],
+    evaluations: Evaluations,
     state: State,
     start: int,
     checkpoints: Checkpoints,
@@ -135,29 +119,21 @@ def _fit(
         MetricLog(folder, start) as log,
         progress(steps.total, start, steps.per_epoch, size, run.spec.units) as show,
     ):
-
-        def evaluate(step: int, state: State) -> dict[str, float]:
-            found: dict[str, dict[str, float]] = {}
-            for one, every in evaluations:
-                if steps.due(step, every):
-                    scores = evaluate_also(predictor_of(run, state), one, run.config.evaluate.batch_size)
-                    found[one.name] = plain(scores)
-                    log.write(step, one.name, {**found[one.name], "epoch": step / steps.per_epoch})
-            return found.get(VALIDATION, {})
-
-        def due(step: int) -> bool:
-            return any(steps.due(step, every) for _, every in evaluations)
-
         clock.loop_began = time.monotonic()
-        hooks = loop.Hooks(log.write, show, evaluate, due, stop, about)
+        evaluate = partial(evaluations.evaluate, write=log.write)
+        hooks = loop.Hooks(log.write, show, evaluate, evaluations.due, stop, about)
         return loop.fit(run, source, state, start, checkpoints, hooks, unlogged)
 
 
-def _finish(run: Run, splits: Splits, state: State, folder: Path, clock: Clock) -> dict[str, float]:
+def _finish(
+    run: Run, splits: Splits, evaluations: Evaluations, state: State, folder: Path, clock: Clock
+) -> dict[str, float]:
     """The final evaluation: the only place of a training run that reads the test split."""
     config, rows = run.config, metric_log.read(folder)
     split = "test" if config.evaluate.test == "end" else VALIDATION if config.data.validation else None
+    # From the log, where a run that was stopped after its last step finds them too; with the intervals of this session.
     last = {row["split"]: row for row in rows if row["split"] != "train"}
+    last = {name: {**row, **evaluations.last.get(name, {})} for name, row in last.items()}
     results: dict[str, Any] = {"test": None, "validation": last.pop(VALIDATION, None), "also": last}
     if split:
         source = in_memory(split_of(splits, split))
