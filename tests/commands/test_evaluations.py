@@ -44,7 +44,11 @@ def test_another_domain_is_logged_written_and_printed(scans: Path, launch: Calla
     assert [row["step"] for row in rows("run", "paper")] == [2, 4, 6]  # at its own times
     last = rows("run", "paper")[-1]
     results = read("run/results.json")
-    assert results["also"]["paper"] == last and results["validation"] == rows("run", "validation")[-1]
+    validated = rows("run", "validation")[-1]
+    for found, row in ((results["also"]["paper"], last), (results["validation"], validated)):
+        intervals = found.pop("interval95")
+        assert found == row and intervals.keys() == {"top1", "top5", "nll", "brier", "ece"}
+        assert all(low <= row[name] <= high for name, (low, high) in intervals.items() if name != "ece")
     logits, labels = (np.load(f"run/outputs/{name}.npy")[:60] for name in ("logits", "label"))
     assert last["top1"] == pytest.approx((logits.argmax(-1) == labels).mean())  # they are the first of the test split
 
