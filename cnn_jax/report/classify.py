@@ -5,16 +5,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
 from cnn_jax.data.prepare import Placement
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
-from cnn_jax.report import gallery
-from cnn_jax.report.figures import confusion_matrix, learning_curves, printable, reliability_diagram
+from cnn_jax.report.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    draw_example,
+    learning_curves,
+    new_figure,
+    printable,
+    save,
+    short,
+    tidy,
+)
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
 TOP = 5  # classes that are named for an example
+COLUMNS = 5  # of the gallery of mistakes
+LABELLED_CLASSES = 120  # above this many, class names along an axis could not be read
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
@@ -26,7 +42,7 @@ def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, sou
     reliability_diagram(tables["reliability"], folder / "reliability.png")
     total = int(tables["support"].sum())  # of a known class, and decoded
     wrong = total - _right(tables)
-    gallery.mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", wrong=wrong, total=total)
+    mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", wrong=wrong, total=total)
 
 
 def _right(tables: Mapping[str, np.ndarray]) -> int:
@@ -55,7 +71,138 @@ def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placemen
 def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
     """Draws one example with its most probable classes."""
     first = example[next(iter(spec.inputs))]
-    gallery.annotate(first, _probabilities(outputs["logits"]), spec.classes, path)
+    draw_ranking(first, _probabilities(outputs["logits"]), spec.classes, path)
+
+
+def mistakes_gallery(
+    source: Source, mistakes: NDArray[np.float64], path: str | Path, *, wrong: int, total: int
+) -> None:
+    """The most confident mistakes, with what was predicted, how confidently, the truth and the position in the set.
+
+    mistakes: [M, 4] rows of confidence, index in `source`, true and predicted class, the most confident first; only
+    those examples are read. wrong, total: how many mistakes there are in how many examples that were scored.
+    """
+    worst = mistakes[: COLUMNS**2]
+    count = max(1, -(-len(worst) // COLUMNS))
+    classes = source.spec.classes
+    figure = new_figure(10, 1 + 2.5 * count if len(worst) else 1)
+    title = f"{wrong:,} mistakes in {total:,} {source.spec.units}"
+    if len(worst) < wrong:
+        title += f", the {len(worst)} most confident"
+    if len(worst):
+        title += "\nabove: predicted, below: the truth and the position in the set"
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(count, COLUMNS, squeeze=False).ravel()
+    for ax in axes[len(worst) :]:
+        ax.axis("off")
+    examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
+    for ax, example, (confidence, index, true, predicted) in zip(axes, examples, worst, strict=False):
+        draw_example(ax, example)
+        ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=10, color=ORANGE)
+        ax.set_xlabel(f"{short(classes[int(true)], 16)}  #{index:.0f}", fontsize=10, color=BLUE)
+    save(figure, path)
+
+
+def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequence[str], path: str | Path) -> None:
+    """An image [H, W, C] (uint8, or floats in 0..1) or signal [L, C] beside bars of its five most probable classes.
+
+    probabilities [K] are in 0..1, one per name in `classes`.
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    best = np.argsort(-probabilities, kind="stable")[:5]
+    figure = new_figure(9, 3.7)
+    picture, ax = figure.subplots(1, 2, width_ratios=[1, 1.15])
+    draw_example(picture, image)
+    rows = np.arange(len(best))
+    ax.barh(rows, probabilities[best], height=0.5, color=[BLUE] + [GREY] * (len(best) - 1))
+    for row, k in zip(rows, best, strict=True):
+        ax.text(0, row - 0.32, short(classes[k], 28), fontsize=11, va="bottom")
+        ax.text(1, row - 0.32, f"{probabilities[k]:.1%}", fontsize=11, va="bottom", ha="right")
+    ax.set(xlim=(0, 1), ylim=(4.5, -0.8))
+    ax.axis("off")
+    save(figure, path)
+
+
+def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: str | Path) -> None:
+    """Counts [K, K] by true class (rows) and predicted class (columns), coloured by row percent.
+
+    Up to 20 classes each cell says its percent of the row and its count; with more, the most frequent
+    confusions are listed beside the matrix. Raises ValueError if the class names do not fit the matrix.
+    """
+    matrix, count = np.asarray(matrix), len(classes)
+    if matrix.shape != (count, count):
+        raise ValueError(f"a confusion matrix of {count} classes must be [{count}, {count}], got {matrix.shape}")
+    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    few = count <= 20
+    size = float(np.clip(0.75 * count, 3.2, 11)) if few else 13.0
+    figure = new_figure(size + (2.4 if few else 5.2), size + 1.2)
+    ax, side = (figure.subplots(), None) if few else figure.subplots(1, 2, width_ratios=[size, 3.2])
+    # The square root gives the few percent that are confused a colour of their own.
+    image = ax.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
+    if count <= LABELLED_CLASSES:
+        names, font = [short(name, 18) for name in classes], float(np.clip(700 / count, 6.5, 11))
+        ax.set_xticks(range(count), names, fontsize=font, rotation=0 if max(map(len, names)) < 4 else 90)
+        ax.set_yticks(range(count), names, fontsize=font)
+    ax.set_xlabel("predicted", fontsize=12)
+    ax.set_ylabel("true", fontsize=12)
+    correct, total = int(np.trace(matrix)), int(matrix.sum())
+    ax.set_title(f"{correct:,} of {total:,} correct ({correct / max(total, 1):.2%})", fontsize=13)
+    bar = figure.colorbar(image, ax=ax, ticks=[0, 1, 5, 10, 25, 50, 100], fraction=0.04, pad=0.02, format="%d%%")
+    bar.set_label("of the true class", fontsize=11)
+    if side is None:
+        _write_cells(ax, matrix, percent)
+    else:
+        side.axis("off")
+        ax.set_anchor("N")
+        side.text(0, 1, _worst_pairs(matrix, percent, classes), transform=side.transAxes, va="top", fontsize=11)
+    save(figure, path)
+
+
+def reliability_diagram(bins: NDArray[np.float64], path: str | Path) -> None:
+    """Accuracy against confidence (Guo et al. 2017, figure 1), with the number of examples in each bin below.
+
+    bins: [3, B] support, accuracy and mean confidence of B equally wide bins of confidence.
+    """
+    figure = new_figure(5.6, 6.6)
+    ax, below = figure.subplots(2, sharex=True, height_ratios=[3.2, 1])
+    filled = bins[0] > 0
+    support, accuracy, confidence = bins[:, filled]
+    width = 1 / bins.shape[1]
+    left, gap = np.flatnonzero(filled) * width, confidence - accuracy
+    ax.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white", label="accuracy")
+    ax.bar(left, gap, width, accuracy, align="edge", color="none", edgecolor=ORANGE, hatch="////", label="gap")
+    ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1.2, zorder=3, label="perfect calibration")
+    ece = np.sum(np.abs(gap) * support) / support.sum()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    ax.set_ylabel("accuracy", fontsize=11)
+    ax.set_title(f"expected calibration error {ece:.2%}", fontsize=12)
+    ax.legend(fontsize=10, frameon=False, loc="upper left")
+    below.bar(left, support, width, align="edge", color=GREY, edgecolor="white")
+    below.set_xlabel("confidence", fontsize=11)
+    below.set_ylabel("examples", fontsize=11)
+    below.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+    for axis in (ax, below):
+        tidy(axis)
+    save(figure, path)
+
+
+def _write_cells(ax: Axes, matrix: NDArray[np.int64], percent: NDArray[np.float64]) -> None:
+    font = float(np.clip(80 / len(matrix), 8, 11))
+    for (true, predicted), count in np.ndenumerate(matrix):
+        if count:
+            colour = "white" if percent[true, predicted] > 35 else "black"
+            text = f"{percent[true, predicted]:.1f}%\n{count:,}"
+            ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
+
+
+def _worst_pairs(matrix: NDArray[np.int64], percent: NDArray[np.float64], classes: Sequence[str]) -> str:
+    wrong = matrix * (1 - np.eye(len(classes), dtype=matrix.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:30]
+    pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
+    lines = [
+        f"{short(classes[t], 18)} → {short(classes[p], 18)}: {matrix[t, p]:,} ({percent[t, p]:.0f}%)" for t, p in pairs
+    ]
+    return "\n".join(["most frequent confusions", "(true → predicted)", "", *(lines or ["none"])])
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of a run's numbers: learning curves, confusion matrix, reliability diagram.
+"""What the figures of all tasks share: learning curves, an example drawn, colours and names, files.
 
 Drawn through matplotlib's objects and never pyplot, so there is no global state and no display is needed. Colours are
 those of Okabe and Ito (2008), which people with any common colour vision tell apart. Every function writes one file,
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -22,9 +21,9 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
 OTHERS = (GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)  # of further splits, one after the other
 RATE = "learning_rate"
+CHANNELS = (BLUE, ORANGE, *OTHERS[:4])  # of a signal, one after the other
 # What a row of training says beside the metrics of the task.
 HOUSEKEEPING = ("step", "split", "time", "epoch", "grad_norm", "examples_per_second", "skipped", RATE)
-LABELLED_CLASSES = 120  # above this many, class names along an axis could not be read
 
 
 def learning_curves(
@@ -47,7 +46,7 @@ def learning_curves(
     figure = new_figure(8, 1.2 + 1.05 * sum(heights))
     axes = figure.subplots(len(names), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for name, ax in zip(names, axes, strict=True):
-        _tidy(ax)
+        tidy(ax)
         for split, (steps, values) in curves[name].items():
             _draw_curve(ax, steps, values, colours[split], split)
         ax.set_ylabel(panels[name], fontsize=11)
@@ -65,69 +64,6 @@ def learning_curves(
         steps_per_epoch = epochs[-1][0] / epochs[-1][1]
         top = axes[0].secondary_xaxis("top", functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch))
         top.set_xlabel("epoch", fontsize=11)
-    save(figure, path)
-
-
-def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: str | Path) -> None:
-    """Counts [K, K] by true class (rows) and predicted class (columns), coloured by row percent.
-
-    Up to 20 classes each cell says its percent of the row and its count; with more, the most frequent
-    confusions are listed beside the matrix. Raises ValueError if the class names do not fit the matrix.
-    """
-    matrix, count = np.asarray(matrix), len(classes)
-    if matrix.shape != (count, count):
-        raise ValueError(f"a confusion matrix of {count} classes must be [{count}, {count}], got {matrix.shape}")
-    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    few = count <= 20
-    size = float(np.clip(0.75 * count, 3.2, 11)) if few else 13.0
-    figure = new_figure(size + (2.4 if few else 5.2), size + 1.2)
-    ax, side = (figure.subplots(), None) if few else figure.subplots(1, 2, width_ratios=[size, 3.2])
-    # The square root gives the few percent that are confused a colour of their own.
-    image = ax.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
-    if count <= LABELLED_CLASSES:
-        names, font = [short(name, 18) for name in classes], float(np.clip(700 / count, 6.5, 11))
-        ax.set_xticks(range(count), names, fontsize=font, rotation=0 if max(map(len, names)) < 4 else 90)
-        ax.set_yticks(range(count), names, fontsize=font)
-    ax.set_xlabel("predicted", fontsize=12)
-    ax.set_ylabel("true", fontsize=12)
-    correct, total = int(np.trace(matrix)), int(matrix.sum())
-    ax.set_title(f"{correct:,} of {total:,} correct ({correct / max(total, 1):.2%})", fontsize=13)
-    bar = figure.colorbar(image, ax=ax, ticks=[0, 1, 5, 10, 25, 50, 100], fraction=0.04, pad=0.02, format="%d%%")
-    bar.set_label("of the true class", fontsize=11)
-    if side is None:
-        _write_cells(ax, matrix, percent)
-    else:
-        side.axis("off")
-        ax.set_anchor("N")
-        side.text(0, 1, _worst_pairs(matrix, percent, classes), transform=side.transAxes, va="top", fontsize=11)
-    save(figure, path)
-
-
-def reliability_diagram(bins: NDArray[np.float64], path: str | Path) -> None:
-    """Accuracy against confidence (Guo et al. 2017, figure 1), with the number of examples in each bin below.
-
-    bins: [3, B] support, accuracy and mean confidence of B equally wide bins of confidence.
-    """
-    figure = new_figure(5.6, 6.6)
-    ax, below = figure.subplots(2, sharex=True, height_ratios=[3.2, 1])
-    filled = bins[0] > 0
-    support, accuracy, confidence = bins[:, filled]
-    width = 1 / bins.shape[1]
-    left, gap = np.flatnonzero(filled) * width, confidence - accuracy
-    ax.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white", label="accuracy")
-    ax.bar(left, gap, width, accuracy, align="edge", color="none", edgecolor=ORANGE, hatch="////", label="gap")
-    ax.plot([0, 1], [0, 1], "--", color="black", linewidth=1.2, zorder=3, label="perfect calibration")
-    ece = np.sum(np.abs(gap) * support) / support.sum()
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.set_ylabel("accuracy", fontsize=11)
-    ax.set_title(f"expected calibration error {ece:.2%}", fontsize=12)
-    ax.legend(fontsize=10, frameon=False, loc="upper left")
-    below.bar(left, support, width, align="edge", color=GREY, edgecolor="white")
-    below.set_xlabel("confidence", fontsize=11)
-    below.set_ylabel("examples", fontsize=11)
-    below.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
-    for axis in (ax, below):
-        _tidy(axis)
     save(figure, path)
 
 
@@ -152,6 +88,22 @@ def short(name: str, length: int) -> str:
     name = printable(" ".join(str(name).split()))
     name = name if len(name) <= length else name[: length - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def draw_example(ax: Axes, example: NDArray[Any]) -> None:
+    """Draw an image [H, W, C], grey unless C is 3 or 4, or a signal [L, C] with a line for each channel."""
+    if example.ndim == 2:
+        ax.set_prop_cycle(color=CHANNELS)
+        ax.plot(example, linewidth=1.2)
+        ax.margins(x=0)
+        ax.tick_params(labelsize=7)
+    elif example.shape[-1] in (3, 4):
+        ax.imshow(example, interpolation="nearest")
+    else:
+        white = 255 if example.dtype == np.uint8 else None
+        ax.imshow(example.mean(axis=-1), cmap="gray", vmin=white and 0, vmax=white, interpolation="nearest")
+    if example.ndim == 3:
+        ax.set(xticks=[], yticks=[])
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
@@ -189,26 +141,7 @@ def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str
         ax.plot(bad, np.full(len(bad), 0.03), "x", color=colour, transform=foot, label=f"{label} not finite")
 
 
-def _write_cells(ax: Axes, matrix: NDArray[np.int64], percent: NDArray[np.float64]) -> None:
-    font = float(np.clip(80 / len(matrix), 8, 11))
-    for (true, predicted), count in np.ndenumerate(matrix):
-        if count:
-            colour = "white" if percent[true, predicted] > 35 else "black"
-            text = f"{percent[true, predicted]:.1f}%\n{count:,}"
-            ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
-
-
-def _worst_pairs(matrix: NDArray[np.int64], percent: NDArray[np.float64], classes: Sequence[str]) -> str:
-    wrong = matrix * (1 - np.eye(len(classes), dtype=matrix.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:30]
-    pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
-    lines = [
-        f"{short(classes[t], 18)} → {short(classes[p], 18)}: {matrix[t, p]:,} ({percent[t, p]:.0f}%)" for t, p in pairs
-    ]
-    return "\n".join(["most frequent confusions", "(true → predicted)", "", *(lines or ["none"])])
-
-
-def _tidy(ax: Axes) -> None:
+def tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="#DDDDDD", linewidth=0.6)
     ax.set_axisbelow(True)

@@ -118,7 +118,7 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> 
     matrix = np.diag(np.full(classes, 3))
     matrix[0, 1] = 1
     names = [f"${k}$ class" for k in range(classes)]
-    figures.confusion_matrix(matrix, names, tmp_path / "confusion.png")
+    classify.confusion_matrix(matrix, names, tmp_path / "confusion.png")
     assert inked(tmp_path / "confusion.png") > 0.003
     ax = drawn[0].axes[0]
     assert ax.get_title().startswith(f"{3 * classes} of {3 * classes + 1} correct")
@@ -132,15 +132,15 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> 
 
 
 def test_confusion_matrix_without_examples_or_mistakes(tmp_path: Path) -> None:
-    figures.confusion_matrix(np.zeros((3, 3), int), "abc", tmp_path / "empty.png")
-    figures.confusion_matrix(np.eye(130, dtype=int), [str(k) for k in range(130)], tmp_path / "perfect.png")
+    classify.confusion_matrix(np.zeros((3, 3), int), "abc", tmp_path / "empty.png")
+    classify.confusion_matrix(np.eye(130, dtype=int), [str(k) for k in range(130)], tmp_path / "perfect.png")
     assert inked(tmp_path / "empty.png") > 0.001
     with pytest.raises(ValueError, match=r"3 classes must be \[3, 3\], got \(2, 2\)"):
-        figures.confusion_matrix(np.eye(2, dtype=int), "abc", tmp_path / "wrong.png")
+        classify.confusion_matrix(np.eye(2, dtype=int), "abc", tmp_path / "wrong.png")
 
 
 def test_reliability_diagram_states_the_ece(tmp_path: Path, drawn: list[Figure]) -> None:
-    figures.reliability_diagram(bins({7: (10, 0.6, 0.5), 13: (30, 0.6, 0.9)}), tmp_path / "reliability.png")
+    classify.reliability_diagram(bins({7: (10, 0.6, 0.5), 13: (30, 0.6, 0.9)}), tmp_path / "reliability.png")
     assert inked(tmp_path / "reliability.png") > 0.01
     ax, below = drawn[0].axes
     assert ax.get_title() == "expected calibration error 25.00%"
@@ -150,7 +150,7 @@ def test_reliability_diagram_states_the_ece(tmp_path: Path, drawn: list[Figure])
     assert [bar.get_y() + bar.get_height() for bar in gap] == pytest.approx([0.5, 0.9])
     assert [bar.get_height() for bar in below.patches] == [10, 30]
     assert [bar.get_width() for bar in [*ax.patches, *below.patches]] == pytest.approx([1 / 15] * 6)
-    figures.reliability_diagram(bins({14: (1, 0.0, 1.0)}), tmp_path / "one.png")
+    classify.reliability_diagram(bins({14: (1, 0.0, 1.0)}), tmp_path / "one.png")
     assert drawn[1].axes[0].get_title() == "expected calibration error 100.00%"
 
 

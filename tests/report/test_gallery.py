@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import Field, Spec
-from cnn_jax.report import gallery
+from cnn_jax.report import classify
 
 SHAPES = [(6, 5, 3), (6, 5, 1), (6, 5, 2), (40, 1), (40, 3)]
 
@@ -40,7 +40,7 @@ def source_of(inputs: np.ndarray, classes: Sequence[str] = "ab") -> ArraySource:
 def test_gallery_shows_the_mistakes_by_confidence(tmp_path: Path, drawn: list[Figure], shape: tuple[int, ...]) -> None:
     images = examples(9, shape)
     mistakes = np.array([[0.8, 5, 0, 1], [0.7, 7, 0, 1], [0.6, 1, 1, 0]])  # confidence, index, true, predicted
-    gallery.mistakes_gallery(source_of(images, ["$cat", "dog"]), mistakes, tmp_path / "a" / "b.png", wrong=3, total=9)
+    classify.mistakes_gallery(source_of(images, ["$cat", "dog"]), mistakes, tmp_path / "a" / "b.png", wrong=3, total=9)
     assert imread(tmp_path / "a" / "b.png").std() > 0.05
     axes = drawn[0].axes
     assert [ax.get_title() for ax in axes] == ["dog 80%", "dog 70%", r"\$cat 60%", "", ""]
@@ -56,14 +56,14 @@ def test_gallery_shows_the_mistakes_by_confidence(tmp_path: Path, drawn: list[Fi
 def test_grey_images_are_not_stretched(tmp_path: Path, drawn: list[Figure]) -> None:
     images = np.full((1, 4, 4, 1), 10, np.uint8)
     mistakes = np.array([[0.7, 0, 0, 1]])
-    gallery.mistakes_gallery(source_of(images), mistakes, tmp_path / "mistakes.png", wrong=1, total=1)
+    classify.mistakes_gallery(source_of(images), mistakes, tmp_path / "mistakes.png", wrong=1, total=1)
     assert drawn[0].axes[0].images[0].get_clim() == (0, 255)
 
 
 def test_gallery_stops_at_25_and_says_so(tmp_path: Path, drawn: list[Figure]) -> None:
     mistakes = np.column_stack([np.full(30, 0.7), np.arange(30), np.zeros(30), np.ones(30)])
     source = source_of(examples(40, (4, 4, 3)))
-    gallery.mistakes_gallery(source, mistakes, tmp_path / "mistakes.png", wrong=38, total=40)
+    classify.mistakes_gallery(source, mistakes, tmp_path / "mistakes.png", wrong=38, total=40)
     assert drawn[0].get_suptitle().startswith("38 mistakes in 40 images, the 25 most confident")
     assert len(drawn[0].axes) == 25
     assert drawn[0].axes[24].get_xlabel() == "a  #24"
@@ -72,7 +72,7 @@ def test_gallery_stops_at_25_and_says_so(tmp_path: Path, drawn: list[Figure]) ->
 @pytest.mark.parametrize(("shape", "units"), [((4, 4, 3), "images"), ((40, 1), "signals")])
 def test_no_mistakes_at_all(tmp_path: Path, drawn: list[Figure], shape: tuple[int, ...], units: str) -> None:
     source = source_of(examples(2, shape))
-    gallery.mistakes_gallery(source, np.zeros((0, 4)), tmp_path / "mistakes.png", wrong=0, total=2)
+    classify.mistakes_gallery(source, np.zeros((0, 4)), tmp_path / "mistakes.png", wrong=0, total=2)
     assert drawn[0].get_suptitle() == f"0 mistakes in 2 {units}"
     assert imread(tmp_path / "mistakes.png").std() > 0
 
@@ -84,7 +84,7 @@ def test_annotate_lists_the_most_probable_classes(
 ) -> None:
     probabilities = np.arange(classes) / np.arange(classes).sum()
     names = [f"class {k}" for k in range(classes)]
-    gallery.annotate(examples(1, shape)[0], probabilities, names, tmp_path / "prediction.png")
+    classify.draw_ranking(examples(1, shape)[0], probabilities, names, tmp_path / "prediction.png")
     assert imread(tmp_path / "prediction.png").std() > 0.05
     picture, bars = drawn[0].axes
     best = list(range(classes))[::-1][:5]

@@ -10,8 +10,7 @@ from cnn_jax.data.prepare import Placement
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
-from cnn_jax.report.figures import learning_curves, new_figure, save
-from cnn_jax.report.gallery import draw_example
+from cnn_jax.report.figures import draw_example, learning_curves, new_figure, save
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
