@@ -75,7 +75,9 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
         augment=config.augment,
         settings=Settings(optim.accumulate, optim.clip, optim.ema, optim.ema_warmup, compute.remat),
     )
-    create = jax.jit(functools.partial(_create, config, task, optimizer))  # one trace for its shapes and the start
+    # One trace for its shapes and the start; the key is an argument, so that every seed runs the same program.
+    created = jax.jit(functools.partial(_create, config, task, optimizer))
+    create = functools.partial(created, jax.random.fold_in(jax.random.key(config.seed), INIT))
     engine = mesh.build(
         step,
         jax.eval_shape(create, {}),
@@ -100,9 +102,13 @@ def predictor_of(run: Run, state: State) -> Predictor:
 
 
 def _create(
-    config: Experiment, task: Task, optimizer: optax.GradientTransformation, loaded: Mapping[str, Any]
+    config: Experiment,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    loaded: Mapping[str, Any],
 ) -> State:
-    variables = task.init(jax.random.fold_in(jax.random.key(config.seed), INIT))
+    variables = task.init(key)
     if loaded:
         variables = transfer.overlaid(variables, loaded)
     scaled = config.compute.precision == "float16"
