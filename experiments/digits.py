@@ -3,7 +3,7 @@
 Reproduces: scikit-learn's classic example, which trains on the first half of the 1,797 digits and tests on the second
     (a support vector machine with gamma = 0.001 reaches 0.969).
 Command: python launch.py train experiments/digits.py
-Time: 18 s on 2 CPU cores
+Time: 12 s on 2 CPU cores, 4 s once its programs are compiled
 Expected: top1 0.990 ± 0.001 on the test half (n=3, last step)
 """
 
