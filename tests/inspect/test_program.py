@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 
 from cnn_jax.inspect.program import trace
+from cnn_jax.inspect.stages import CLASSIFIER, depths, feature_info
+from cnn_jax.models.resnet import resnet18
 
 
 class Gated(nn.Module):
@@ -34,3 +36,14 @@ def test_a_program_is_kept_where_its_module_has_a_hash() -> None:
     assert trace(Gated(), (5,)) is not trace(Gated(), (5,), batch=2)
     with_list = trace(Gated(blocks=[1, 2]), (5,))
     assert with_list.outputs["logits"].shape == (1, 3)
+
+
+def test_a_backbone_is_traced_like_the_model_around_it() -> None:
+    """Without a classifier there are no logits; maps, strides and the stages of variables are the same."""
+    shape = (64, 64, 3)
+    assert "logits" in trace(resnet18(), shape).outputs and "logits" not in trace(resnet18(classes=None), shape).outputs
+    assert feature_info(resnet18(classes=None), shape) == feature_info(resnet18(), shape)
+    whole = depths(resnet18(), shape)
+    assert depths(resnet18(classes=None), shape) == {k: stage for k, stage in whole.items() if stage != CLASSIFIER}
+    strides = [stride for _, stride in feature_info(resnet18(classes=None, output_stride=8), shape).values()]
+    assert strides == [4, 4, 8, 8, 8]
