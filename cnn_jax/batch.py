@@ -62,6 +62,7 @@ class Batch(Mapping[str, jax.Array]):
                 batch = batch.with_field(name, field, image.astype(jnp.float32) / 255)
         return batch
 
+    # Fields are static: a batch with other fields is another program to jit, and one with the same fields is not.
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
         names = sorted(self.arrays)
         keyed = [(jax.tree_util.DictKey(name), self.arrays[name]) for name in names]

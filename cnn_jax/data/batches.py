@@ -47,6 +47,7 @@ def training_batch(
     indices = training_indices(seed, step, batch_size=batch_size, size=len(source), shuffle=shuffle)
     epochs = (step * batch_size + np.arange(batch_size)) // len(source)
     part = _part(batch_size, process, processes)
+    # By the example, not by its place in the batch: what is drawn while reading does not depend on who reads it.
     return _read(source, indices[part], mixed(seed, epochs[part], indices[part]))
 
 

@@ -103,6 +103,7 @@ def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[n
     Raises CorruptImage for what is no image, or a damaged one.
     """
     channels = prepare.channels or native_channels(data)
+    # A random box may be a small part of the picture, which then has to be there in full.
     box = prepare.size is None or (key is not None and bool(prepare.random_area))
     pixels, full = decode_image(data, channels, (0, 0) if box else _least(prepare))
     return fit(pixels, prepare, key, full)

@@ -197,10 +197,11 @@ def carve(source: Source, validation: float, seed: int) -> tuple[View, View]:
     if size < 2:
         raise ValueError(f"cannot carve a validation split from {size} example: set validation to 0")
     chosen = np.zeros(size, bool)
+    # Each stratum has an order of its own, so that a new class moves no example of another between the two.
     for group, members in _members(source).items():
         count = min(round(len(members) * validation), len(members) - 1)
         chosen[members[permutation(len(members), seed, group)[:count]]] = True
-    if not chosen.any():
+    if not chosen.any():  # every stratum is too small for its share to be one example
         chosen[permutation(size, seed)[0]] = True
     return View(source, np.flatnonzero(~chosen)), View(source, np.flatnonzero(chosen))
 

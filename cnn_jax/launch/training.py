@@ -36,6 +36,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     Raises ValueError for what does not fit, and what `loop.fit` raises.
     """
     began = time.monotonic()
+    # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
     run_folder.refuse_other_run(folder, values)
     splits = opened(config.data.source, validation=config.data.validation)

@@ -42,11 +42,12 @@ def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int,
     for batch in prefetch(evaluation_batches(source, batch_size)):
         said = jax.device_get(forward(predictor.variables, batch))
         outputs, losses = (said, None) if evaluation.predict else said
+        # Every call has the same shape, so there is one program; rows that stand for no example end here.
         real = batch[VALID] > 0
         outputs = {name: array[real] for name, array in outputs.items()}
         batch = {name: array[real] for name, array in batch.items()}
         totals = evaluator.add(totals, outputs, batch)
-        if losses:
+        if losses:  # one sum for each device, of float32; over the batches they add up in float64
             sums += [np.sum(part, dtype=np.float64) for part in losses["loss"]]
         if keep:
             keep(outputs, batch)

@@ -192,6 +192,7 @@ def forward(
     ...], one row for each part of the batch.
     """
     mesh = _mesh(devices)
+    # Variables that are sharded (fsdp) are gathered by the program: in evaluation each device holds all of them.
     jitted = _inside(jax.jit(_per_device(function, mesh, (ALL, PART), PART)), mesh, convolution)
     split = NamedSharding(mesh, PART)
     return lambda variables, batch: jitted(variables, _placed(batch, fields, split))

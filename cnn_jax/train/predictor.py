@@ -71,6 +71,7 @@ def predict(predictor: Predictor, inputs: Mapping[str, np.ndarray], batch_size: 
     forward, parts = predictor.compiled(predictor.task.predict), []
     for start in range(0, count, size):
         rows = np.arange(start, start + size)
+        # A last part that is not full repeats the last example: one shape, one program.
         batch = {name: array[np.minimum(rows, count - 1)] for name, array in inputs.items()}
         outputs = forward(predictor.variables, {**batch, specs.VALID: (rows < count).astype(np.float32)})
         parts.append(jax.tree.map(lambda array, rows=rows: array[rows < count], jax.device_get(outputs)))

@@ -55,6 +55,7 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     compute, optim, batch_size = config.compute, config.optim, config.data.batch_size
     jax.config.update("jax_default_matmul_precision", None if compute.matmul == "default" else compute.matmul)
     devices = mesh.choose_devices(compute.devices, batch_size, optim.accumulate)
+    # The schedule is in steps of this training: how long it is must be known before the optimizer is built.
     steps = steps_of(config, examples)
     warmup = in_steps(optim.warmup, examples=examples, batch_size=batch_size, total=steps.total)
     schedule = optim.schedule(optim.lr, steps.total, warmup)
