@@ -18,6 +18,7 @@ from cnn_jax.models.layers import (
     he_depthwise,
     require_size,
 )
+from cnn_jax.models.output_stride import dilated
 from cnn_jax.models.variant import Variant
 
 
@@ -29,23 +30,28 @@ class SeparableBlock(nn.Module):
     conv: Layer
     norm: Layer
     act: Activation
+    dilation: int = 1  # of the depthwise convolution
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        channels = x.shape[-1]
-        x = self.conv(channels, (3, 3), self.strides, groups=channels, kernel_init=he_depthwise, name="depthwise")(x)
+        depthwise = partial(self.conv, groups=x.shape[-1], dilation=self.dilation, kernel_init=he_depthwise)
+        x = depthwise(x.shape[-1], (3, 3), self.strides, name="depthwise")(x)
         x = self.act(self.norm(name="norm1")(x, train=train))
         x = self.conv(self.features, (1, 1), name="pointwise")(x)
         return self.act(self.norm(name="norm2")(x, train=train))
 
 
 class MobileNetV1(nn.Module):
-    """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of 64 x 2^i x `width` channels (table 1)."""
+    """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of 64 x 2^i x `width` channels (table 1).
+
+    output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`).
+    """
 
     classes: int | None
     blocks: tuple[int, ...] = (1, 2, 2, 6, 2)
     width: float = 1.0
     dropout: float = 0.0
+    output_stride: int = 32
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu6
@@ -58,11 +64,13 @@ class MobileNetV1(nn.Module):
         norm = partial(self.norm, dtype=self.dtype)
         x = conv(int(32 * self.width), (3, 3), 2, name="stem_conv")(x)
         features = {"stem": (x := self.act(norm(name="stem_norm")(x, train=train)))}
-        for stage, count in enumerate(self.blocks):
+        _, *samplings = dilated([2, 1, *[2] * (len(self.blocks) - 1)], self.output_stride)
+        for stage, (count, sampling) in enumerate(zip(self.blocks, samplings, strict=True)):
             for i in range(count):
                 x = SeparableBlock(
                     features=int(64 * 2**stage * self.width),
-                    strides=2 if stage > 0 and i == 0 else 1,
+                    strides=sampling.of_block(i).strides,
+                    dilation=sampling.of_block(i).before,
                     conv=conv,
                     norm=norm,
                     act=self.act,
