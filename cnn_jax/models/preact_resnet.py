@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from cnn_jax.models.cifar_resnet import zero_padding
 from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, global_average_pool
+from cnn_jax.models.output_stride import dilated, stride_between
 from cnn_jax.models.resnet import Shortcut
 from cnn_jax.models.variant import Variant
 
@@ -27,7 +28,8 @@ class PreActBasic(nn.Module):
     """Two 3x3 convolutions, each after norm and activation (figure 1b).
 
     shared: both paths read the activated input, as in the first block of each stage; elsewhere the input itself is
-    carried on. Appendix: the first block of the network and the projections are so.
+    carried on. Appendix: the first block of the network and the projections are so. dilations: of the convolution that
+    has the stride, or had it, and of what comes behind it (`output_stride.dilated`).
     """
 
     features: int
@@ -37,14 +39,16 @@ class PreActBasic(nn.Module):
     conv: Layer
     norm: Layer
     act: Activation
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        before, after = self.dilations
         y = self.act(self.norm(name="norm1")(x, train=train))
         x = y if self.shared else x
-        y = self.conv(self.features, (3, 3), self.strides, name="conv1")(y)
+        y = self.conv(self.features, (3, 3), self.strides, dilation=before, name="conv1")(y)
         y = self.act(self.norm(name="norm2")(y, train=train))
-        y = self.conv(self.features, (3, 3), name="conv2")(y)
+        y = self.conv(self.features, (3, 3), dilation=after, name="conv2")(y)
         return y + self.shortcut(x, y.shape[-1], self.strides, conv=self.conv, norm=self.norm, train=train)
 
 
@@ -62,15 +66,18 @@ class PreActBottleneck(nn.Module):
     norm: Layer
     act: Activation
     strides_first: bool = False
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         first, second = (self.strides, 1) if self.strides_first else (1, self.strides)
+        before, after = self.dilations
+        dilation = after if self.strides_first else before  # the 3x3 comes behind the stride, or has it
         y = self.act(self.norm(name="norm1")(x, train=train))
         x = y if self.shared else x
         y = self.conv(self.features, (1, 1), first, name="conv1")(y)
         y = self.act(self.norm(name="norm2")(y, train=train))
-        y = self.conv(self.features, (3, 3), second, name="conv2")(y)
+        y = self.conv(self.features, (3, 3), second, dilation=dilation, name="conv2")(y)
         y = self.act(self.norm(name="norm3")(y, train=train))
         y = self.conv(4 * self.features, (1, 1), name="conv3")(y)
         return y + self.shortcut(x, y.shape[-1], self.strides, conv=self.conv, norm=self.norm, train=train)
@@ -82,11 +89,15 @@ def bare_stem(x: jax.Array, features: int, *, conv: Layer) -> jax.Array:
 
 
 class PreActResNet(nn.Module):
-    """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of width `features` x 2^i and halves the size if i > 0."""
+    """[B, H, W, C] -> logits; stage i has `blocks[i]` blocks of width `features` x 2^i and halves the size if i > 0.
+
+    output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`).
+    """
 
     classes: int | None
     blocks: tuple[int, ...]
     features: int = 16
+    output_stride: int = 32
     block: Layer = PreActBasic
     shortcut: Shortcut = bare_projection
     stem: Callable[..., jax.Array] = bare_stem
@@ -100,12 +111,17 @@ class PreActResNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> Output:
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm, dtype=self.dtype)
-        features = {"stem": (x := self.stem(x, self.features, conv=conv))}
+        image, x = x, self.stem(x, self.features, conv=conv)
+        features = {"stem": x}
+        strides = [stride_between(image, x), 1, *[2] * (len(self.blocks) - 1)]
+        _, *samplings = dilated(strides, self.output_stride)
         for stage, count in enumerate(self.blocks):
             for i in range(count):
+                sampling = samplings[stage].of_block(i)
                 x = self.block(
                     features=self.features * 2**stage,
-                    strides=2 if stage > 0 and i == 0 else 1,
+                    strides=sampling.strides,
+                    dilations=(sampling.before, sampling.after),
                     shared=i == 0,
                     shortcut=self.shortcut,
                     conv=conv,

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from cnn_jax.inspect.stages import feature_info
+from cnn_jax.models.bit import bit_stem
 from cnn_jax.models.convnext import ConvNeXt
 from cnn_jax.models.inverted_residual import InvertedResidualNet, Stage
+from cnn_jax.models.mobilenet_v1 import MobileNetV1
 from cnn_jax.models.mobilenet_v3 import mobilenet_v3_large
 from cnn_jax.models.output_stride import Sampling, dilated, stride_between
+from cnn_jax.models.preact_resnet import PreActBottleneck, PreActResNet
 from cnn_jax.models.regnet import RegNet
 from cnn_jax.models.resnet import Bottleneck, ResNet, resnet18, resnet34, resnet50, resnetblur50
 from cnn_jax.models.small_images import fitting_stem
@@ -123,6 +126,15 @@ A_TROUS: dict[str, Any] = {
         blocks=(1, 2, 2, 2),
         stem=8,
         head=16,
+    ),
+    "separable": partial(MobileNetV1, blocks=(1, 1, 2, 2, 2), width=0.125),
+    "preact": partial(PreActResNet, blocks=(1, 1, 2, 2), features=4, stem=bit_stem),
+    "preact_bottleneck": partial(
+        PreActResNet,
+        blocks=(1, 1, 2, 2),
+        features=4,
+        stem=bit_stem,
+        block=partial(PreActBottleneck, strides_first=True),
     ),
     "convnext": partial(ConvNeXt, blocks=(1, 1, 2, 2), width=8, layer_scale=1.0),
 }
