@@ -19,6 +19,7 @@ from cnn_jax.lookup import describe, lookup
 Json = dict[str, Any]
 
 MOVED = ("image_size", "channels", "corrupt", "interpolation", "eval_batch_size")  # fields that `data` has no more
+MOVED_EVERY = "evaluate_every"  # a field of every configuration of 0.1, and of none since
 SETTINGS = ("size", "channels", "corrupt", "interpolation")  # of a source, as far as it takes them
 
 
@@ -32,11 +33,13 @@ def upgraded(config: Json, data: Json, folder: Path) -> tuple[Json, Json]:
 
     Raises ValueError for what cannot be read any more, naming the version that made it.
     """
-    if is_earlier(data):
-        try:
-            config, data = _config(config, folder), _data(config, data)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"'{folder}' is no run of cnn_jax 0.1, or damaged: {error}") from None
+    try:
+        # A resume writes data.json anew first, and may be killed before config.json follows.
+        both = is_earlier(data)
+        data = _data(config, data) if both else data
+        config = _config(config, folder) if both or MOVED_EVERY in config else config
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"'{folder}' is no run of cnn_jax 0.1, or damaged: {error}") from None
     return configuration.completed(config), data
 
 
@@ -62,8 +65,8 @@ def _config(config: Json, folder: Path) -> Json:
     old = config["data"]
     if old["source"] == "imported":
         raise ValueError(f"'{folder}' holds weights that were imported by cnn_jax 0.1: import them again")
-    evaluate = {"every": config["evaluate_every"], "batch_size": old["eval_batch_size"]}
-    kept = {name: value for name, value in config.items() if name != "evaluate_every"}
+    evaluate = {"every": config[MOVED_EVERY], "batch_size": old["eval_batch_size"]}
+    kept = {name: value for name, value in config.items() if name != MOVED_EVERY}
     data = {name: value for name, value in old.items() if name not in MOVED}
     return {**kept, "data": {**data, "source": describe(_source(old))}, "evaluate": evaluate}
 

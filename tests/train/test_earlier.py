@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.config import to_json
 from cnn_jax.data import spec as specs
 from cnn_jax.data.digits import digits
 from cnn_jax.data.source import opened
@@ -255,3 +256,11 @@ def test_sums_had_one_count_for_all() -> None:
     sums = {"loss": 6.0, "top1": 3.0, "count": 12.0, "skipped": 1.0}
     assert earlier.upgraded_sums(sums) == {"loss": [6.0, 12.0], "top1": [3.0, 12.0], "skipped": [1, 1]}
     assert earlier.upgraded_sums({}) == {} and earlier.upgraded_sums({"loss": [1.0, 2.0]}) == {"loss": [1.0, 2.0]}
+
+
+def test_one_whose_description_of_the_data_is_of_today_already_is_read_too(run: Path) -> None:
+    """A resume that was killed between the two files leaves this behind."""
+    spec = read_spec(run)
+    expected = to_json(read_config(run))  # as text: each reading loads the experiment's functions anew
+    (run / "data.json").write_text(json.dumps({"examples": 808, **specs.to_json(spec)}))
+    assert read_spec(run) == spec and to_json(read_config(run)) == expected
