@@ -64,9 +64,8 @@ class Batch(Mapping[str, jax.Array]):
 
     # Fields are static: a batch with other fields is another program to jit, and one with the same fields is not.
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
-        names = sorted(self.arrays)
-        keyed = [(jax.tree_util.DictKey(name), self.arrays[name]) for name in names]
-        return keyed, (tuple(names), tuple(self.fields.items()))
+        arrays, static = self.tree_flatten()
+        return [(jax.tree_util.DictKey(name), array) for name, array in zip(static[0], arrays, strict=True)], static
 
     def tree_flatten(self) -> tuple[list[Any], Any]:
         names = sorted(self.arrays)

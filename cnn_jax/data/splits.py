@@ -29,12 +29,15 @@ def array_splits(
 ) -> Splits:
     """In-memory splits from {split: {field: array [N, ...]}}; "train" must be there.
 
-    inputs, targets: the role of each field, in order. Images go through `prepare`; whole-number targets become int32.
+    inputs, targets: the role of each field, in order. Images go through `prepare`; labels become int32.
     Raises ValueError where a change is asked of images that are no bytes of 1, 3 or 4 channels.
     """
     fingerprint = digest(*(array for split in sorted(arrays) for array in arrays[split].values()))
-    stored = {split: {n: _stored(n, a, {**inputs, **targets}[n], prepare) for n, a in found.items()}
-              for split, found in arrays.items()}  # fmt: skip
+    roles = {**inputs, **targets}
+    stored = {
+        split: {field: _stored(array, roles[field], prepare) for field, array in found.items()}
+        for split, found in arrays.items()
+    }
     first = next(iter(inputs))
     spec = Spec(
         name=name,
@@ -51,7 +54,7 @@ def array_splits(
     return {split: ArraySource(found, spec) for split, found in stored.items()}
 
 
-def _stored(name: str, array: np.ndarray, role: Role, prepare: Prepare) -> np.ndarray:
+def _stored(array: np.ndarray, role: Role, prepare: Prepare) -> np.ndarray:
     if role == "image":
         array = fit_images(array, prepare)
     elif role in ("label", "box_labels"):

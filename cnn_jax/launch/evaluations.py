@@ -19,15 +19,16 @@ Write = Callable[[int, str, Mapping[str, Any]], None]
 class Evaluations:
     """The evaluations of a run: the validation split, where there is one, and those of `evaluate.also`.
 
+    validation: the split, read once.
     last: {name: numbers and intervals, as JSON} of the latest time that each was done in this session.
     """
 
     def __init__(self, run: Run, splits: Splits) -> None:
         self.run, self.last = run, dict[str, dict[str, Any]]()
         found = list(run.config.evaluate.also(run.task, run.spec, splits))
-        if run.config.data.validation:
-            validation = in_memory(split_of(splits, VALIDATION))
-            found.insert(0, Evaluation(VALIDATION, validation, run.task.evaluator))
+        self.validation = in_memory(split_of(splits, VALIDATION)) if run.config.data.validation else None
+        if self.validation is not None:
+            found.insert(0, Evaluation(VALIDATION, self.validation, run.task.evaluator))
         self.every = [(one, self._steps(one.every)) for one in found]
 
     def due(self, step: int) -> bool:

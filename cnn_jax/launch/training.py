@@ -131,13 +131,14 @@ def _finish(
 ) -> dict[str, float]:
     """The final evaluation: the only place of a training run that reads the test split."""
     config, rows = run.config, metric_log.read(folder)
-    split = "test" if config.evaluate.test == "end" else VALIDATION if config.data.validation else None
+    split, source = VALIDATION, evaluations.validation
+    if config.evaluate.test == "end":
+        split, source = "test", in_memory(split_of(splits, "test"))
     # From the log, where a run that was stopped after its last step finds them too; with the intervals of this session.
     last = {row["split"]: row for row in rows if row["split"] != "train"}
     last = {name: {**row, **evaluations.last.get(name, {})} for name, row in last.items()}
     results: dict[str, Any] = {"test": None, "validation": last.pop(VALIDATION, None), "also": last}
-    if split:
-        source = in_memory(split_of(splits, split))
+    if source is not None:
         keep = writer(folder / run_folder.OUTPUTS, len(source)) if config.evaluate.outputs else None
         scores = evaluate(predictor_of(run, state), source, config.evaluate.batch_size, keep)
         results[split] = to_json(scores)
@@ -152,7 +153,7 @@ def _finish(
         "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
     }
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
-    if split:
+    if source is not None:
         print(f"{split}: {', '.join(f'{name} {value:.4f}' for name, value in plain(scores).items())}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)

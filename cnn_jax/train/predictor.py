@@ -4,7 +4,6 @@ It is made of a run folder or of published weights, and needs neither optimizer 
 """
 
 import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,12 +89,15 @@ def scored(task: Task) -> Callable[[Tree, Batch], tuple[dict[str, jax.Array], Su
 
 
 class Stored(NamedTuple):
-    """What a folder holds of a model: its data's description, and its variables by path, as 'params/conv1/kernel'."""
+    """What a folder holds of a model: its data's description, and its variables by path, as 'params/conv1/kernel'.
+
+    proof: the file that changes whenever they do.
+    """
 
     spec: Spec
     variables: dict[str, np.ndarray]
     step: int
-    sha256: str
+    proof: Path
 
 
 def stored_variables(folder: Path, which: str = "last") -> Stored:
@@ -105,11 +107,11 @@ def stored_variables(folder: Path, which: str = "last") -> Stored:
     """
     spec = read_spec(folder)
     if (file := folder / run_folder.VARIABLES).is_file():
-        return Stored(spec, load_file(file), 0, hashlib.sha256(file.read_bytes()).hexdigest())
+        return Stored(spec, load_file(file), 0, file)
     checkpoints = folder / run_folder.CHECKPOINTS
     step = run_folder.checkpoint_step(checkpoints, which)
     variables = flatten_dict(checkpoint.restore_variables(checkpoints, step), sep="/")
-    return Stored(spec, variables, step, hashlib.sha256((checkpoints / f"{step}.sha256").read_bytes()).hexdigest())
+    return Stored(spec, variables, step, checkpoints / f"{step}.sha256")
 
 
 def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None = None) -> Opened:

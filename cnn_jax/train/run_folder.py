@@ -154,14 +154,17 @@ def checkpoint_step(folder: Path, which: str) -> int:
     """The step of the checkpoint 'last', 'best' or of a number; raises where there is no such good one."""
     if which not in ("last", "best") and not which.isdigit():
         raise ValueError(f"--checkpoint={which}: say last, best or a step")
-    step = {"last": checkpoint.newest_good, "best": checkpoint.best}.get(which, lambda _: int(which))(folder)
-    if step is None:
+    if which.isdigit():
+        step = int(which)
+        if not checkpoint.is_good(folder, step):
+            raise FileNotFoundError(
+                f"there is no good checkpoint of step {step} in '{folder}': there is {checkpoint.steps(folder)}"
+            )
+        return step
+    found = (checkpoint.newest_good if which == "last" else checkpoint.best)(folder)  # both among the good ones only
+    if found is None:
         raise FileNotFoundError(f"there is no good checkpoint in '{folder}': train the run first")
-    if not checkpoint.is_good(folder, step):
-        raise FileNotFoundError(
-            f"there is no good checkpoint of step {step} in '{folder}': there is {checkpoint.steps(folder)}"
-        )
-    return step
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:

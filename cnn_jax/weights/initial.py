@@ -96,7 +96,7 @@ def _of_folder(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[st
     loaded = {path: array for path, array in found.items() if path not in new}
     wanted = variable_shapes(make_model(config.model, config.compute.precision, spec), spec.input.shape)
     _check_arrays({path: shape for path, shape in wanted.items() if path not in new}, loaded)
-    return spec, loaded, stored.sha256
+    return spec, loaded, hashlib.sha256(stored.proof.read_bytes()).hexdigest()
 
 
 def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
