@@ -31,6 +31,7 @@ ROWS_PER_SHIFT = 8  # each row of zeros beside this many is work for nothing
 PATCH_BYTES = 1 << 20  # patches per chunk: about one second level cache
 SUM_BYTES = 4 << 20  # partial sums of a depthwise weight gradient
 TALL_ROWS = 4096  # rows per chunk of a product over batch and positions
+FEW_PHASES = 16  # a program of a convolution for each of more phases takes long to compile
 
 
 def forward_lowering(geometry: Geometry) -> Lowering:
@@ -52,7 +53,9 @@ def input_gradient_lowering(geometry: Geometry) -> Lowering:
         return pointwise_input_gradient
     if geometry.unit_strides:
         return flipped_input_gradient
-    if geometry.unit_dilation:
+    if geometry.unit_dilation and geometry.groups == 1 and max(geometry.strides) > 2:
+        return folded_input_gradient
+    if geometry.unit_dilation and prod(geometry.strides) <= FEW_PHASES:
         return phased_input_gradient
     return stock_input_gradient
 
@@ -256,6 +259,41 @@ def phased_input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry) 
 
     dx = interleave(()).reshape(shape[0], *(n * s for n, s in zip(lengths, strides, strict=True)), shape[-1])
     return pad_spatial(dx, [(0, size - n * s) for size, n, s in zip(spatial, lengths, strides, strict=True)])
+
+
+def folded_input_gradient(dy: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Stride s: one product of dy with all taps gives each output's part of dx, a window cut into blocks of s; they are
+    added up where they lie (col2im). Windows of at most s, as of patches, do not overlap: then nothing is added."""
+    strides, dims, (c, d) = geometry.strides, len(geometry.strides), geometry.channels
+    blocks = [-(-k // s) for k, s in zip(geometry.window, strides, strict=True)]
+    rest = [(0, n * s - k) for n, s, k in zip(blocks, strides, geometry.window, strict=True)]
+    split = [size for pair in zip(blocks, strides, strict=True) for size in pair]
+    taps = jnp.pad(kernel, [*rest, (0, 0), (0, 0)]).reshape(*split, c, d)
+    taps = taps.transpose(2 * dims + 1, *range(0, 2 * dims, 2), *range(1, 2 * dims, 2), 2 * dims)
+    taps = lax.optimization_barrier(taps.reshape(d, -1))
+    out, block = geometry.out_spatial, prod(strides) * c
+    counts = [n + m - 1 for n, m in zip(out, blocks, strict=True)]
+
+    def chunk(dy: jax.Array) -> jax.Array:
+        parts = (dy.reshape(-1, d) @ taps).reshape(dy.shape[0], *out, prod(blocks), block)
+        places = [
+            [(i, whole - n - i) for i, whole, n in zip(position, counts, out, strict=True)]
+            for position in np.ndindex(*blocks)
+        ]
+        return reduce(jnp.add, [pad_spatial(parts[..., i, :], place) for i, place in enumerate(places)])
+
+    if prod(blocks) == 1:
+        dx = chunk(dy)
+    else:
+        dx = map_chunks(chunk, dy, 4 * prod(out) * prod(blocks) * block, SUM_BYTES)
+    dx = dx.reshape(-1, *counts, *strides, c)
+    dx = dx.transpose(0, *(axis for i in range(dims) for axis in (1 + i, 1 + dims + i)), 1 + 2 * dims)
+    sizes = [n * s for n, s in zip(counts, strides, strict=True)]
+    cut = [
+        (-low, size + low - whole)
+        for (low, _), size, whole in zip(geometry.padding, geometry.spatial, sizes, strict=True)
+    ]
+    return pad_spatial(dx.reshape(-1, *sizes, c), cut)
 
 
 def _forward(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:

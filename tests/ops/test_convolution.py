@@ -51,6 +51,9 @@ CASES = {
     "strided and dilated": case((3, 9, 8, 4), (3, 2), 6, ONE, strides=(2, 1), dilation=(1, 2)),
     "stride beyond window": case((2, 11, 10, 4), (2, 1), 3, ((-1, 0), (-2, 1)), strides=(3, 4)),
     "many taps": case((2, 150, 2), (130,), 3, ((0, 0),), strides=(4,)),
+    "patch embedding": case((2, 17, 15, 3), (4, 4), 6, ((0, 0), (1, 0)), strides=(4, 4)),
+    "overlapping patches": case((2, 19, 14, 2), (5, 3), 6, ((2, 2), (-1, 3)), strides=(3, 2)),
+    "many phases in groups": case((2, 16, 14, 4), (5, 5), 6, ((2, 2), (2, 2)), strides=(5, 4), groups=2),
     "line": case((2, 30, 9), (5,), 6, ((2, 1),), strides=(2,)),
     "volume": case((2, 5, 6, 4, 9), (3, 2, 3), 5, ((1, 1), (0, 1), (1, 0)), strides=(2, 1, 1)),
 }
@@ -63,10 +66,15 @@ CHOICES = {
     "depthwise": "shifted_forward flipped_input_gradient depthwise_weight_gradient",
     "depthwise strided": "shifted_forward phased_input_gradient depthwise_weight_gradient",
     "grouped": "native_forward flipped_input_gradient grouped_weight_gradient",
-    "patches": "native_forward phased_input_gradient patches_weight_gradient",
+    "patches": "native_forward folded_input_gradient patches_weight_gradient",
     "channel first": "native_forward flipped_input_gradient channel_first_weight_gradient",
     "strided and dilated": "native_forward stock_input_gradient patches_weight_gradient",
-    "many taps": "native_forward phased_input_gradient stock_weight_gradient",
+    "many taps": "native_forward folded_input_gradient stock_weight_gradient",
+    "stride beyond window": "native_forward folded_input_gradient patches_weight_gradient",
+    "patch embedding": "native_forward folded_input_gradient patches_weight_gradient",
+    "overlapping patches": "native_forward folded_input_gradient patches_weight_gradient",
+    "line": "native_forward phased_input_gradient patches_weight_gradient",
+    "many phases in groups": "native_forward stock_input_gradient grouped_weight_gradient",
 }
 
 
@@ -81,8 +89,8 @@ def random_case(seed: int) -> Case:
             tuple(draw.randint(1, 4) for _ in range(dims)),
             groups * draw.randint(1, 4),
             tuple((draw.randint(-2, 3), draw.randint(-2, 3)) for _ in range(dims)),
-            tuple(draw.randint(1, 3) for _ in range(dims)),
-            tuple(draw.randint(1, 3) for _ in range(dims)),
+            tuple(draw.choice((1, 2, 3, 5)) for _ in range(dims)),
+            tuple(draw.choice((1, 1, 2, 3)) for _ in range(dims)),
             groups,
         )
         if min(geometry(result).out_spatial) > 0:
