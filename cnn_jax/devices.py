@@ -10,6 +10,26 @@ COUNT = "--xla_force_host_platform_device_count"
 SCHEDULER, LEAST_MEMORY = "--xla_cpu_scheduler_type", "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
 TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 ON_REQUEST = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+# Of a container: the microseconds of CPU time that it may use in each period, or "max" (cgroup version 2); the same in
+# two files, or -1 (version 1).
+QUOTAS = (
+    (Path("/sys/fs/cgroup/cpu.max"),),
+    (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
+)
+
+
+def cores() -> int:
+    """How many cores this process may use: those it is bound to, or fewer where a container has a quota."""
+    bound = getattr(os, "sched_getaffinity", None)  # which only Linux has
+    found = len(bound(0)) if bound else os.cpu_count() or 1
+    for files in QUOTAS:
+        try:
+            quota, period = (int(word) for file in files for word in file.read_text().split())
+        except (OSError, ValueError):  # no such file, or no quota
+            continue
+        if quota > 0 and period > 0:
+            found = min(found, max(1, -(-quota // period)))
+    return found
 
 
 def set_xla_flags() -> None:
@@ -20,7 +40,7 @@ def set_xla_flags() -> None:
     it saves up to 40 % of a step's arrays and some of its time. What XLA_FLAGS already says stands.
     """
     words = [os.environ.get("XLA_FLAGS", "")]
-    for name, value in ((COUNT, len(os.sched_getaffinity(0))), (SCHEDULER, LEAST_MEMORY)):
+    for name, value in ((COUNT, cores()), (SCHEDULER, LEAST_MEMORY)):
         if name not in words[0]:
             words.append(f"{name}={value}")
     os.environ["XLA_FLAGS"] = " ".join(words).strip()

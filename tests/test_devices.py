@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import pytest
 from jax._src.dispatch import BACKEND_COMPILE_EVENT
 
+from cnn_jax import devices
 from cnn_jax.devices import (
     COUNT,
     HUGE_PAGES,
@@ -53,7 +55,7 @@ def test_a_wish_of_the_user_stands() -> None:
 
 
 def test_flags_of_the_user_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = f"{COUNT}={len(os.sched_getaffinity(0))}"
+    cores = f"{COUNT}={devices.cores()}"
     order = f"{SCHEDULER}={LEAST_MEMORY}"
     for given, meant in (
         ("", f"{cores} {order}"),
@@ -75,3 +77,25 @@ def test_memory_is_given_back_after_a_long_compilation_only(monkeypatch: pytest.
     for event, seconds in ((BACKEND_COMPILE_EVENT, 0.5), ("/something/else", 2.0), (BACKEND_COMPILE_EVENT, 2.0)):
         jax.monitoring.record_event_duration_secs(event, seconds)
     assert calls == [0]
+
+
+def test_the_cores_of_a_container_are_its_quota(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    maximum, quota, period = (tmp_path / name for name in ("max", "quota", "period"))
+    monkeypatch.setattr(devices, "QUOTAS", ((maximum,), (quota, period)))
+    assert devices.cores() == 8
+    for text, count in (("max 100000", 8), ("150000 100000", 2), ("1000 100000", 1), ("1600000 100000", 8), ("x", 8)):
+        maximum.write_text(text)
+        assert devices.cores() == count
+    for text, count in (("-1", 8), ("300000", 3)):
+        quota.write_text(text)
+        period.write_text("100000")
+        assert devices.cores() == count
+
+
+def test_only_linux_says_which_cores_a_process_is_bound_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(devices, "QUOTAS", ())
+    for count, expected in ((6, 6), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert devices.cores() == expected

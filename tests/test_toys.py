@@ -195,8 +195,8 @@ def test_predict_says_and_draws_what_the_task_means(runs: Runs, run: Path, launc
     said = launch("predict", run, file)
     assert said.code == 0 and said.err == ""
     picture = run / "predictions" / "example.png"
-    title, *lines = said.out.splitlines()
-    assert title == f"{file}  (drawn in {picture})" and min(Image.open(picture).size) > 100
+    title, *lines, drawn = said.out.splitlines()
+    assert (title, drawn) == (str(file), f"  drawn in {picture}") and min(Image.open(picture).size) > 100
 
     predictor = load(run, devices=jax.devices()[:1]).predictor
     example, _ = read_example(file, predictor.spec)

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax import compilation_cache, data
+from cnn_jax.devices import cores
 from cnn_jax.launch import cli
 
 
@@ -27,7 +28,7 @@ def run(arguments: list[str]) -> int:
     print("versions")
     for name, version in versions().items():
         print(f"  {name:20} {version}")
-    print(f"devices ({os.cpu_count()} cores)")
+    print(f"devices ({cores()} cores)")
     for device in jax.devices():
         print(f"  {device}: {device.device_kind}")
     print("compiled programs")

@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax.launch import cli
+from cnn_jax.paths import written
 
 SPLITS = ["train", "validation", "test"]
 
@@ -33,7 +34,7 @@ def run(arguments: list[str]) -> int:
     words = cli.parse("eval", values, arguments)
     if len(words) != 1:
         raise cli.UsageError("say one run folder: launch.py eval RUN")
-    _evaluate(Path(words[0]), values.split, values.checkpoint, values.data, values.outputs)
+    _evaluate(written(words[0]), values.split, values.checkpoint, values.data, values.outputs)
     return 0
 
 

@@ -1,37 +1,43 @@
 """Name the classes of images (or .npy signals) with a trained run, and draw them annotated.
 
-python launch.py predict RUN INPUT... [--checkpoint=last|best|STEP] [--convert]
+python launch.py predict RUN INPUT... [--checkpoint=last|best|STEP] [--convert] [--out=FOLDER]
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
-one example each, in the units of its training data.
+one example each, in the units of its training data. An input that cannot be read is named, and the others go on; the
+exit code is then 2.
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from cnn_jax.launch import cli
+from cnn_jax.paths import printable, written
 
 
 def run(arguments: list[str]) -> int:
-    """Prints the most probable classes of each input and draws RUN/predictions/NAME.png."""
+    """Prints the most probable classes of each input and draws FOLDER/NAME.png."""
     values = flags.FlagValues()
     flags.DEFINE_string("checkpoint", "last", "last, best (by validation) or a step", flag_values=values)
     flags.DEFINE_bool("convert", False, "resize, crop and recolour images unlike the run's", flag_values=values)
+    flags.DEFINE_string("out", None, "where the pictures go (default: RUN/predictions)", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("predict", values, arguments)
     if len(words) < 2:
         raise cli.UsageError("say a run folder and at least one image: launch.py predict RUN INPUT...")
-    _predict(Path(words[0]), [Path(word) for word in words[1:]], values.checkpoint, values.convert)
+    folder, *inputs = map(written, words)
+    out = written(values.out) if values.out else folder / "predictions"
+    _predict(folder, inputs, values.checkpoint, values.convert, out)
     return 0
 
 
-def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> None:
+def _predict(folder: Path, inputs: list[Path], which: str, convert: bool, out: Path) -> None:
     import jax  # JAX starts here, not for --help
 
     from cnn_jax import report
@@ -41,15 +47,40 @@ def _predict(folder: Path, inputs: list[Path], which: str, convert: bool) -> Non
     # One device: for a few examples a program for several takes longer to compile than it saves.
     predictor = load(folder, which, devices=jax.devices()[:1]).predictor
     spec, reporter = predictor.spec, report.of(predictor.task.report)
-    read = [read_example(path, spec, convert=convert) for path in inputs]
+    read, unread = [], []
+    for path in inputs:
+        try:
+            read.append((path, *read_example(path, spec, convert=convert)))
+        except (OSError, ValueError) as error:
+            unread.append(str(error))
     name = next(iter(spec.inputs))
-    outputs = predict(predictor, {name: np.stack([example for example, _ in read])})
-    for position, (path, (example, placement)) in enumerate(zip(inputs, read, strict=True)):
-        number = 0
-        while (picture := folder / "predictions" / f"{path.stem}{f'-{number}' if number else ''}.png").exists():
-            number += 1
-        said = {name: array[position] for name, array in outputs.items()}
-        reporter.annotate({name: example}, said, spec, picture)
-        print(f"{path}  (drawn in {picture})")
+    outputs = predict(predictor, {name: np.stack([example for _, example, _ in read])}) if read else {}
+    undrawn: OSError | None = None
+    for position, (path, example, placement) in enumerate(read):
+        said = {output: array[position] for output, array in outputs.items()}
+        print(printable(path))
         for line in reporter.predicted(said, spec, placement):
             print(f"  {line}")
+        picture = _unused(out, path)
+        try:
+            reporter.annotate({name: example}, said, spec, picture)
+            print(f"  drawn in {printable(picture)}")
+        except OSError as error:
+            undrawn = error
+    if undrawn:
+        warnings.warn(f"not drawn: '{out}' cannot be written ({undrawn.strerror}): say --out=FOLDER", stacklevel=2)
+    if len(unread) > 1:
+        for line in unread:
+            warnings.warn(line, stacklevel=2)
+        raise ValueError(f"{len(unread)} of {len(inputs)} inputs could not be read")
+    if unread:
+        raise ValueError(unread[0])
+
+
+def _unused(folder: Path, path: Path) -> Path:
+    """A name for the picture of `path` that none has yet."""
+    stem = path.stem.encode(errors="surrogateescape").decode(errors="replace")
+    number = 0
+    while (picture := folder / f"{stem}{f'-{number}' if number else ''}.png").exists():
+        number += 1
+    return picture

@@ -18,6 +18,7 @@ from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
 from cnn_jax.launch import cli, experiment_file
 from cnn_jax.lookup import Function, describe, did_you_mean, lookup
+from cnn_jax.paths import written
 from cnn_jax.train import run_folder
 
 IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
@@ -64,7 +65,7 @@ def run(arguments: list[str]) -> int:
         config_path.set_value(name, config, value)
     seeds = None if values.seeds is None else _seeds(values.seeds)
     configuration.check(config)
-    folder = Path(values.workdir or f"runs/{config.name}")
+    folder = written(values.workdir or f"runs/{config.name}")
     if seeds is None:
         _train(config, folder, path, values.fresh)
         return 0
@@ -130,6 +131,7 @@ def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seed
         column = [row[name] for row in rows]
         spread = statistics.stdev(column) if len(column) > 1 else 0.0
         summary[name] = {"mean": statistics.fmean(column), "stdev": spread, "n": len(column), "values": column}
-        print(f"{name:14} {summary[name]['mean']:.4f} ± {spread:.4f} (n={len(column)})")
     run_folder.write_json(folder / "summary.json", summary)
+    for name, found in summary.items():
+        print(f"{name:14} {found['mean']:.4f} ± {found['stdev']:.4f} (n={found['n']})")
     return 0

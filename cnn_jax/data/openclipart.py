@@ -26,6 +26,7 @@ from cnn_jax.data.images import decode_image
 from cnn_jax.data.prepare import Prepare, fit, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
+from cnn_jax.devices import cores
 
 CLASSES = ("food", "animals", "people", "transportation", "tools", "recreation")
 DEBIAN = Path("/usr/share/openclipart/png")
@@ -90,7 +91,7 @@ def _read(folder: Path, prepare: Prepare) -> tuple[Files, dict[Path, np.ndarray]
     """The drawings of each split, and their pixels; all are decoded, as their looks say which belong together."""
     drawings = _drawings(folder)
     paths = [path for path, _ in drawings]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         images, looks = zip(*threads.map(functools.partial(_decode, prepare=prepare), paths), strict=True)
     splits: Files = {"train": [], "validation": [], "test": []}
     for drawing, group in zip(drawings, _groups(paths, np.stack(looks)), strict=True):

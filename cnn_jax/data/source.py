@@ -8,7 +8,6 @@ which returns None or the line that says how to install it.
 import functools
 import inspect
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.devices import cores
 from cnn_jax.lookup import describe
 
 Split = Literal["train", "validation", "test"]
@@ -290,4 +290,4 @@ def parts(size: int) -> list[np.ndarray]:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="decode")

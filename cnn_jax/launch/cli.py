@@ -20,10 +20,12 @@ from absl import flags
 
 from cnn_jax import commands, compilation_cache
 from cnn_jax.devices import set_xla_flags
+from cnn_jax.launch.output import unbroken_output
 from cnn_jax.lookup import did_you_mean
+from cnn_jax.paths import printable
 
 DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the libraries log
-BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 2, 74, 130  # 3 and 75 stand with the exceptions that mean them
+BAD_INPUT, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 74, 75, 130  # 3 and 75 stand with the exceptions that mean them
 
 
 class UsageError(ValueError):
@@ -41,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_xla_flags()
     if not os.environ.get(DEBUG):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
-    if not words or words[0] in ("--help", "-h", "help"):
-        print(_usage())
-        return 0 if words else BAD_INPUT
-    return one_line_errors(lambda: _run(words[0], words[1:]))
+    return one_line_errors(lambda: _run(words[0] if words else "", words[1:]))
 
 
 def _run(verb: str, arguments: list[str]) -> int:
+    if verb in ("", "--help", "-h", "help"):
+        print(_usage())
+        return 0 if verb else BAD_INPUT
     if verb not in verbs():
         raise UsageError(f"unknown command '{verb}': {did_you_mean(verb, verbs())}")
     compilation_cache.turn_on()
@@ -57,16 +59,24 @@ def _run(verb: str, arguments: list[str]) -> int:
 def one_line_errors(work: Callable[[], int]) -> int:
     """The exit code that `work` returns, or that of the expected error that it raises; a bug is raised again.
 
-    An error is one line on stderr, after its traceback where $CNN_JAX_DEBUG is set; a warning is one line too.
+    An error is one line on stderr, after its traceback where $CNN_JAX_DEBUG is set; a warning is one line too. That the
+    output cannot be written stops nothing: where its reader has gone that is all, else it is the error of work that
+    went well.
     """
     warnings.showwarning = _show_warning
+    with unbroken_output() as output:
+        code = _worked(work)
+        output.flush()
+        if output.lost and code == 0:
+            return _fail(f"the output could not be written: {output.lost.strerror}", NOT_WRITTEN)
+        return code
+
+
+def _worked(work: Callable[[], int]) -> int:
     try:
         return work()
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader, such as head, has seen enough; what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOT_WRITTEN
     except Exception as error:
         code = exit_code(error)
         if code is None:
@@ -143,7 +153,9 @@ def _fail(error: object, code: int) -> int:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"'{error.filename}': {error.strerror}"
-    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    # What was asked for is no error: a signal came, and the run is saved.
+    begin = "" if code in (STOPPED, INTERRUPTED) else "error: "
+    print(f"{begin}{printable(' '.join(text.splitlines()))}", file=sys.stderr)
     return code
 
 
@@ -155,6 +167,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    text = " ".join(str(message).splitlines())
+    text = printable(" ".join(str(message).splitlines()))
     if compilation_cache.is_news(text):
         print(f"warning: {text}", file=sys.stderr)

@@ -9,6 +9,7 @@ from cnn_jax.config import Experiment
 from cnn_jax.devices import ask_for_huge_pages
 from cnn_jax.launch import cli
 from cnn_jax.lookup import did_you_mean, in_file, load_file
+from cnn_jax.paths import written
 
 FOLDER = Path("experiments")
 FIELDS = ("Reproduces", "Command", "Time", "Expected")
@@ -18,8 +19,11 @@ def experiment_files() -> list[Path]:
     """The experiments of the folder `experiments`: files that define a function `experiment`."""
     files = sorted(FOLDER.glob("*.py"))
     if not files:
-        raise FileNotFoundError(f"there are no experiments in '{FOLDER}/': run launch.py from the project's folder")
-    return [path for path in files if re.search(r"^def experiment\(", path.read_text(), re.MULTILINE)]
+        raise FileNotFoundError(
+            f"there are no experiments in '{FOLDER.absolute()}': they come with the repository of cnn_jax, not with "
+            "the installed package: go to its folder, or train a file of your own (launch.py train FILE.py)"
+        )
+    return [path for path in files if re.search(rb"^def experiment\(", path.read_bytes(), re.MULTILINE)]
 
 
 def described(path: Path) -> dict[str, str]:
@@ -28,9 +32,11 @@ def described(path: Path) -> dict[str, str]:
     Raises ValueError where the file is no Python.
     """
     try:
-        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        text = ast.get_docstring(ast.parse(path.read_bytes())) or ""  # bytes may say their own encoding
     except SyntaxError as error:
         raise ValueError(f"'{path}', line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, or brackets without end
+        raise ValueError(f"'{path}' is no Python file: {error or 'too deep'}") from None
     title, _, rest = text.partition("\n")
     about = {"title": title.strip()}
     for name in FIELDS:
@@ -42,7 +48,7 @@ def described(path: Path) -> dict[str, str]:
 
 def find(word: str) -> Path | None:
     """The experiment file that a word on the command line means, or None."""
-    path = Path(word) if word.endswith(".py") else FOLDER / f"{word}.py"
+    path = written(word) if word.endswith(".py") else FOLDER / f"{word}.py"
     return path if path.is_file() else None
 
 

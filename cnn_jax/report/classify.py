@@ -14,6 +14,7 @@ from cnn_jax.data.prepare import Placement
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
+from cnn_jax.paths import printable
 from cnn_jax.report.figures import (
     BLUE,
     GREY,
@@ -21,7 +22,6 @@ from cnn_jax.report.figures import (
     draw_example,
     learning_curves,
     new_figure,
-    printable,
     save,
     short,
     tidy,

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -16,6 +16,7 @@ Show = Callable[[int, Mapping[str, Any]], None]
 
 BAR_SECONDS = 0.2
 LINE_SECONDS = 10.0
+ECHO = 4  # columns that ^C takes, pressed twice
 WINDOW = 30  # draws: the rate is that of the last 6 seconds of a bar, or of 5 minutes of lines
 
 
@@ -38,31 +39,34 @@ def progress(
     console = console or Console()
     terminal = console.is_interactive and console.file.isatty()
 
-    def bar(step: int, line: str) -> Group:
-        return Group(Text(line), ProgressBar(total=total_steps, completed=step))
+    def bar(step: int, words: Sequence[str]) -> Group:
+        # Two lines, whatever happens: a third one could not be taken back. So nothing wraps, and the bar leaves room
+        # for the ^C that a terminal writes at its end.
+        line = Text("  ".join(_fitting(words, console.width)), no_wrap=True, overflow="ellipsis")
+        return Group(line, ProgressBar(total=total_steps, completed=step, width=max(console.width - ECHO, 1)))
 
-    def draw(step: int, line: str) -> None:
+    def draw(step: int, words: Sequence[str]) -> None:
         if live:
-            live.update(bar(step, line), refresh=True)
+            live.update(bar(step, words), refresh=True)
         else:  # not through the console, which would break the line at the width of a terminal that is not there
-            print(line, file=console.file, flush=True)
+            print("  ".join(words), file=console.file, flush=True)
 
     # Drawn by the caller, not by a thread of rich: nothing here competes with the input pipeline.
-    first = bar(start_step, f"step {start_step}/{total_steps}  compiling the first step ...")
+    first = bar(start_step, [f"step {start_step}/{total_steps}", "compiling the first step ..."])
     with Live(first, console=console, auto_refresh=False) if terminal else nullcontext() as live:
         seconds = BAR_SECONDS if terminal else LINE_SECONDS
         yield from _watch(draw, seconds, total_steps, steps_per_epoch, batch_size, units)
 
 
 def _watch(
-    draw: Callable[[int, str], None],
+    draw: Callable[[int, Sequence[str]], None],
     seconds: float,
     total_steps: int,
     steps_per_epoch: float,
     batch_size: int,
     units: str,
 ) -> Iterator[Show]:
-    """Yields the `show` that calls `draw(step, line)` at once, then every `seconds`, and at the end for the rest."""
+    """Yields the `show` that calls `draw(step, words)` at once, then every `seconds`, and at the end for the rest."""
     drawn: deque[tuple[float, int]] = deque(maxlen=WINDOW)
     metrics: dict[str, Any] = {}
     waiting: tuple[float, int] | None = None  # when and which step was shown but not drawn yet
@@ -73,7 +77,7 @@ def _watch(
         drawn.append(shown)
         now, step = shown
         due, waiting = now + seconds, None
-        draw(step, _line(step, total_steps, step / steps_per_epoch, metrics, _rate(drawn), batch_size, units))
+        draw(step, _words(step, total_steps, step / steps_per_epoch, metrics, _rate(drawn), batch_size, units))
 
     def show(step: int, new: Mapping[str, Any]) -> None:
         nonlocal waiting
@@ -95,7 +99,17 @@ def _rate(drawn: deque[tuple[float, int]]) -> float:
     return (last - first) / (now - then) if now > then else 0.0
 
 
-def _line(
+def _fitting(words: Sequence[str], width: int) -> list[str]:
+    """The words that fit into a line: the rate goes first, then the epoch, then the metrics from the last one on."""
+    words = list(words)
+    while len(words) > 2 and sum(map(len, words)) + 2 * (len(words) - 1) > width:
+        rates = [word for word in words if word.endswith("/s")]
+        epochs = [word for word in words if word.startswith("epoch ")]
+        words.remove((rates or epochs or words[1:-1])[-1])
+    return words
+
+
+def _words(
     step: int,
     total_steps: int,
     epoch: float,
@@ -103,10 +117,10 @@ def _line(
     steps_rate: float,
     batch_size: int,
     units: str,
-) -> str:
+) -> list[str]:
     words = [f"step {step}/{total_steps}", f"epoch {epoch:.2f}"]
     words += [f"{name} {float(value):.4g}" for name, value in metrics.items()]
     if steps_rate > 0:
         rate, left = steps_rate * batch_size, timedelta(seconds=round((total_steps - step) / steps_rate))
         words += [f"{rate:,.0f} {units}/s" if rate >= 10 else f"{rate:.2f} {units}/s", f"{left} left"]
-    return "  ".join(words)
+    return words

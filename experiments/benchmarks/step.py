@@ -44,6 +44,7 @@ from absl import flags
 from report import COLOURS, HEADINGS, TORCH, chart, median, table
 
 from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, SCHEDULER, TUNABLES
+from cnn_jax.devices import cores as usable_cores
 from cnn_jax.launch import cli, script
 
 
@@ -180,7 +181,7 @@ def main() -> None:
         print("PyTorch is not installed: its columns are left out")
     if not variants:
         raise ValueError("nothing to time: --variants=project needs no PyTorch")
-    folder, cores = Path(OUT.value), len(os.sched_getaffinity(0))
+    folder, cores = Path(OUT.value), usable_cores()
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
         "command": " ".join(["python", "experiments/benchmarks/step.py", *sys.argv[1:]]),

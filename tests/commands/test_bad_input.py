@@ -231,11 +231,6 @@ INPUTS = {
     ),
     "another size": Bad("predict RUN a.png", ("(9, 8, 1)", "(8, 8, 1)", "--convert"), image("a.png", (9, 8))),
     "other channels": Bad("predict RUN a.png", ("(8, 8, 3)", "--convert"), image("a.png", (8, 8, 3))),
-    "one bad image among good ones": Bad(
-        "predict RUN a.png b.png",
-        ("'b.png'", "(4, 4, 1)"),
-        lambda p: image("a.png", (8, 8))(p) or image("b.png", (4, 4))(p),
-    ),
 }  # fmt: skip
 
 TABLE = {**COMMAND_LINE, **EXPERIMENT_FILES, **FIELDS, **DATA, **RUN_FOLDERS, **INPUTS}

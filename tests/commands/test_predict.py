@@ -63,6 +63,34 @@ def test_convert_brings_any_picture_to_the_run(run, tmp_path, digit, launch, nam
         assert dict(ranking(said.out)) == pytest.approx(dict(expected), abs=0.05)
 
 
+def test_inputs_that_cannot_be_read_do_not_stop_the_others(run, tmp_path, digit, launch):
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    Image.fromarray(digit[:4]).save(tmp_path / "half.png")
+    (tmp_path / "text.png").write_text("text")
+    one, two = (
+        launch("predict", run, *(tmp_path / f"{name}.png" for name in names))
+        for names in (("half", "digit"), ("text", "digit", "half", "digit", "none"))
+    )
+    alone = ranking(launch("predict", run, tmp_path / "digit.png").out)
+    assert (one.code, two.code) == (2, 2)
+    assert ranking(one.out) == alone and ranking(two.out) == 2 * alone
+    assert one.err.startswith("error: ") and "half.png' is (4, 8, 1)" in one.err and len(one.err.splitlines()) == 1
+    named = [line.partition("/")[2].partition("'")[0].rpartition("/")[2] for line in two.err.splitlines()]
+    assert named[:3] == ["text.png", "half.png", "none.png"]
+    assert two.err.splitlines()[-1] == "error: 3 of 5 inputs could not be read"
+
+
+def test_where_no_picture_can_be_written_the_classes_are_said(run, tmp_path, digit, launch):
+    Image.fromarray(digit).save(tmp_path / "digit.png")
+    (run / "predictions").write_text("in the way")
+    said = launch("predict", run, tmp_path / "digit.png")
+    assert said.code == 0 and len(ranking(said.out)) == 5
+    assert said.err.startswith("warning: not drawn: ") and "--out=FOLDER" in said.err
+    elsewhere = launch("predict", run, tmp_path / "digit.png", f"--out={tmp_path / 'out'}")
+    assert elsewhere.err == "" and (tmp_path / "out" / "digit.png").is_file()
+    assert ranking(elsewhere.out) == ranking(said.out)
+
+
 def test_another_checkpoint(run, tmp_path, digit, launch):
     Image.fromarray(digit).save(tmp_path / "digit.png")
     last = launch("predict", run, tmp_path / "digit.png")

@@ -163,7 +163,7 @@ def test_corrupt_images_met_on_access_are_not_valid(tmp_path, monkeypatch):
 def test_decoding_uses_threads(tmp_path, monkeypatch):
     split_folders(tmp_path)
     source_module._threads.cache_clear()
-    monkeypatch.setattr(source_module.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(source_module, "cores", lambda: 8)
     spec = read(f"folder:{tmp_path}", "test").spec
 
     def slow(index, key):

@@ -1,6 +1,7 @@
 """The progress display, with a clock that the test turns."""
 
 import io
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -112,10 +113,30 @@ def test_on_a_terminal_there_is_a_bar(clock: Clock, monkeypatch: pytest.MonkeyPa
     text = file.getvalue()
     assert "compiling the first step" in text
     assert "step 50/50  epoch 1.00  loss 0.04  top1 0.5  512 images/s  0:00:00 left" in text
-    assert "━" * 100 in text
+    assert "━" * 96 in text and "━" * 97 not in text
     assert text.count("epoch") < 25  # 5 draws a second of the 50 steps in 3 seconds
     colours = "\x1b[38" in text or "\x1b[9" in text
     assert colours is not no_color
+
+
+def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    metrics = {name: 0.123 for name in ("loss", "top1", "auxiliary", "consistency")}
+    shown = {}
+    for width in (200, 80, 60, 30, 10):
+        file = Terminal()
+        with progress(1000, 0, 50, 32, console=Console(file=file, width=width, color_system=None)) as show:
+            show(1, metrics)
+            clock.now += 10
+            show(11, metrics)
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).replace("\r", "\n").splitlines()
+        assert max(map(len, lines)) <= width
+        shown[width] = lines[-2]
+    every = "step 11/1000  epoch 0.22  loss 0.123  top1 0.123  auxiliary 0.123  consistency 0.123"
+    assert shown[200] == f"{every}  32 examples/s  0:16:29 left"
+    assert shown[80] == "step 11/1000  loss 0.123  top1 0.123  auxiliary 0.123  0:16:29 left"
+    assert shown[60] == "step 11/1000  loss 0.123  top1 0.123  0:16:29 left"
+    assert shown[30] == "step 11/1000  0:16:29 left"
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}])
