@@ -142,7 +142,7 @@ class Experiment:
     )
     duration: str = setting("10 epochs", "length of the training", duration=True)
     save_every: str = setting("1 epochs", "how often a checkpoint is written", duration=True)
-    log_every: str = setting("50 steps", "how often the training metrics are logged", duration=True)
+    log_every: str = setting("1%", "how often the training metrics are logged", duration=True)
     keep: int = setting(2, "latest checkpoints that are kept, beside the best by validation", low=1)
     max_skipped: int = setting(10, "updates in a row that may be skipped for being nan or inf", low=1)
     seed: int = setting(0, "of weights, data order, augmentation and dropout", low=0)

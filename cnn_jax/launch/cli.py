@@ -25,6 +25,7 @@ from cnn_jax.lookup import did_you_mean
 from cnn_jax.paths import printable
 
 DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the libraries log
+LOG_OF_XLA = "TF_CPP_MIN_LOG_LEVEL"  # 3: only what ends the process
 BAD_INPUT, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 74, 75, 130  # 3 and 75 stand with the exceptions that mean them
 
 
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_xla_flags()
     if not os.environ.get(DEBUG):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
+        os.environ.setdefault(LOG_OF_XLA, "3")  # XLA asks on stderr for a bug report where a compilation takes minutes
     return one_line_errors(lambda: _run(words[0] if words else "", words[1:]))
 
 

@@ -29,7 +29,7 @@ from cnn_jax.report.figures import (
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
 TOP = 5  # classes that are named for an example
-COLUMNS = 5  # of the gallery of mistakes
+COLUMNS, ROWS = 8, 3  # of the gallery of mistakes
 LABELLED_CLASSES = 120  # above this many, class names along an axis could not be read
 
 
@@ -82,10 +82,10 @@ def mistakes_gallery(
     mistakes: [M, 4] rows of confidence, index in `source`, true and predicted class, the most confident first; only
     those examples are read. wrong, total: how many mistakes there are in how many examples that were scored.
     """
-    worst = mistakes[: COLUMNS**2]
+    worst = mistakes[: COLUMNS * ROWS]
     count = max(1, -(-len(worst) // COLUMNS))
     classes = source.spec.classes
-    figure = new_figure(10, 1 + 2.5 * count if len(worst) else 1)
+    figure = new_figure(12, 0.9 + 2.1 * count if len(worst) else 1)
     title = f"{wrong:,} mistakes in {total:,} {source.spec.units}"
     if len(worst) < wrong:
         title += f", the {len(worst)} most confident"
@@ -98,8 +98,8 @@ def mistakes_gallery(
     examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
     for ax, example, (confidence, index, true, predicted) in zip(axes, examples, worst, strict=False):
         draw_example(ax, example)
-        ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=10, color=ORANGE)
-        ax.set_xlabel(f"{short(classes[int(true)], 16)}  #{index:.0f}", fontsize=10, color=BLUE)
+        ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=9.5, color=ORANGE)
+        ax.set_xlabel(f"{short(classes[int(true)], 16)}  #{index:.0f}", fontsize=9.5, color=BLUE)
     save(figure, path)
 
 
@@ -176,7 +176,7 @@ def reliability_diagram(bins: NDArray[np.float64], path: str | Path) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.set_ylabel("accuracy", fontsize=11)
     ax.set_title(f"expected calibration error {ece:.2%}", fontsize=12)
-    ax.legend(fontsize=10, frameon=False, loc="upper left")
+    figure.legend(*ax.get_legend_handles_labels(), fontsize=10, frameon=False, loc="outside lower center", ncols=3)
     below.bar(left, support, width, align="edge", color=GREY, edgecolor="white")
     below.set_xlabel("confidence", fontsize=11)
     below.set_ylabel("examples", fontsize=11)

@@ -149,12 +149,13 @@ def draw_kernel(out: Path) -> None:
         duration=80,
         loop=0,
     )
-    _frame(image, feature_map, *places[int(0.55 * len(places))]).save(out / "kernel.png")
+    _frame(image, feature_map, *places[int(0.31 * len(places))], whole=True).save(out / "kernel.png")
 
 
-def _frame(image: np.ndarray, feature_map: np.ndarray, i: int, j: int) -> Image.Image:
-    """The moment at which output (i, j) is computed: image with window, window times kernel, and the map so far."""
-    figure = new_figure(10, 3.9)
+def _frame(image: np.ndarray, feature_map: np.ndarray, i: int, j: int, *, whole: bool = False) -> Image.Image:
+    """The moment at which output (i, j) is computed: image with window, window times kernel, and the map so far or,
+    with `whole`, as it will be."""
+    figure = new_figure(11, 3.9)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 0.8, 1])
     left.imshow(image, cmap="gray", vmin=0, vmax=1)
     left.add_patch(Rectangle((j - 0.5, i - 0.5), 3, 3, fill=False, edgecolor=ORANGE, linewidth=3))
@@ -162,14 +163,16 @@ def _frame(image: np.ndarray, feature_map: np.ndarray, i: int, j: int) -> Image.
     window = image[i : i + 3, j : j + 3]
     middle.imshow(window, cmap="gray", vmin=0, vmax=1)
     for p, q in np.ndindex(3, 3):
-        text = f"{window[p, q]:.2f}\n× {SOBEL[p, q]:+.0f}"
-        middle.text(q, p, text, ha="center", va="center", color=ORANGE, fontsize=11, fontweight="bold")
+        text, colour = f"{window[p, q]:.2f}\n× {SOBEL[p, q]:+.0f}", "black" if window[p, q] > 0.5 else "white"
+        middle.text(q, p, text, ha="center", va="center", color=colour, fontsize=12)
     middle.set_title(f"window × kernel, summed: {feature_map[i, j]:+.2f}")
     done = np.where(np.arange(feature_map.size).reshape(feature_map.shape) <= i * feature_map.shape[1] + j, 1, np.nan)
     bound = np.abs(feature_map).max()
-    right.imshow(feature_map * done, cmap="RdBu", vmin=-bound, vmax=bound)
-    right.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5))
-    right.set_title("feature map")
+    shown = feature_map if whole else feature_map * done
+    map_image = right.imshow(shown, cmap="RdBu", vmin=-bound, vmax=bound)
+    figure.colorbar(map_image, ax=right, fraction=0.046, pad=0.03)
+    right.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2))
+    right.set_title("feature map: above minus below")
     for ax in (left, middle, right):
         ax.set_xticks([])
         ax.set_yticks([])
@@ -197,18 +200,21 @@ def measure_fields(out: Path) -> None:
                 side = effective_size(seen)
                 measured = f"{side:.0f} of {height}"
                 corner = along.start + maps[feature].shape[1] // 2 * float(along.stride) - 0.5  # of the middle's field
-                panels.append((f"{name}, {feature}: {side:.0f}, analytic {along.size}", seen, corner, along.size))
+                title = f"{name.rpartition('.')[2]}, {feature}\n95 % within {side:.0f} px, in theory {along.size} px"
+                panels.append((title, seen, corner, along.size))
             lines.append(f"| {name} | {feature} | {along.size} | {float(along.stride):g} | {measured} |")
     _write(out / "fields.md", lines)
 
-    figure = new_figure(3.2 * len(panels), 3.8)
+    figure = new_figure(3.2 * len(panels), 4.1)
+    figure.suptitle("root of the mean gradient by pixel; box: the field in theory; grey: beyond the image", fontsize=11)
     for ax, (title, seen, corner, size) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         ax.imshow(np.sqrt(seen), cmap="magma")
         ax.add_patch(Rectangle((corner, corner), size, size, fill=False, edgecolor=GREEN, linewidth=2))
-        ax.set_xlim(-0.5, seen.shape[1] - 0.5)
-        ax.set_ylim(seen.shape[0] - 0.5, -0.5)
-        ax.set_title(title, fontsize=9)
-        ax.axis("off")
+        # All of the box is shown, also where it is larger than the image.
+        margin = 0.02 * max(size, *seen.shape)
+        low, high = min(corner, -0.5) - margin, max(corner + size, max(seen.shape) - 0.5) + margin
+        ax.set(xlim=(low, high), ylim=(high, low), facecolor="#BBBBBB", xticks=[], yticks=[])
+        ax.set_title(title, fontsize=10)
     save(figure, out / "fields.png")
 
 

@@ -34,6 +34,12 @@ MODES = {  # learning rate, steps
     "probe": (0.003, 200),
     "finetune": (0.0003, 200),
 }
+TITLES = {
+    "scratch": "from scratch, 200 steps",
+    "scratch1000": "from scratch, 1,000 steps",
+    "probe": "linear probe, 200 steps",
+    "finetune": "fine-tuning, 200 steps",
+}
 SHARES = (0.01, 0.05, 0.2, 1.0)
 FILE = Path(__file__).parents[1] / "openclipart.py"
 
@@ -90,7 +96,10 @@ def settings(mode: str, share: float, seed: int) -> Experiment:
 def table_of(scores: Scores, examples: Mapping[float, int]) -> str:
     """Mean and standard deviation of the seeds as Markdown, a row for each share of the labels."""
     modes = list(dict.fromkeys(mode for mode, _ in scores))
-    lines = ["| labels | examples | " + " | ".join(modes) + " | n |", "|---" * (len(modes) + 3) + "|"]
+    lines = [
+        "| labels | examples | " + " | ".join(TITLES[mode] for mode in modes) + " | n |",
+        "|---" * (len(modes) + 3) + "|",
+    ]
     for share, count in examples.items():
         found = [scores[mode, share] for mode in modes]
         cells = " | ".join(f"{mean:.3f} ± {spread:.3f}" for mean, spread in map(_summary, found))
@@ -143,7 +152,7 @@ def _plot(scores: Scores, path: Path) -> None:
         if points:
             shares, means, spreads = zip(*sorted(points), strict=True)
             places = [100 * share * shift for share in shares]
-            ax.errorbar(places, means, spreads, color=colour, marker="o", capsize=4, label=mode)
+            ax.errorbar(places, means, spreads, color=colour, marker="o", capsize=4, label=TITLES[mode])
     ax.set_xscale("log")
     ax.set_xticks([100 * share for share in SHARES], [f"{share:.0%}" for share in SHARES])
     ax.minorticks_off()

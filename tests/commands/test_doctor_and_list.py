@@ -19,7 +19,7 @@ def test_list_shows_what_stands_in_the_docstrings(project, launch):
 def test_list_elsewhere_says_where_to_go(tmp_path, monkeypatch, launch):
     monkeypatch.chdir(tmp_path)
     said = launch("list")
-    assert said.code == 2 and "run launch.py from the project's folder" in said.err
+    assert said.code == 2 and "come with the repository" in said.err
 
 
 def test_list_models_shows_the_published_ones(launch):

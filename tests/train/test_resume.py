@@ -273,7 +273,7 @@ def test_a_full_disk_and_a_stop_cost_nothing(
 
     stop = int(said[2]) + 2
     assert ends(start(folder, "asked to stop", stop)) == 75, _output(folder)
-    assert _output(folder).splitlines()[-1].startswith(f"error: stopped at step {stop} of 40, which is saved")
+    assert _output(folder).splitlines()[-1].startswith(f"stopped at step {stop} of 40, which is saved")
     assert checkpoint.newest_good(folder / "checkpoints") == stop
 
     assert ends(start(folder)) == 0, _output(folder)
