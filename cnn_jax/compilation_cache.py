@@ -97,7 +97,7 @@ def _cpu() -> str:
     """Names the kind of CPU: a program made for one can crash on, or be slow on, another with the same home folder."""
     text = platform.processor()
     with suppress(OSError):
-        first = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0]
         known = ("model", "model name", "flags", "Features", "CPU part")
         text += "".join(line for line in first.splitlines() if line.split(":")[0].strip() in known)
     return f"{platform.machine()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -54,7 +54,7 @@ def ask_for_huge_pages() -> None:
     starts. Nothing happens where GLIBC_TUNABLES has a wish already, or where Linux does not let a process choose.
     """
     tunables = os.environ.get(TUNABLES, "")
-    if "hugetlb" in tunables or not ON_REQUEST.is_file() or "[madvise]" not in ON_REQUEST.read_text():
+    if "hugetlb" in tunables or not ON_REQUEST.is_file() or "[madvise]" not in ON_REQUEST.read_text(encoding="utf-8"):
         return
     os.environ[TUNABLES] = f"{tunables}:{HUGE_PAGES}".lstrip(":")
     sys.stdout.flush()

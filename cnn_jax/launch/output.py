@@ -57,7 +57,7 @@ def unbroken_output() -> Iterator[_Stream]:
     before = sys.stdout, sys.stderr
     streams = [_Stream(stream or open(os.devnull, "w", encoding="utf-8")) for stream in before]
     for stream in streams:
-        if isinstance(stream._stream, io.TextIOWrapper) and stream.errors == "strict":
+        if isinstance(stream._stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
     sys.stdout, sys.stderr = streams
     try:

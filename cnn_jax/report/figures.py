@@ -6,6 +6,7 @@ whose ending gives the format (.png, .pdf, .svg), and makes its folder.
 """
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from cnn_jax.paths import printable
+from cnn_jax.report import fonts
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
@@ -77,7 +79,10 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure to `path`, making the folder if need be."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, facecolor="white")
+    fonts.cover(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # which letters, `cover` has said
+        figure.savefig(path, dpi=130, facecolor="white")
 
 
 def short(name: str, length: int) -> str:

@@ -37,7 +37,7 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Modes]]) -> 
 
 def _peak_megabytes() -> float:
     """The most memory this process ever held. Not getrusage's number, which the parent's memory may be part of."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
     sys.exit("error: this benchmark reads /proc/self/status, which only Linux has")

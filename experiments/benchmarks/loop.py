@@ -163,7 +163,7 @@ def _memory() -> list[float]:
 
 
 def _resident_megabytes() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     raise ValueError("this benchmark reads /proc/self/status, which only Linux has")

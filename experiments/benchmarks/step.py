@@ -105,7 +105,7 @@ class Child:
             "OMP_NUM_THREADS": str(cores),
             TUNABLES: HUGE_PAGES,
         }
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name(file))],
             stdin=subprocess.PIPE,
@@ -214,7 +214,7 @@ def _product() -> int:
 
 
 def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 

@@ -290,7 +290,7 @@ def _photograph(height: int, width: int) -> np.ndarray:
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines), "\n", flush=True)
 
 
