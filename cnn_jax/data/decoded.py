@@ -142,7 +142,7 @@ def _decode(source: DecodedSource, sample: int) -> int:
 def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]:
     """The images of a sample that can be decoded, in parts of at most HELD bytes."""
     count = max(HELD // example_bytes(source.spec), 1)
-    for part in np.array_split(sample, range(count, len(sample), count)):
+    for part in (sample[start : start + count] for start in range(0, len(sample), count)):
         batch = source.examples(part)
         yield batch["image"][batch[VALID] > 0]
 

@@ -60,16 +60,18 @@ def npz(
     arrays: dict[str, dict[str, np.ndarray]] = {}
     notes = [f"left out {len(left)} arrays, as {shown(left[0])}"] if left else []
     for split, (images, labels) in names.items():
-        if len(stored[images]) != len(stored[labels]):
-            raise ValueError(f"{text}: {len(stored[images])} {images} but {len(stored[labels])} {labels}")
-        if stored[labels].ndim == 2:
-            notes.append(f"{labels} {list(stored[labels].shape)} is read as [{len(stored[labels])}]")
-        if stored[images].dtype.itemsize > 4 and stored[images].dtype.kind == "f":
-            notes.append(f"{images} of {stored[images].dtype} is read as float32")
-        arrays[split] = {
+        shape, dtype = stored[labels].shape, stored[images].dtype
+        found = {
             "image": _images(text, images, stored.pop(images)),
             "label": _labels(text, labels, stored.pop(labels)),
         }
+        if len(found["image"]) != len(found["label"]):
+            raise ValueError(f"{text}: {len(found['image'])} {images} but {len(found['label'])} {labels}")
+        if len(shape) == 2:
+            notes.append(f"{labels} {list(shape)} is read as [{len(found['label'])}]")
+        if dtype.kind == "f" and dtype.itemsize > 4:
+            notes.append(f"{images} of {dtype} is read as float32")
+        arrays[split] = found
     first = next(iter(arrays))
     classes = _classes(text, stored.get(CLASSES), int(arrays[first]["label"].max()) + 1)
     if CLASSES not in stored:

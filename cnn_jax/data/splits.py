@@ -101,7 +101,7 @@ def _check_values(spec: Spec, split: str, arrays: Mapping[str, np.ndarray]) -> N
                 raise ValueError(f"{where} is not finite everywhere as {array.dtype}")
         elif field.role in ("label", "box_labels", "class_map") and array.size:
             known = array if field.role != "class_map" else array[array != IGNORED]
-            low, high = int(known.min(initial=0)), int(known.max(initial=-1))
+            low, high = (int(known.min()), int(known.max())) if known.size else (0, -1)
             if low < -1 or high >= len(spec.classes):
                 raise ValueError(f"{where} goes from {low} to {high}, there are {len(spec.classes)} classes from 0")
 
