@@ -3,13 +3,10 @@
 python launch.py eval RUN [--split=test] [--checkpoint=last|best|STEP] [--data=SOURCE] [--outputs]
 """
 
-import dataclasses
-import inspect
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +37,7 @@ def run(arguments: list[str]) -> int:
 
 def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: bool) -> None:
     from cnn_jax import report  # JAX starts here, not for --help
+    from cnn_jax.data.scoring import aligned, scored
     from cnn_jax.data.source import in_memory, opened, split_of
     from cnn_jax.evals.evaluator import to_json
     from cnn_jax.lookup import lookup
@@ -52,13 +50,11 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     spec = predictor.spec
     if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
-    function = lookup(data) if data else config.data.source  # type: ignore[union-attr]
     if data:
-        function = _read_alike(function, spec)
-    carved = config.data.validation if config and not (data and split == "test") else 0.0
-    splits = opened(function, validation=carved)
-    source = in_memory(split_of(splits, split))
-    _check_alike(source.spec, spec)
+        splits, source = {}, scored(lookup(data), split, spec)
+    else:
+        splits = opened(config.data.source, validation=config.data.validation)  # type: ignore[union-attr]
+        source = aligned(in_memory(split_of(splits, split)), spec)
     if not data and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
@@ -86,38 +82,3 @@ def _print(numbers: Mapping[str, Any]) -> None:
     for name, score in numbers.items():
         interval = "" if score.low is None else f"   95 % interval {score.low:.4f} to {score.high:.4f}"
         print(f"  {name:{width}} {score.value:.4f}{interval}")
-
-
-def _read_alike(function: Any, spec: Any) -> Any:
-    """The source with the settings of the run's `Prepare`, as far as it takes them and they are not said.
-
-    So `--data=folder:PATH` is read as the training data was.
-    """
-    known, said = inspect.signature(function).parameters, getattr(function, "keywords", {})
-    how = dataclasses.asdict(dataclasses.replace(spec.prepare, random_area=()))
-    how["channels"] = how["channels"] or spec.input.shape[-1]
-    taken = {name: value for name, value in how.items() if name in known and name not in said and value is not None}
-    return partial(function, **taken)
-
-
-def _check_alike(found: Any, spec: Any) -> None:
-    """Raises ValueError where data cannot be read by a model of other data."""
-    if found.classes != spec.classes:
-        raise ValueError(
-            f"'{found.name}' has other classes than the run was trained on "
-            f"({_class_differences(spec.classes, found.classes)}): use data of the same classes"
-        )
-    for name, field in spec.fields.items():
-        other = found.fields.get(name)
-        if other is None or other[:3] != field[:3]:
-            what = f"{other.role} {other.shape} {other.dtype}" if other else "no such field"
-            raise ValueError(
-                f"'{found.name}' has {what} for '{name}', the run was trained on {field.role} {field.shape} "
-                f"{field.dtype}: use data of that kind, or give the source a size"
-            )
-
-
-def _class_differences(expected: Sequence[str], found: Sequence[str]) -> str:
-    missing, unknown = [n for n in expected if n not in found], [n for n in found if n not in expected]
-    parts = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
-    return "; ".join(parts) or "in another order"

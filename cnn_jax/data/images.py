@@ -1,10 +1,21 @@
 """Image files to uint8 pixels: decoding, channels, orientation, and cutting and resizing one picture."""
 
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
+
+from cnn_jax.data.metadata import says_white, without_metadata
+
+T = TypeVar("T")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -20,6 +31,24 @@ TURNS = {
 }
 SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 
+# Pillow's decoders that are used, and the endings of their files. None starts another program, as that of EPS does.
+_PLUGINS = ("Jpeg", "Png", "Gif", "Bmp", "WebP", "Avif", "Tiff", "Jpeg2K", "Ppm", "Qoi")
+for _plugin in _PLUGINS:
+    with suppress(ImportError):  # AVIF is younger than the oldest Pillow that will do
+        importlib.import_module(f"PIL.{_plugin}ImagePlugin")
+_KNOWN = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF", "TIFF", "JPEG2000", "PPM", "QOI")
+FORMATS = tuple(form for form in _KNOWN if form in Image.OPEN)
+SUFFIXES = frozenset(end for end, form in Image.EXTENSION.items() if form in (*FORMATS, "MPO")) | {".mpo"}
+
+PIXELS = 178_956_970  # of a picture at most, unless the environment variable says otherwise: half a GiB of RGB
+LIMIT = "CNN_JAX_MAX_PIXELS"
+
+DEEP = 65535  # the greatest value of 16 bits
+
+# What Pillow finds odd in metadata is not read here, and a large picture is either read or refused.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
@@ -27,48 +56,57 @@ class CorruptImage(ValueError):
     """An image file that cannot be decoded."""
 
 
-def decode_image(data: bytes, channels: int, least: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, tuple[int, int]]:
+class Traits(NamedTuple):
+    """What is lost or changed when a picture is read: words of `TRAITS`, and how bright it is if that is a guess.
+
+    greatest: the greatest value of 16-bit grey where the file does not say which value is white, else 0.
+    """
+
+    words: frozenset[str]
+    greatest: int = 0
+
+
+def decode_image(
+    data: bytes, channels: int, least: tuple[int, int] = (0, 0), white: int | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
     """Decodes one image file held in memory, upright by its EXIF orientation.
 
-    JPEG goes through simplejpeg, the rest through Pillow. Of an animation the first frame is taken; 16-bit grey is
-    scaled to 8 bits; transparency is laid over white unless 4 channels are asked for.
+    JPEG goes through simplejpeg, the rest through those of Pillow's decoders that are in FORMATS. Of an animation the
+    first frame is taken; 16-bit grey is scaled to 8 bits; transparency is laid over white unless 4 channels are asked
+    for. Damaged metadata costs no pixels; an orientation that cannot be read is none.
 
     Args:
       data: the bytes of the file.
       channels: 1 (grey), 3 (RGB) or 4 (RGBA) of the result.
       least: height and width that the result may not fall below: a JPEG is then decoded at as few eighths of
         its size as are enough, which is several times faster.
+      white: the value that becomes 255 in 16-bit grey, where the file itself does not say (`says_white`); None: the
+        least 2^n - 1, n at least 8, that none of its values is above.
 
     Returns:
       uint8 [H, W, channels], and the height and width of the picture at full size.
 
     Raises:
-      CorruptImage: the data is not an image, or a damaged one.
+      CorruptImage: the data is not an image, a damaged one, one of 32-bit integers or of floats, or one of more pixels
+        than $CNN_JAX_MAX_PIXELS (by default 178,956,970). At that size a picture takes 0.5 GiB and while it is decoded
+        up to 2.5.
     """
-    try:
-        picture: Image.Image = Image.open(BytesIO(data))
-        turn = picture.getexif().get(ORIENTATION)
-        full = picture.size if turn in SIDEWAYS else picture.size[::-1]
-        pixels = None
-        if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB") and channels != 4:
-            pixels = _decode_jpeg(data, channels, least[::-1] if turn in SIDEWAYS else least)
-        if pixels is None:
-            picture.load()
-        picture = _convert(picture, channels) if pixels is None else as_picture(pixels)
-    except Exception as error:  # damaged bytes can make a decoder raise anything
-        raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
-    return as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture), full
+    return _read(data, partial(_decode, channels=channels, least=least, white=white))
 
 
 def native_channels(data: bytes) -> int:
     """Channels an image file has of its own: 1 for grey, 4 with transparency, else 3. CorruptImage if it is none."""
-    try:
-        picture = Image.open(BytesIO(data))
-    except Exception as error:
-        raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
-    if picture.has_transparency_data:
-        return 4
-    return 1 if picture.mode in ("1", "L") or picture.mode.startswith("I") else 3
+    return _read(data, lambda data: _native_channels(_open(data)))
+
+
+def traits(data: bytes) -> Traits:
+    """What of a picture is lost or changed when it is read. Raises CorruptImage."""
+    return _read(data, _traits)
+
+
+def full_bits(greatest: int) -> int:
+    """The least 2^n - 1, n from 8 to 16, that is not below `greatest`: 4095 for values of 12 bits."""
+    return next((2**bits - 1 for bits in range(8, 16) if greatest < 2**bits), DEEP)
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -94,10 +132,113 @@ def as_pixels(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
+def pixel_limit() -> int:
+    """Pixels of a picture at most. Raises ValueError where the environment variable is no such number."""
+    text = os.environ.get(LIMIT, str(PIXELS))
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{LIMIT}={text} must be a number of pixels")
+    return int(text)
+
+
+def _read(data: bytes, work: Callable[[bytes], T]) -> T:
+    """What `work` makes of a file, or of the same without its metadata, which may be all that is damaged."""
+    try:
+        return work(data)
+    except CorruptImage:
+        raise
+    except Exception as error:  # damaged bytes can make a decoder raise anything
+        try:
+            return work(without_metadata(data))
+        except Exception:
+            raise CorruptImage(f"cannot decode the image ({_reason(error)})") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    limit = pixel_limit()
+    if limit > PIXELS:  # only then is Pillow's own limit touched, which holds for the whole process
+        Image.MAX_IMAGE_PIXELS = limit
+    try:
+        picture: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_large(str(error).partition("(")[2].partition(" ")[0], limit) from None
+    if picture.width * picture.height > limit:
+        raise _too_large(f"{picture.width} x {picture.height}", limit)
+    return picture
+
+
+def _too_large(size: str, limit: int) -> CorruptImage:
+    return CorruptImage(f"cannot decode the image ({size} pixels, at most {limit:,}: make it smaller, or set {LIMIT})")
+
+
+def _decode(
+    data: bytes, channels: int, least: tuple[int, int], white: int | None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    picture = _open(data)
+    turn = _turn(picture)
+    full = picture.size if turn in SIDEWAYS else picture.size[::-1]
+    pixels = None
+    if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB") and channels != 4:
+        pixels = _decode_jpeg(data, channels, least[::-1] if turn in SIDEWAYS else least)
+    if pixels is None:
+        if picture.mode.startswith("I"):
+            white = says_white(picture, data) or white
+        picture.load()
+        picture = _convert(picture, channels, white)
+    else:
+        picture = as_picture(pixels)
+    return as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture), full
+
+
+def _turn(picture: Image.Image) -> int:
+    try:
+        turn = picture.getexif().get(ORIENTATION)
+    except Exception:
+        return 0
+    return turn if isinstance(turn, int) else 0
+
+
+def _native_channels(picture: Image.Image) -> int:
+    if picture.has_transparency_data:
+        return 4
+    return 1 if picture.mode in ("1", "L") or picture.mode.startswith("I") else 3
+
+
+def _traits(data: bytes) -> Traits:
+    picture = _open(data)
+    words = {"grey"} if _native_channels(picture) == 1 or picture.mode == "LA" else set[str]()
+    if picture.has_transparency_data:
+        words.add("transparent")
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") and picture.format != "JPEG2000":
+        words.add("cmyk")
+    if _deep_colour(picture, data):
+        words.add("deep colour")
+    # Of the two pictures in an MPO the second is the same for the other eye, or a preview.
+    with suppress(Exception):
+        if picture.format != "MPO" and getattr(picture, "is_animated", False):
+            words.add("animated")
+    greatest = 0
+    if picture.mode.startswith("I"):
+        picture = _open(data)
+        if not says_white(picture, data):
+            picture.load()
+            greatest = int(_deep(picture).max())
+    return Traits(frozenset(words), greatest)
+
+
+def _deep_colour(picture: Image.Image, data: bytes) -> bool:
+    """Whether there are 16 bits for each of several channels, of which Pillow reads the upper 8."""
+    if picture.format == "PNG":
+        return data[24:25] == b"\x10" and data[25:26] in (b"\2", b"\4", b"\6")
+    if picture.format == "TIFF":
+        bits = picture.tag_v2.get(258, ())  # type: ignore[attr-defined]
+        return len(bits) > 1 and max(bits) > 8
+    return False
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose own words name a Python object
         return "no known image format"
-    return str(error).partition("\n")[0] or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _decode_jpeg(data: bytes, channels: int, least: tuple[int, int]) -> np.ndarray | None:
@@ -109,12 +250,21 @@ def _decode_jpeg(data: bytes, channels: int, least: tuple[int, int]) -> np.ndarr
         return None
 
 
-def _convert(picture: Image.Image, channels: int) -> Image.Image:
+def _convert(picture: Image.Image, channels: int, white: int | None = None) -> Image.Image:
     if picture.mode == "F":
-        raise ValueError("floating-point pixels")
+        raise ValueError("floating-point pixels: store them in 8 or 16 bits, or as an array in an .npz file")
     if picture.mode.startswith("I"):  # Pillow's own conversion of 16 bits clips at 255
-        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+        values = _deep(picture)
+        white = white or full_bits(int(values.max()))
+        picture = Image.fromarray((np.minimum(values, white) * np.uint32(255) // np.uint32(white)).astype(np.uint8))
     if picture.has_transparency_data and channels != 4:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert(MODES[channels])
+
+
+def _deep(picture: Image.Image) -> np.ndarray:
+    """The values [H, W] uint32 of 16-bit grey."""
+    if picture.mode == "I" and picture.format == "TIFF":
+        raise ValueError("32-bit integers: store them in 8 or 16 bits, or as an array in an .npz file")
+    return np.asarray(picture).clip(0, DEEP).astype(np.uint32)

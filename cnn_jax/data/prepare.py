@@ -11,7 +11,18 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from cnn_jax.data.images import FILTERS, MODES, Box, decode_image, native_channels, resized, with_channels
+from cnn_jax.data.images import (
+    DEEP,
+    FILTERS,
+    MODES,
+    Box,
+    CorruptImage,
+    decode_image,
+    native_channels,
+    pixel_limit,
+    resized,
+    with_channels,
+)
 from cnn_jax.data.keyed import uniform
 
 Resize = Literal["crop", "stretch", "letterbox"]
@@ -32,6 +43,8 @@ class Prepare:
       cut out. Published weights of 224 pixels were mostly scored with .875.
     interpolation: the filter, "bilinear" or "bicubic"; both smooth where they make smaller.
     channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: as stored. Transparency is laid over white where it is not kept.
+    white: the value that becomes 255 in grey of 16 bits, where a file does not say; a source sets it for the whole set.
+      None: each picture by its own greatest value, see `decode_image`.
     background: grey value, 0 to 255, that a letterbox adds.
     random_area: shares of the original picture, least and most, that a random box of it covers which training sees in
       place of the whole (Szegedy et al. 2015, section 6); () = training sees what evaluation sees.
@@ -45,6 +58,7 @@ class Prepare:
     crop: float = 1.0
     interpolation: str = "bilinear"
     channels: int | None = None
+    white: int | None = None
     background: int = 255
     random_area: tuple[float, ...] = ()
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3)
@@ -62,6 +76,10 @@ class Prepare:
             raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
         if self.channels not in (None, *MODES):
             raise ValueError(f"channels must be 1, 3 or 4, not {self.channels}")
+        if self.white is not None and not (isinstance(self.white, int) and 1 <= self.white <= DEEP):
+            raise ValueError(f"white must be a value of 1 to {DEEP}, not {self.white}")
+        if self.size is not None and math.prod(self.size) / self.crop**2 > (limit := pixel_limit()):
+            raise ValueError(f"size {self.size} with crop {self.crop} makes more than {limit:,} pixels: choose less")
         if not (isinstance(self.background, int) and 0 <= self.background <= 255):
             raise ValueError(f"background must be a grey value of 0 to 255, not {self.background}")
         if self.random_area and not (_pair(self.random_area) and 0 < self.random_area[0] <= self.random_area[1] <= 1):
@@ -100,12 +118,12 @@ def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[n
     """An image file held in memory as an example, uint8 [H, W, C], and where the picture lies in it.
 
     With a key, and where `prepare` has a `random_area`, the example shows a random box of the picture.
-    Raises CorruptImage for what is no image, or a damaged one.
+    Raises CorruptImage for what is no image, a damaged one, or one that is too large; see `decode_image`.
     """
     channels = prepare.channels or native_channels(data)
     # A random box may be a small part of the picture, which then has to be there in full.
     box = prepare.size is None or (key is not None and bool(prepare.random_area))
-    pixels, full = decode_image(data, channels, (0, 0) if box else _least(prepare))
+    pixels, full = decode_image(data, channels, (0, 0) if box else _least(prepare), prepare.white)
     return fit(pixels, prepare, key, full)
 
 
@@ -115,6 +133,7 @@ def fit(
     """A picture uint8 [H, W, C] as an example, and where it lies in it.
 
     original: [H, W] of the picture that `pixels` are a smaller copy of; by default they are the original.
+    Raises CorruptImage for a picture so long and narrow that a letterbox of it would be too large.
     """
     if prepare.channels:
         pixels = with_channels(pixels, prepare.channels)
@@ -213,6 +232,8 @@ def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]
     height, width = pixels.shape[:2]
     share = max(height / prepare.size[0], width / prepare.size[1])
     tall, wide = max(height, round(share * prepare.size[0])), max(width, round(share * prepare.size[1]))
+    if tall * wide > (limit := pixel_limit()):
+        raise CorruptImage(f"{height} x {width} pixels in a letterbox of {tall} x {wide}, more than {limit:,}")
     top, left = (tall - height) // 2, (wide - width) // 2
     margins = ((top, tall - height - top), (left, wide - width - left), (0, 0))
     padded = np.pad(pixels, margins, constant_values=prepare.background)

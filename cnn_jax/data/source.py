@@ -1,31 +1,31 @@
 """The source contract: random access to the examples of one split.
 
 A source is named by a function: `digits`, `folder(path="photos", size=64)`. It is the function of the same name as its
-module in this package, takes its settings by name, and returns its splits. A named set's module also has `available()`,
-which returns None or the line that says how to install it.
+module in this package, takes its settings by name, and returns its splits: those that it has, or "all" where it has
+none. Only `opened`, for a training, cuts a test and a validation split out; what is to be scored (`scoring.scored`) is
+never cut up. A named set's module also has `available()`, which returns None or the line that says how to install it.
 """
 
 import functools
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
-from cnn_jax.data.images import CorruptImage
+from cnn_jax.data.access import DecodedSource, Example
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.spec import VALID, Spec
-from cnn_jax.devices import cores
-from cnn_jax.lookup import describe
+from cnn_jax.lookup import describe, lookup
 
 Split = Literal["train", "validation", "test"]
-Example = dict[str, np.ndarray]
 
 MEMORY_BUDGET = 2 * 2**30  # bytes of decoded arrays: a split up to this size is held in memory
+TEST_FRACTION = 0.2  # of each class, where a source has no splits
 
 
 class Source(Protocol):
@@ -75,65 +75,6 @@ class ArraySource:
         return self.arrays[names[0]] if len(names) == 1 else None
 
 
-Read = Callable[[int, int | None], Example]
-Groups = np.ndarray | Callable[[], np.ndarray] | None
-
-
-@dataclass(eq=False)
-class DecodedSource:
-    """Examples decoded on access by a pool of threads, one per core.
-
-    read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with a
-    warning whenever new ones were met. `skipped` holds the indices of those.
-    groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
-    """
-
-    read: Read
-    size: int
-    spec: Spec
-    corrupt: str
-    groups: Groups = None
-
-    def __post_init__(self) -> None:
-        self.skipped: set[int] = set()
-
-    def __len__(self) -> int:
-        return self.size
-
-    def strata(self) -> np.ndarray | None:
-        if callable(self.groups):
-            self.groups = self.groups()
-        return self.groups
-
-    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
-        drawn = [None] * len(indices) if keys is None else keys.tolist()
-        results = list(_threads().map(self._read, np.asarray(indices).tolist(), drawn))
-        problems = {int(i): problem for i, (_, problem) in zip(indices, results, strict=True) if problem is not None}
-        if problems.keys() - self.skipped:
-            self.skipped |= problems.keys()
-            last = list(problems.values())[-1]
-            warnings.warn(f"{self.spec.name}: {len(self.skipped)} corrupt images skipped so far: {last}", stacklevel=2)
-        fields = {
-            name: np.stack([example[name] for example, _ in results]).astype(field.dtype)
-            for name, field in self.spec.fields.items()
-        }
-        return {**fields, VALID: np.array([problem is None for _, problem in results], np.float32)}
-
-    def _read(self, index: int, key: int | None) -> tuple[Example, str | None]:
-        try:
-            example = self.read(index, key)
-        except CorruptImage as error:
-            if self.corrupt == "error":
-                raise
-            return {name: np.zeros(f.shape, f.dtype) for name, f in self.spec.fields.items()}, str(error)
-        for name, field in self.spec.fields.items():
-            if np.shape(example[name]) != field.shape:
-                found, expected = list(example[name].shape), list(field.shape)
-                what = f"{self.spec.name}: {name} {index} is {found}, others {expected}"
-                raise ValueError(f"{what}: give the source a size, as size=64")
-        return example, None
-
-
 @dataclass(eq=False)
 class View:
     """Some examples of another source, in the order of `indices`."""
@@ -160,11 +101,8 @@ def strata(source: Source) -> np.ndarray | None:
     return source.strata() if isinstance(source, Stratified) else None
 
 
-def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int = 0) -> Splits:
-    """The splits of a source; what is decoded on access is not decoded yet.
-
-    A set without a validation split of its own has the fraction `validation` of each stratum carved from train, by
-    `seed`: leave that one alone, so that every run of an experiment validates on the same examples.
+def made(function: Callable[[], Splits]) -> Splits:
+    """The splits that a source has; what is decoded on access is not decoded yet, but for a sample.
 
     Raises:
       ValueError: bad data or settings; one line.
@@ -174,11 +112,84 @@ def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int
         inspect.signature(function).bind()
     except TypeError as error:  # a source that needs a path, named without one
         raise ValueError(f"the source {describe(function)} cannot be opened: {error}") from None
-    splits = dict(function())
-    if "validation" not in splits and validation > 0:
+    return dict(function())
+
+
+def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int = 0) -> Splits:
+    """The splits of a source for a training, with a warning for each of its notes, once per process.
+
+    Where the source has no splits, TEST_FRACTION of each class are the test split. A set without a validation split of
+    its own has the fraction `validation` of each stratum carved from train, by `seed`: leave that one alone, so that
+    every run of an experiment validates on the same examples. The notes of train's spec say what was carved.
+
+    Raises as `made` does.
+    """
+    splits = made(function)
+    if "all" in splits:
+        splits = _carved_test(splits["all"])
+    for source in splits.values():
+        say(source.spec.notes)
+    if "train" in splits and "validation" not in splits and validation > 0:
         train, held_out = carve(splits["train"], validation, seed)
+        what = f"{len(held_out)} of {len(splits['train'])} training examples, of each class alike"
+        _note(train, f"the validation split is {what}, as data.validation = {validation:g} says", warn=False)
         splits |= {"train": train, "validation": held_out}
+    if "train" in splits:
+        _note_classes_without_examples(splits["train"])
     return splits
+
+
+def moved(before: str, now: str) -> bool:
+    """Whether two sources by their names, as "folder:a" and "folder:b", differ in the place of their files alone."""
+    try:
+        one, other = (lookup(text) for text in (before, now))
+    except ValueError:
+        return False
+    if not (isinstance(one, functools.partial) and isinstance(other, functools.partial) and one.func is other.func):
+        return False
+    first = next(iter(inspect.signature(one.func).parameters), "")
+    settings = [{n: v for n, v in source.keywords.items() if n != first} for source in (one, other)]
+    return first == "path" and settings[0] == settings[1]
+
+
+def say(notes: Iterable[str]) -> None:
+    """Warns of what was not said in this process before."""
+    for note in notes:
+        if note not in _SAID:
+            _SAID.add(note)
+            warnings.warn(note, stacklevel=4)
+
+
+_SAID: set[str] = set()
+
+
+def _note(source: Source, text: str, *, warn: bool = True) -> None:
+    note = f"{source.spec.name}: {text}"
+    source.spec = replace(source.spec, notes=(*source.spec.notes, note))
+    if warn:
+        say([note])
+
+
+def _carved_test(source: Source) -> Splits:
+    say(source.spec.notes)
+    train, test = (View(source, part) for part in test_part(strata(source), source.spec.classes))
+    share = f"{len(test)} of {len(source)} examples, {TEST_FRACTION:.0%} of each class,"
+    _note(train, f"it has no splits: {share} are carved out as the test split; name folders or arrays train and test")
+    test.spec = train.spec
+    return {"train": train, "test": test}
+
+
+def _note_classes_without_examples(train: Source) -> None:
+    groups = strata(train)
+    if groups is None or not any(field.role == "label" for field in train.spec.targets.values()):
+        return
+    present = set(np.unique(groups).tolist())
+    if missing := [name for label, name in enumerate(train.spec.classes) if label not in present]:
+        text = f"{len(missing)} of {len(train.spec.classes)} classes have no training example, as '{missing[0]}'"
+        if missing[0] == "0" == train.spec.classes[0]:
+            text += ": if labels begin at 1, subtract 1 from them"
+        if not any(text in note for note in train.spec.notes):
+            _note(train, text)
 
 
 def split_of(splits: Splits, split: str) -> Source:
@@ -186,23 +197,52 @@ def split_of(splits: Splits, split: str) -> Source:
     if split not in get_args(Split):
         raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
     if split not in splits:
-        hint = ": set data.validation above 0 to carve one from train" if split == "validation" else ""
-        raise ValueError(f"{next(iter(splits.values())).spec.name} has no {split} split{hint}")
+        hint = {
+            "validation": ": set data.validation above 0 to carve one from train",
+            "test": ": score another by --split, or train with evaluate.test=never",
+        }
+        name, has = next(iter(splits.values())).spec.name, ", ".join(splits)
+        raise ValueError(f"{name} has no {split} split, but {has}{hint.get(split, '')}")
     return splits[split]
 
 
+def test_part(groups: np.ndarray | None, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The indices for train and for the test split of examples without splits, [N] in all.
+
+    Keyed by the name of the class, so that a new class moves no example of another; one of each stays in train.
+    Raises ValueError where no class has two examples.
+    """
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for group in np.unique(groups) if groups is not None else ():
+        members = np.flatnonzero(groups == group)
+        key = zlib.crc32(classes[group].encode("utf-8", "surrogatepass") if group >= 0 else b"")
+        order = members[permutation(len(members), key)]
+        count = min(max(round(len(members) * TEST_FRACTION), 1), len(members) - 1)
+        parts[0].append(order[count:])
+        parts[1].append(order[:count])
+    if not sum(map(len, parts[1])):
+        raise ValueError("no test split can be carved from one image per class: add images, or train and test folders")
+    return np.sort(np.concatenate(parts[0])), np.sort(np.concatenate(parts[1]))
+
+
 def carve(source: Source, validation: float, seed: int) -> tuple[View, View]:
-    """The train and the validation part of a source; every stratum leaves at least one example in train."""
+    """The train and the validation part of a source; every stratum leaves at least one example in train.
+
+    Where all are too small for their share to be one example, one is taken of a stratum that has two, if there is one.
+    """
     size = len(source)
     if size < 2:
         raise ValueError(f"cannot carve a validation split from {size} example: set validation to 0")
     chosen = np.zeros(size, bool)
     # Each stratum has an order of its own, so that a new class moves no example of another between the two.
-    for group, members in _members(source).items():
+    groups = _members(source)
+    for group, members in groups.items():
         count = min(round(len(members) * validation), len(members) - 1)
         chosen[members[permutation(len(members), seed, group)[:count]]] = True
-    if not chosen.any():  # every stratum is too small for its share to be one example
-        chosen[permutation(size, seed)[0]] = True
+    if not chosen.any():
+        spare = [members for members in groups.values() if len(members) > 1]
+        candidates = np.sort(np.concatenate(spare)) if spare else np.arange(size)
+        chosen[candidates[permutation(len(candidates), seed)[0]]] = True
     return View(source, np.flatnonzero(~chosen)), View(source, np.flatnonzero(chosen))
 
 
@@ -257,25 +297,47 @@ def in_memory(source: Source) -> Source:
     One that draws a random crop for each visit is decoded at each.
     """
     spec, size = source.spec, len(source)
-    base = source
-    while isinstance(base, View):
-        base = base.source
-    each = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
-    if not isinstance(base, DecodedSource) or size * each > MEMORY_BUDGET or spec.prepare.random_area:
+    base, indices = origin(source)
+    if not isinstance(base, DecodedSource) or size * example_bytes(spec) > MEMORY_BUDGET or spec.prepare.random_area:
         return source
     arrays = {name: np.empty((size, *field.shape), field.dtype) for name, field in spec.fields.items()}
     keep = np.empty(size, bool)
     for part in parts(size):
-        batch = source.batch(part)
+        batch = base.examples(indices[part])
         keep[part] = batch.pop(VALID) > 0
         for name, array in batch.items():
             arrays[name][part] = array
+    base.tell()
     if not keep.any():
-        raise ValueError(f"{spec.name}: not one of {size} images can be decoded")
+        reason = base.skipped[int(indices[0])]
+        raise ValueError(f"{spec.name}: not one of {size} images can be decoded, as {reason}")
     if not keep.all():
         arrays = {name: array[keep] for name, array in arrays.items()}
-        warnings.warn(f"{spec.name}: skipped {size - keep.sum()} corrupt images of {size}", stacklevel=3)
     return ArraySource(arrays, spec)
+
+
+def origin(source: Source) -> tuple[Source, np.ndarray]:
+    """The source below all views, and the indices [N] there of the examples of `source`."""
+    base, indices = source, np.arange(len(source))
+    while isinstance(base, View):
+        indices = base.indices[indices]
+        base = base.source
+    return base, indices
+
+
+def skipped(splits: Splits) -> dict[str, list[str]]:
+    """Which examples of each split could not be decoded up to now, and why."""
+    found = {}
+    for split, source in splits.items():
+        base, indices = origin(source)
+        if isinstance(base, DecodedSource):
+            found[split] = [base.skipped[i] for i in indices.tolist() if i in base.skipped]
+    return {split: reasons for split, reasons in found.items() if reasons}
+
+
+def example_bytes(spec: Spec) -> int:
+    """Bytes of one example."""
+    return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
 
 
 def with_statistics(spec: Spec, mean: tuple[float, ...], std: tuple[float, ...]) -> Spec:
@@ -286,8 +348,3 @@ def with_statistics(spec: Spec, mean: tuple[float, ...], std: tuple[float, ...])
 def parts(size: int) -> list[np.ndarray]:
     """The indices of `size` examples in pieces of 512, to bound what is held at once."""
     return np.array_split(np.arange(size), range(512, size, 512))
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores(), thread_name_prefix="decode")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+from cnn_jax.data.images import DEEP
 from cnn_jax.data.prepare import Prepare
 
 # Inputs:
@@ -68,6 +69,8 @@ class Spec:
     unit: what examples are called, as "clips"; "" for the usual word of the input's role.
     fingerprint: sha256 over the content of all splits as stored; over the sorted (relative path, size) list for files
         of more than 256 MiB.
+    notes: one line for each thing that was left out, changed or guessed while the source was opened: how much of it,
+        one example, and the setting that changes it. `opened` warns of each once.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Spec:
     citation: str
     fingerprint: str
     unit: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -120,9 +124,14 @@ def to_json(spec: Spec) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> Spec:
-    """The inverse of `to_json`. Raises ValueError for what is missing, unknown or of another kind."""
+    """The inverse of `to_json`, which reads what earlier versions wrote too.
+
+    Raises ValueError for what is missing, unknown or of another kind.
+    """
     try:
-        prepare = Prepare(**{name: _tuple(value) for name, value in values["prepare"].items()})
+        # Runs that do not say which value is white read 16 bits by their upper 8.
+        how = {"white": DEEP, **values["prepare"]}
+        prepare = Prepare(**{name: _tuple(value) for name, value in how.items()})
         inputs, targets = ({n: _field(f) for n, f in values[part].items()} for part in ("inputs", "targets"))
         rest = {n: _tuple(value) for n, value in values.items() if n not in ("inputs", "targets", "prepare")}
         spec = Spec(**rest, inputs=inputs, targets=targets, prepare=prepare)

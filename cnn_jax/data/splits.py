@@ -1,17 +1,20 @@
-"""Builds the splits of a source, with the checksum and the channel statistics that their spec needs."""
+"""Splits of arrays, what is checked of all splits when they are opened, and the statistics that their spec needs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cnn_jax.data.prepare import Prepare, fit
-from cnn_jax.data.source import ArraySource, DecodedSource, Groups, Read, Splits, permutation, with_statistics
-from cnn_jax.data.spec import VALID, Field, Role, Spec
+from cnn_jax.data.source import ArraySource, Splits, example_bytes, strata, test_part, with_statistics
+from cnn_jax.data.spec import IGNORED, Field, Role, Spec
 
 HASHED_BYTES = 2**28  # files up to this size in all are fingerprinted by content, beyond it by name and size
-SAMPLE = 2000  # images read for the channel statistics of a source that is decoded on access
+EXAMPLE_BYTES = 2**29  # of one example, at most: what a picture of the largest size takes
+FLOATS: tuple[Role, ...] = ("image", "signal", "value", "boxes", "points")  # which must be finite
 
 Roles = Mapping[str, Role]
 
@@ -26,11 +29,13 @@ def array_splits(
     classes: Sequence[str],
     licence: str,
     citation: str,
+    notes: Sequence[str] = (),
 ) -> Splits:
-    """In-memory splits from {split: {field: array [N, ...]}}; "train" must be there.
+    """In-memory splits from {split: {field: array [N, ...]}}, of which "all" may be the only one.
 
     inputs, targets: the role of each field, in order. Images go through `prepare`; labels become int32.
-    Raises ValueError where a change is asked of images that are no bytes of 1, 3 or 4 channels.
+    Raises ValueError where a change is asked of images that are no bytes of 1, 3 or 4 channels, for splits that do not
+    fit together, values that are not finite, classes that there are not, and what `checked` refuses.
     """
     fingerprint = digest(*(array for split in sorted(arrays) for array in arrays[split].values()))
     roles = {**inputs, **targets}
@@ -38,7 +43,6 @@ def array_splits(
         split: {field: _stored(array, roles[field], prepare) for field, array in found.items()}
         for split, found in arrays.items()
     }
-    first = next(iter(inputs))
     spec = Spec(
         name=name,
         classes=tuple(classes),
@@ -48,17 +52,68 @@ def array_splits(
         licence=licence,
         citation=citation,
         fingerprint=fingerprint,
+        notes=tuple(f"{name}: {note}" for note in notes),
     )
+    checked(spec)
+    for split, found in stored.items():
+        _check_values(spec, split, found)
+    splits = {split: ArraySource(found, spec) for split, found in stored.items()}
+    first = next(iter(inputs))
     if inputs[first] != "tokens":
-        spec = with_statistics(spec, *statistics(stored["train"][first]))
-    return {split: ArraySource(found, spec) for split, found in stored.items()}
+        # Without a train split, which only a source to be scored may lack, the first one stands for it.
+        source = splits.get("train") or next(iter(splits.values()))
+        values = source.arrays[first]
+        if "all" in splits:
+            values = values[test_part(strata(source), spec.classes)[0]]
+        spec = described(spec, [values])
+    for source in splits.values():
+        source.spec = spec
+    return dict(splits)
+
+
+def checked(spec: Spec) -> None:
+    """Raises ValueError, in one line, for a description that no training could use."""
+    twice = [name for place, name in enumerate(spec.classes) if name in spec.classes[:place]]
+    if twice or "" in spec.classes:
+        what = f"two classes are named '{twice[0]}'" if twice else "a class has no name"
+        raise ValueError(f"{spec.name}: {what}: give each class a name of its own")
+    if len(spec.classes) < 2 and any(field.role == "label" for field in spec.targets.values()):
+        found = f"only one class, '{spec.classes[0]}'" if spec.classes else "no classes"
+        raise ValueError(f"{spec.name} has {found}: at least two are needed to tell them apart")
+    if example_bytes(spec) > EXAMPLE_BYTES:
+        raise ValueError(
+            f"{spec.name}: one example of {list(spec.input.shape)} takes {example_bytes(spec):,} bytes, at most "
+            f"{EXAMPLE_BYTES:,}: choose a smaller size"
+        )
+
+
+def _check_values(spec: Spec, split: str, arrays: Mapping[str, np.ndarray]) -> None:
+    sizes = {name: len(array) for name, array in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"{spec.name}: the {split} split has {', '.join(f'{n} {name}' for name, n in sizes.items())}")
+    for name, field in spec.fields.items():
+        array, where = arrays[name], f"{spec.name}: {name} of the {split} split"
+        if array.shape[1:] != field.shape or str(array.dtype) != field.dtype:
+            found = f"{list(array.shape[1:])} {array.dtype}"
+            raise ValueError(f"{where} is {found}, of the others {list(field.shape)} {field.dtype}")
+        if field.role in FLOATS and array.dtype.kind == "f":
+            if not all(np.isfinite(part).all() for part in _parts(array)):
+                raise ValueError(f"{where} is not finite everywhere as {array.dtype}")
+        elif field.role in ("label", "box_labels", "class_map") and array.size:
+            known = array if field.role != "class_map" else array[array != IGNORED]
+            low, high = (int(known.min()), int(known.max())) if known.size else (0, -1)
+            if low < -1 or high >= len(spec.classes):
+                raise ValueError(f"{where} goes from {low} to {high}, there are {len(spec.classes)} classes from 0")
 
 
 def _stored(array: np.ndarray, role: Role, prepare: Prepare) -> np.ndarray:
     if role == "image":
         array = fit_images(array, prepare)
     elif role in ("label", "box_labels"):
-        array = array.astype(np.int32)
+        if array.size and not (-1 <= array.min() and array.max() < 2**31):
+            raise ValueError(f"labels must be class numbers from 0, not {array.min()}..{array.max()}")
+        array = array.astype(np.int32, copy=False)
+    array = array.view()  # so that only what is handed out is read-only
     array.setflags(write=False)
     return array
 
@@ -86,35 +141,41 @@ def fit_images(images: np.ndarray, prepare: Prepare) -> np.ndarray:
     return np.stack([fit(image, prepare)[0] for image in images])
 
 
-def decoded_splits(readers: Mapping[str, tuple[Read, int, Groups]], spec: Spec, corrupt: str) -> Splits:
-    """Splits decoded on access from {split: (read, size, strata if known)}; fills in the statistics of `spec`."""
-    if corrupt not in ("skip", "error"):
-        raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
-    splits = {
-        split: DecodedSource(read, size, spec, corrupt, groups) for split, (read, size, groups) in readers.items()
-    }
-    sample = np.sort(permutation(len(splits["train"]), 0)[:SAMPLE])
-    batch = splits["train"].batch(sample)
-    if not batch[VALID].any():
-        raise ValueError(f"{spec.name}: not one of {len(sample)} images can be decoded")
-    mean, std = statistics(batch[next(iter(spec.inputs))][batch[VALID] > 0])
-    for source in splits.values():
-        source.spec = with_statistics(spec, mean, std)
-    return dict(splits)
+def described(spec: Spec, parts: Iterable[np.ndarray]) -> Spec:
+    """The spec with the channel statistics of these examples of train; a constant channel is noted."""
+    mean, std = statistics_of_parts(parts)
+    notes = list(spec.notes)
+    if constant := [channel for channel, value in enumerate(std) if value == 1]:
+        what = f"{len(constant)} of {len(std)} channels have one value in all of train, as channel {constant[0]}"
+        notes.append(f"{spec.name}: {what}: their std is taken to be 1")
+    return replace(with_statistics(spec, mean, std), notes=tuple(notes))
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std per channel of [N, ..., C], for uint8 in [0, 1] units. A constant channel has std 1."""
-    total, squares = np.zeros(images.shape[-1]), np.zeros(images.shape[-1])
-    for start in range(0, len(images), 512):  # in parts, to bound the float64 copies
-        values = images[start : start + 512].reshape(-1, images.shape[-1]).astype(np.float64)
-        total, squares = total + values.sum(0), squares + (values**2).sum(0)
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    count = images.size / images.shape[-1]
+    return statistics_of_parts([images])
+
+
+def statistics_of_parts(parts: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`statistics` of images that come in several arrays of the same kind."""
+    total, squares, count, scale = np.zeros(()), np.zeros(()), 0.0, 1.0
+    for images in parts:
+        scale = 255.0 if images.dtype == np.uint8 else 1.0
+        count += images.size / images.shape[-1]
+        for part in _parts(images):  # to bound the float64 copies
+            values = part.reshape(-1, images.shape[-1]).astype(np.float64)
+            total, squares = total + values.sum(0), squares + (values**2).sum(0)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    std = np.where(std > 1e-6 * scale, std, scale)
+    # Where it is less than the rounding of the sums; bytes have the same unit everywhere, floats any.
+    least = 1e-6 * (scale if scale > 1 else np.sqrt(squares / count))
+    std = np.where(std > least, std, scale)
     return tuple((mean / scale).tolist()), tuple((std / scale).tolist())
+
+
+def _parts(array: np.ndarray, size: int = 512) -> Iterator[np.ndarray]:
+    for start in range(0, len(array), size):
+        yield array[start : start + size]
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -126,16 +187,22 @@ def digest(*arrays: np.ndarray) -> str:
     return sha.hexdigest()
 
 
-def digest_files(root: Path, files: Sequence[Path]) -> str:
-    """sha256 over the sorted relative paths and the contents of files, or their sizes beyond HASHED_BYTES in all."""
+def digest_files(root: Path, files: Sequence[Path]) -> tuple[str, dict[Path, bytes]]:
+    """sha256 over the sorted relative paths and the contents of files, or their sizes beyond HASHED_BYTES in all.
+
+    Also the sha256 of each file, {} where the contents were not read. Paths are bytes, as the file system has them.
+    """
     sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in files}
     small = sum(sizes.values()) <= HASHED_BYTES
     sha = hashlib.sha256()
+    contents = {}
     for path, size in sorted(sizes.items()):
-        sha.update(f"{path}\0{size}\0".encode())
+        sha.update(os.fsencode(path) + f"\0{size}\0".encode())
         if small:
-            sha.update((root / path).read_bytes())
-    return sha.hexdigest()
+            data = (root / path).read_bytes()
+            sha.update(data)
+            contents[root / path] = hashlib.sha256(data).digest()
+    return sha.hexdigest(), contents
 
 
 def check_sha256(what: str, found: str, expected: str) -> None:

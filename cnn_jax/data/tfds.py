@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.images import CorruptImage
-from cnn_jax.data.prepare import Prepare, Resize, read_image, square
-from cnn_jax.data.source import Example, Read, Splits
-from cnn_jax.data.spec import Field, Spec
-from cnn_jax.data.splits import HASHED_BYTES, decoded_splits, digest_files
+from cnn_jax.data.access import Groups, sized
+from cnn_jax.data.decoded import Files, decoded_splits
+from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.source import Splits
+from cnn_jax.data.splits import HASHED_BYTES, digest_files
+from cnn_jax.data.tree import SYNONYMS
 
 
 def prepared(name: str) -> Path | None:
@@ -39,11 +40,12 @@ def tfds(
     crop: float = 1.0,
     interpolation: str = "bilinear",
     channels: int | None = None,
+    white: int | None = None,
     random_area: tuple[float, float] | tuple[()] = (),
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3),
     corrupt: str = "skip",
 ) -> Splits:
-    """The splits of a classification set with features "image" and "label", named by TFDS ("train", "test", ...).
+    """The splits of a classification set with features "image" and "label", by any name in `tree.SYNONYMS`.
 
     The settings are those of `folder`; channels are the set's own unless they are given. Classes have like shares of a
     carved split or a subset where the split has at most 256 MiB, as their labels are read for that.
@@ -68,45 +70,49 @@ def tfds(
         raise ValueError(f"tfds:{name} has no image and class label, but {', '.join(stored_as)}")
     height, width, stored = image.shape
     if not size and None in (height, width):
-        raise ValueError(f"tfds:{name} has images of differing sizes: give the source a size, as size=64")
+        raise ValueError(f"tfds:{name} has images of differing sizes: {sized(f'tfds:{name}')}")
     prepare = Prepare(
         size=square(size),
         resize=resize,
         crop=crop,
         interpolation=interpolation,
         channels=channels or stored or 3,
+        white=white,
         random_area=random_area,
         random_aspect=random_aspect,
     )
-    shape = (*(prepare.size or (height, width)), prepare.channels)
     skip = {"image": tensorflow_datasets.decode.SkipDecoding()}  # for the encoded bytes
-    splits = [split for split in ("train", "validation", "test") if split in info.splits]
-    if "train" not in splits:
-        raise ValueError(f"tfds:{name} has no train split, but {', '.join(info.splits)}")
+    found = {split: next((n for n in names if n in info.splits), None) for split, names in SYNONYMS.items()}
+    splits = {split: named for split, named in found.items() if named}
+    if not splits:
+        raise ValueError(f"tfds:{name} has no train, validation or test split, but {', '.join(info.splits)}")
+    left = {
+        "splits": [other for other in info.splits if other not in splits.values()],
+        "features": [other for other in stored_as if other not in ("image", "label")],
+    }
     try:
-        records = {split: builder.as_data_source(split, decoders=skip) for split in splits}
+        records = {split: builder.as_data_source(named, decoders=skip) for split, named in splits.items()}
     except NotImplementedError:
         how = "prepare it again with --file_format=array_record"
         raise ValueError(f"tfds:{name} is prepared as {info.file_format.value}, not for random access: {how}") from None
-    spec = Spec(
+    return decoded_splits(
+        {
+            split: _files(
+                source,
+                f"tfds:{name} {splits[split]}",
+                partial(_labels, source) if info.splits[splits[split]].num_bytes <= HASHED_BYTES else None,
+            )
+            for split, source in records.items()
+        },
+        prepare,
         name=f"tfds:{name}",
-        classes=tuple(label.names),
-        inputs={"image": Field("image", shape, "uint8")},
-        targets={"label": Field("label", (), "int32")},
-        prepare=prepare,
+        classes=label.names,
         licence=" ".join((info.redistribution_info.license or "see the set's page").split()),
         citation=info.citation,
-        fingerprint=digest_files(folder, [path for path in folder.iterdir() if path.is_file()]),
+        fingerprint=digest_files(folder, [path for path in folder.iterdir() if path.is_file()])[0],
+        corrupt=corrupt,
+        notes=[f"left out {len(names)} {what}, as {names[0]}" for what, names in left.items() if names],
     )
-    readers = {
-        split: (
-            _reader(source, f"tfds:{name} {split}", prepare),
-            len(source),
-            partial(_labels, source) if info.splits[split].num_bytes <= HASHED_BYTES else None,
-        )
-        for split, source in records.items()
-    }
-    return decoded_splits(readers, spec, corrupt)
 
 
 def _data_dir() -> Path:
@@ -117,13 +123,9 @@ def _labels(records: Any) -> np.ndarray:
     return np.array([records[index]["label"] for index in range(len(records))])
 
 
-def _reader(records: Any, where: str, prepare: Prepare) -> Read:
-    def read(index: int, key: int | None) -> Example:
+def _files(records: Any, where: str, groups: Groups) -> Files:
+    def load(index: int) -> tuple[bytes, int]:
         record = records[index]
-        try:
-            image, _ = read_image(record["image"], prepare, key)
-        except CorruptImage as error:
-            raise CorruptImage(f"{where} {index}: {error}") from error
-        return {"image": image, "label": np.asarray(record["label"], np.int32)}
+        return record["image"], int(record["label"])
 
-    return read
+    return Files(load, lambda index: f"{where} {index}", len(records), groups)

@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax import config as configuration
 from cnn_jax import report
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, split_of, strata
+from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, say, skipped, split_of, strata
 from cnn_jax.evals.evaluator import plain, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
@@ -40,8 +40,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     values = configuration.to_json(config)
     run_folder.refuse_other_run(folder, values)
     splits = opened(config.data.source, validation=config.data.validation)
-    if config.evaluate.test == "end":
-        split_of(splits, "test")  # that it is missing is said now, not at the end
+    _final_split(config, splits)  # what is missing is said now, not at the end
     source = _training_split(config, splits)
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
@@ -57,6 +56,8 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
             used = {"positions": source.indices.tolist(), "labels": None if groups is None else groups.tolist()}
             run_folder.write_json(folder / run_folder.LABELS, used)
         run_folder.describe_run(folder, values, experiment_file, run.spec, len(source), splits)
+        if found := skipped(splits):
+            run_folder.write_json(folder / run_folder.SKIPPED, found)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
         results = folder / run_folder.RESULTS
@@ -71,6 +72,19 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
         finally:
             checkpoints.close()
         return _finish(run, splits, evaluations, state, folder, clock)
+
+
+def _final_split(config: Experiment, splits: Splits) -> str:
+    """The split that is scored at the end: without a test split, the set's own validation split, which is said."""
+    if config.evaluate.test != "end":
+        return VALIDATION
+    own = VALIDATION in splits and not isinstance(splits[VALIDATION], View)
+    if "test" in splits or not (own and config.data.validation):
+        split_of(splits, "test")
+        return "test"
+    name = splits[VALIDATION].spec.name
+    say([f"{name} has no test split: its validation split is scored at the end (config.evaluate.test)"])
+    return VALIDATION
 
 
 def _training_split(config: Experiment, splits: Splits) -> Source:
@@ -132,7 +146,7 @@ def _finish(
     """The final evaluation: the only place of a training run that reads the test split."""
     config, rows = run.config, metric_log.read(folder)
     split, source = VALIDATION, evaluations.validation
-    if config.evaluate.test == "end":
+    if _final_split(config, splits) == "test":
         split, source = "test", in_memory(split_of(splits, "test"))
     # From the log, where a run that was stopped after its last step finds them too; with the intervals of this session.
     last = {row["split"]: row for row in rows if row["split"] != "train"}
@@ -152,6 +166,8 @@ def _finish(
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
         "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
     }
+    if found := skipped(splits):
+        run_folder.write_json(folder / run_folder.SKIPPED, found)
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
     if source is not None:
         print(f"{split}: {', '.join(f'{name} {value:.4f}' for name, value in plain(scores).items())}")

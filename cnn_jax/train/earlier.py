@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax import config as configuration
+from cnn_jax.data.images import DEEP
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import Splits, View
 from cnn_jax.data.spec import Field, Spec, to_json
@@ -96,6 +97,7 @@ def _data(config: Json, data: Json) -> Json:
         resize="letterbox" if drawings else "crop",
         interpolation="bilinear" if drawings else old["interpolation"],
         channels=shape[-1] if files or drawings else old["channels"] or None,
+        white=DEEP,
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
     )

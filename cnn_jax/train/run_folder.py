@@ -3,7 +3,8 @@
 config.json         the resolved configuration
 experiment.py       the experiment's source
 versions.json       of Python, the packages and the project's git revision
-data.json           description and fingerprint of the data
+data.json           description and fingerprint of the data, and what was left out, changed or guessed (notes)
+skipped.json        which examples could not be decoded, if there are any
 labels.json         which training examples were used, of those that the split has, where not all were
 weights.json        where the first weights came from, where they were not drawn
 metrics.jsonl       the log; tensorboard/ holds the same as events
@@ -31,14 +32,14 @@ from typing import Any
 import numpy as np
 
 from cnn_jax import config as configuration
-from cnn_jax.data.source import Splits
+from cnn_jax.data.source import Splits, moved
 from cnn_jax.data.spec import Spec, to_json
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.train import checkpoint, earlier
 
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
-LABELS, WEIGHTS = "labels.json", "weights.json"
+LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
 PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
 
@@ -77,7 +78,10 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
         return  # it was killed before it began
     data = read_json(folder / DATA) if (folder / DATA).is_file() else {}
     before, _ = earlier.upgraded(read_json(folder / CONFIG), data, folder)
-    lines = configuration.differences(before, dict(config))
+    now = dict(config)
+    if moved(before["data"]["source"], now["data"]["source"]):  # whether the data are the same, their fingerprint says
+        before = {**before, "data": {**before["data"], "source": now["data"]["source"]}}
+    lines = configuration.differences(before, now)
     if lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "

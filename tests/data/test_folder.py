@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.data import access, decoded
 from cnn_jax.data import source as source_module
 from cnn_jax.data import splits as splits_module
+from cnn_jax.data.access import DecodedSource
 from cnn_jax.data.batches import evaluation_batches, training_batch
 from cnn_jax.data.prepare import fit
-from cnn_jax.data.source import ArraySource, DecodedSource, View, in_memory, opened
+from cnn_jax.data.source import ArraySource, View, in_memory, opened, origin, skipped
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.lookup import lookup
 from tests.data.reading import image, labels, read
@@ -40,8 +42,10 @@ def pixels(source) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def no_warnings():
+    """None but that a set without splits is split."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*: it has no splits: ")
         yield
 
 
@@ -94,10 +98,16 @@ def test_sizes_channels_and_formats_mix(tmp_path):
     (tmp_path / "dog" / "notes.txt").write_text("not an image")
     (tmp_path / "dog" / ".hidden.png").write_bytes(b"")
     (tmp_path / ".cache").mkdir()
-    source = read(f"folder:{tmp_path}", "train", 0, size=6, channels=1)
+    with pytest.warns(UserWarning) as caught:
+        source = read(f"folder:{tmp_path}", "train", 0, size=6, channels=1)
+    said = [str(warning.message).partition(": ")[2] for warning in caught]
+    assert said[:2] == [
+        "left out 2 hidden files and folders, as .cache",
+        "left out 1 files whose names do not end as a picture's, as dog/notes.txt",
+    ]
     test = read(f"folder:{tmp_path}", "test", size=6, channels=1)
     assert len(source) + len(test) == 12 and source.spec.input.shape == (6, 6, 1)
-    with pytest.raises(ValueError, match="give the source a size, as size=64"):
+    with pytest.raises(ValueError, match="give the source a size, as --config.data.source='folder.*, size=64"):
         for split in ("train", "test"):
             read(f"folder:{tmp_path}", split, 0)
 
@@ -116,11 +126,19 @@ def test_corrupt_images_are_skipped_and_counted(tmp_path):
     (tmp_path / "train" / "cat" / "1.png").write_bytes(b"broken")
     good = (tmp_path / "train" / "dog" / "2.png").read_bytes()
     (tmp_path / "train" / "dog" / "2.png").write_bytes(good[: len(good) // 2])
-    with pytest.warns(UserWarning) as caught:
-        source = read(f"folder:{tmp_path}", "train", 0)
-    texts = [str(warning.message) for warning in caught]
-    assert any("skipped 2 corrupt images of 8" in text for text in texts)
-    assert any(re.search(r"2 corrupt images skipped so far: .*2\.png: cannot decode", text) for text in texts)
+    with pytest.warns(
+        UserWarning, match=r": 2 of 16 images looked at cannot be decoded .*1\.png: cannot decode"
+    ) as caught:
+        splits = opened(lookup(f"folder:{tmp_path}"))
+        source = in_memory(splits["train"])
+        in_memory(splits["test"])
+    assert len(caught) == 1  # once for all that reads them
+    found = skipped(splits)
+    assert [re.search(r"train/.*png", reason)[0] for reason in found.pop("train")] == [
+        "train/cat/1.png",
+        "train/dog/2.png",
+    ]
+    assert not found
     assert pixels(source) == [0, 2, 3, 20, 21, 23]
     np.testing.assert_allclose(source.spec.prepare.mean[0], np.mean([0, 2, 3, 20, 21, 23]) / 255)
     with pytest.raises(ValueError, match=r"(1|2)\.png: cannot decode the image") as error:
@@ -132,9 +150,12 @@ def test_large_folders_are_decoded_on_access(tmp_path, monkeypatch):
     flat(tmp_path, 20)
     small = read(f"folder:{tmp_path}", "train")
     monkeypatch.setattr(source_module, "MEMORY_BUDGET", 100)
+    monkeypatch.setattr(decoded, "SAMPLE", 30)
     monkeypatch.setattr(splits_module, "HASHED_BYTES", 100)
     large = read(f"folder:{tmp_path}", "train")
-    assert isinstance(large, View) and isinstance(large.source, DecodedSource)
+    base, indices = origin(large)
+    assert isinstance(large, View) and isinstance(base, DecodedSource) and base.held is None
+    assert sorted(base.batch(indices)["image"][:, 0, 0, 0].tolist()) == pixels(small)
     everything = np.arange(len(small))
     for key in ("image", "label"):
         np.testing.assert_array_equal(large.batch(everything)[key], small.batch(everything)[key])
@@ -147,23 +168,27 @@ def test_large_folders_are_decoded_on_access(tmp_path, monkeypatch):
 
 def test_corrupt_images_met_on_access_are_not_valid(tmp_path, monkeypatch):
     monkeypatch.setattr(source_module, "MEMORY_BUDGET", 100)
+    monkeypatch.setattr(decoded, "SAMPLE", 7)
+    monkeypatch.setattr(decoded, "BESIDE", 0)  # so that opening meets none of test
     split_folders(tmp_path)
-    (tmp_path / "test" / "dog" / "0.png").write_bytes(b"broken")
+    for name in ("0", "1"):
+        (tmp_path / "test" / "dog" / f"{name}.png").write_bytes(b"broken")
     source = read(f"folder:{tmp_path}", "test")
-    with pytest.warns(UserWarning, match=r"1 corrupt images skipped so far: .*0\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 8 images cannot be decoded \(up to now\) .*0\.png") as caught:
         batches = list(evaluation_batches(source, 5))
+    assert len(caught) == 1
     valid = np.concatenate([batch[VALID] for batch in batches])
-    assert valid.tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 0, 0]
+    assert valid.tolist() == [1, 1, 1, 1, 0, 0, 1, 1, 0, 0]
     assert np.concatenate([batch[INDEX] for batch in batches])[4] == 4
     assert not batches[0]["image"][4].any()
     list(evaluation_batches(source, 5))  # warned once; a second warning would be an error here
-    assert source.skipped == {4}
+    assert source.skipped.keys() == {4, 5} and "dog/1.png" in skipped({"test": source})["test"][1]
 
 
 def test_decoding_uses_threads(tmp_path, monkeypatch):
     split_folders(tmp_path)
-    source_module._threads.cache_clear()
-    monkeypatch.setattr(source_module, "cores", lambda: 8)
+    access.threads.cache_clear()
+    monkeypatch.setattr(access, "cores", lambda: 8)
     spec = read(f"folder:{tmp_path}", "test").spec
 
     def slow(index, key):
@@ -174,7 +199,7 @@ def test_decoding_uses_threads(tmp_path, monkeypatch):
     batch = DecodedSource(slow, 8, spec, "error").batch(np.arange(8))
     assert time.monotonic() - start < 0.6
     assert batch["image"][:, 0, 0, 0].tolist() == batch["label"].tolist() == list(range(8))
-    source_module._threads.cache_clear()
+    access.threads.cache_clear()
 
 
 def no_classes(root):
@@ -196,10 +221,6 @@ def missing_in_train(root):
     write(root / "val" / "eel" / "0", 1)
 
 
-def without_train(root):
-    split_folders(root, ("test",))
-
-
 def all_corrupt(root):
     for name in "ab":
         (root / name).mkdir()
@@ -218,7 +239,6 @@ def one_each(root):
         (empty_class, "class folder .*eel has no images"),
         (missing_in_test, "class folder 'eel' is missing in .*test"),
         (missing_in_train, "class folder 'eel' is missing in .*train"),
-        (without_train, "has test but no train folder"),
         (all_corrupt, "not one of . images can be decoded"),
         (one_each, "no test split can be carved"),
     ],
@@ -271,10 +291,12 @@ def test_settings_that_make_no_sense(tmp_path, settings, message):
 def test_the_settings_of_images_arrive(tmp_path):
     split_folders(tmp_path)
     settings = dict(size=(6, 9), resize="letterbox", crop=0.9, interpolation="bicubic", channels=4)
-    prepare = read(f"folder:{tmp_path}", "train", **settings).spec.prepare
+    with pytest.warns(UserWarning, match="channels have one value in all of train, as channel 3"):
+        prepare = read(f"folder:{tmp_path}", "train", **settings).spec.prepare
     settings["size"] = (6, 9)
     assert {name: getattr(prepare, name) for name in settings} == settings
     assert read(f"folder:{tmp_path}", "train", **settings).spec.input.shape == (6, 9, 4)
+    assert prepare.white is None and read(f"folder:{tmp_path}", "train", white=4095).spec.prepare.white == 4095
     drawn = read(f"folder:{tmp_path}", "train", size=5, random_area=(0.2, 0.6), random_aspect=(1.0, 1.0)).spec.prepare
     assert (drawn.random_area, drawn.random_aspect) == ((0.2, 0.6), (1.0, 1.0))
 
@@ -285,7 +307,7 @@ def noisy(tmp_path_factory):
     for name in ("cat", "dog"):
         (root / name).mkdir()
         for number in range(8):
-            pixels = np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)
+            pixels = np.random.default_rng((number, name == "cat")).integers(0, 256, (40, 50, 3), np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number}.{('png', 'jpg')[number % 2]}")
     return root
 

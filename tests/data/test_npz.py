@@ -86,7 +86,7 @@ def test_bytes_are_brought_to_size_and_floats_are_not(tmp_path):
     [
         ({"train_images": None}, "has train_labels but not the images"),
         ({"test_labels": None}, "has test_images but not the labels"),
-        ({"train_images": None, "train_labels": None}, "has no train_images and train_labels"),
+        ({key: None for key in GOOD} | {"pixels": np.zeros(3)}, "has no train_images and train_labels.* but pixels"),
         ({"train_images": np.zeros((20, 4), np.uint8)}, r"must be \[N, H, W\]"),
         ({"train_images": np.zeros((0, 4, 5, 3), np.uint8)}, r"must be \[N, H, W\]"),
         ({"train_images": np.zeros((20, 3, 32, 32), np.uint8)}, "looks channels first"),

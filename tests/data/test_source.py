@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_jax.data import digits, folder, npz, source, tfds
+from cnn_jax.data.access import DecodedSource
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.source import ArraySource, DecodedSource, carve, fraction, opened, permutation, split_of, subset
+from cnn_jax.data.source import ArraySource, carve, fraction, opened, permutation, split_of, subset
 from cnn_jax.data.spec import Field
 from cnn_jax.data.splits import array_splits, fit_images, statistics
 from cnn_jax.lookup import describe, lookup
@@ -211,7 +212,7 @@ def test_a_source_is_opened_once():
 @pytest.mark.parametrize(
     ("text", "split", "message"),
     [
-        ("digits", "validation", "has no validation split: set data.validation above 0"),
+        ("digits", "validation", "has no validation split, but train, test: set data.validation above 0"),
         ("digits", "valid", "split must be one of train, validation, test"),
         ("digits(size=(8, -1))", "train", "size must be"),
         ("digits(size=(8, 8, 8))", "train", "size must be"),
@@ -354,7 +355,10 @@ def test_of_a_module_of_data_only_the_source_has_a_short_name():
 def test_splits_by_name():
     made = {"train": toy(3)}
     assert split_of(made, "train") is made["train"]
-    for split, message in (("test", "toy has no test split$"), ("dev", "split must be one of")):
+    for split, message in (
+        ("test", "toy has no test split, but train: score another by --split"),
+        ("dev", "split must be one of"),
+    ):
         with pytest.raises(ValueError, match=message):
             split_of(made, split)
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from cnn_jax.data.source import Splits, in_memory, opened, split_of
-from cnn_jax.data.spec import Spec, kinds
+from cnn_jax.data.scoring import scored
+from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import Spec
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.lookup import lookup
 
@@ -13,10 +14,13 @@ def elsewhere(
 ) -> tuple[Evaluation, ...]:
     """Scores `split` of another source, as "folder:PATH", whose fields and classes must be those of the run.
 
-    name: under which its numbers appear, by default the source's. every: as "5 epochs", by default with the validation.
+    It is read as the data of the run, see `scored`. name: under which its numbers appear, by default the source's.
+    every: as "5 epochs", by default with the validation.
+
     Raises ValueError where the source holds other fields or classes.
     """
-    found = split_of(opened(lookup(source)), split)
-    if kinds(found.spec.fields) != kinds(spec.fields) or found.spec.classes != spec.classes:
-        raise ValueError(f"evaluate.also: '{source}' has other fields or classes than the data of the run")
-    return (Evaluation(name or found.spec.name.rpartition("/")[2], in_memory(found), task.evaluator, every=every),)
+    try:
+        found = scored(lookup(source), split, spec)
+    except ValueError as error:
+        raise ValueError(f"evaluate.also: {error}") from None
+    return (Evaluation(name or found.spec.name.rpartition("/")[2], found, task.evaluator, every=every),)

@@ -1,0 +1,103 @@
+"""A source whose examples are decoded when they are asked for."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnn_jax.data.images import CorruptImage
+from cnn_jax.data.keyed import Keys
+from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.devices import cores
+
+Example = dict[str, np.ndarray]
+Read = Callable[[int, int | None], Example]
+Groups = np.ndarray | Callable[[], np.ndarray] | None
+
+
+@dataclass(eq=False)
+class DecodedSource:
+    """Examples decoded on access by a pool of threads, one per core.
+
+    read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with one
+    warning in all. `skipped` holds the reasons by index.
+    groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
+    name(i): what messages call an example.
+    """
+
+    read: Read
+    size: int
+    spec: Spec
+    corrupt: str
+    groups: Groups = None
+    name: Callable[[int], str] | None = None
+
+    def __post_init__(self) -> None:
+        self.skipped: dict[int, str] = {}
+        self.told = False  # whether it was said that some are skipped
+        self.held: Example | None = None  # all of them, decoded without a key
+
+    def __len__(self) -> int:
+        return self.size
+
+    def strata(self) -> np.ndarray | None:
+        if callable(self.groups):
+            self.groups = self.groups()
+        return self.groups
+
+    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
+        found = self.examples(indices, keys)
+        self.tell()
+        return found
+
+    def examples(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
+        """`batch`, without a word on those that cannot be decoded."""
+        if self.held is not None and (keys is None or not self.spec.prepare.random_area):
+            return {name: array[indices] for name, array in self.held.items()}
+        drawn = [None] * len(indices) if keys is None else keys.tolist()
+        results = list(threads().map(self._read, np.asarray(indices).tolist(), drawn))
+        problems = {int(i): problem for i, (_, problem) in zip(indices, results, strict=True) if problem is not None}
+        self.skipped |= problems
+        fields = {
+            name: np.stack([example[name] for example, _ in results]).astype(field.dtype)
+            for name, field in self.spec.fields.items()
+        }
+        return {**fields, VALID: np.array([problem is None for _, problem in results], np.float32)}
+
+    def tell(self) -> None:
+        """Warns of those that were skipped up to now, unless it was said before that there are some."""
+        if self.skipped and not self.told:
+            self.told = True
+            count, reason = len(self.skipped), next(iter(self.skipped.values()))
+            what = f"{count} of {self.size} images cannot be decoded (up to now) and are left out, as {reason}"
+            warnings.warn(f"{self.spec.name}: {what}; corrupt='error' in the source stops instead", stacklevel=3)
+
+    def _read(self, index: int, key: int | None) -> tuple[Example, str | None]:
+        try:
+            example = self.read(index, key)
+        except CorruptImage as error:
+            if self.corrupt == "error":
+                raise
+            return {name: np.zeros(f.shape, f.dtype) for name, f in self.spec.fields.items()}, str(error)
+        for name, field in self.spec.fields.items():
+            if np.shape(example[name]) != field.shape:
+                found, expected = list(example[name].shape), list(field.shape)
+                which = self.name(index) if self.name else f"{name} {index}"
+                raise ValueError(f"{self.spec.name}: {which} is {found}, others {expected}: {sized(self.spec.name)}")
+        return example, None
+
+
+def sized(name: str) -> str:
+    """How to give the source of that name, as "folder:photos", a size: words for the end of a message."""
+    kind, _, path = name.partition(":")
+    example = f"{kind}({path}, size=64)" if path else f"{kind}(size=64)"
+    return f"give the source a size, as --config.data.source='{example}'"
+
+
+@functools.cache
+def threads() -> ThreadPoolExecutor:
+    """The threads that decode, one for each core."""
+    return ThreadPoolExecutor(cores(), thread_name_prefix="decode")

@@ -1,0 +1,180 @@
+"""Splits of encoded pictures: read on access by one reader, and looked at when they are opened."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
+from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
+from cnn_jax.data.prepare import Prepare, read_image
+from cnn_jax.data.source import Splits, example_bytes, permutation, strata, test_part
+from cnn_jax.data.spec import VALID, Field, Spec
+from cnn_jax.data.splits import checked, described
+
+SAMPLE = 2000  # pictures of each split that are looked at; over those of train the channel statistics are taken
+BESIDE = 200  # of other splits than train, where they are larger than SAMPLE
+HELD = 2**28  # bytes of decoded pictures that are kept where all of a split was looked at
+
+# What is said of pictures with a trait, and of which channels it is true.
+SAID = {
+    "grey": ((3, 4), "are grey and read as colour: channels=1 reads all as grey"),
+    "transparent": ((1, 3), "have an alpha channel and are laid over white: channels=4 keeps it"),
+    "cmyk": ((1, 3, 4), "are of another colour space, as CMYK, and turned to RGB without their profile"),
+    "deep colour": ((1, 3, 4), "have 16 bits for each of several channels, of which the upper 8 are read"),
+    "animated": ((1, 3, 4), "hold several pictures, of which the first is read"),
+}
+
+
+class Files(NamedTuple):
+    """The encoded pictures of one split.
+
+    load: index -> bytes and label. name: index -> what messages call it. groups: as in DecodedSource.
+    """
+
+    load: Callable[[int], tuple[bytes, int]]
+    name: Callable[[int], str]
+    size: int
+    groups: Groups
+
+
+def decoded_splits(
+    files: Mapping[str, Files],
+    prepare: Prepare,
+    *,
+    name: str,
+    classes: Sequence[str],
+    licence: str,
+    citation: str,
+    fingerprint: str,
+    corrupt: str,
+    notes: Sequence[str] = (),
+) -> Splits:
+    """Splits decoded on access, of one "image" and one "label" each; "all" is a split too.
+
+    Up to SAMPLE pictures of each are looked at now: for what is lost in reading them, for the value that is white in
+    16-bit grey, for damage, and, those of train, for the channel statistics.
+
+    Raises:
+      ValueError: no picture can be decoded, sizes differ while none is asked for, or what `checked` refuses; one line.
+    """
+    if corrupt not in ("skip", "error"):
+        raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
+    # Without a train split, which only a source to be scored may lack, the first one stands for it.
+    first = "train" if "train" in files else next(iter(files))
+    sample = np.sort(permutation(files[first].size, 0)[:SAMPLE])
+    prepare, lost = _looked_at(files[first], sample, prepare)
+    channels = prepare.channels or 3
+    shape = (*prepare.size, channels) if prepare.size else _first_shape(name, files[first], prepare)
+    spec = Spec(
+        name=name,
+        classes=tuple(classes),
+        inputs={"image": Field("image", shape, "uint8")},
+        targets={"label": Field("label", (), "int32")},
+        prepare=prepare,
+        licence=licence,
+        citation=citation,
+        fingerprint=fingerprint,
+        notes=tuple(f"{name}: {note}" for note in (*notes, *lost)),
+    )
+    checked(spec)
+    splits = {
+        split: DecodedSource(_reader(part, spec), part.size, spec, corrupt, part.groups, part.name)
+        for split, part in files.items()
+    }
+    if first == "all":  # of which the training sees but a part
+        train = test_part(strata(splits["all"]), classes)[0]
+        sample = np.sort(train[permutation(len(train), 0)[:SAMPLE]])
+    # Of the first, the statistics decode the sample.
+    looked = sum(_decode(source, 0 if split == first else BESIDE) for split, source in splits.items())
+    found = list(_examples(splits[first], sample))
+    if not sum(map(len, found)):
+        reason = next(iter(splits[first].skipped.values()))
+        raise ValueError(f"{name}: not one of {len(sample)} images can be decoded, as {reason}")
+    spec = described(spec, found)
+    looked += 0 if splits[first].held else len(sample)
+    if reasons := [reason for source in splits.values() for reason in source.skipped.values()]:
+        what = f"{len(reasons)} of {looked} images looked at cannot be decoded and are left out, as {reasons[0]}"
+        spec = replace(spec, notes=(*spec.notes, f"{name}: {what}; corrupt='error' in the source stops instead"))
+    for source in splits.values():
+        source.spec, source.told = spec, bool(reasons)
+    return dict(splits)
+
+
+def _reader(files: Files, spec: Spec) -> Read:
+    prepare, count = spec.prepare, len(spec.classes)
+
+    def read(index: int, key: int | None) -> Example:
+        data, label = files.load(index)
+        if not -1 <= label < count:
+            raise ValueError(f"{spec.name}: {files.name(index)} has the label {label}, there are {count} classes")
+        try:
+            image, _ = read_image(data, prepare, key)
+        except CorruptImage as error:
+            raise CorruptImage(f"{files.name(index)}: {error}") from error
+        return {"image": image, "label": np.asarray(label, np.int32)}
+
+    return read
+
+
+def _first_shape(name: str, files: Files, prepare: Prepare) -> tuple[int, ...]:
+    for index in range(files.size):
+        try:
+            return read_image(files.load(index)[0], prepare)[0].shape
+        except CorruptImage as error:
+            reason = f"{files.name(index)}: {error}"
+    raise ValueError(f"{name}: not one of {files.size} images can be decoded, as {reason}")
+
+
+def _decode(source: DecodedSource, sample: int) -> int:
+    """Decodes so many pictures, or all of a split, which is then kept; returns how many."""
+    if source.size <= SAMPLE and source.size * example_bytes(source.spec) <= HELD:
+        source.held = source.examples(np.arange(source.size))
+        return source.size
+    indices = np.sort(permutation(source.size, 0)[:sample])
+    for _ in _examples(source, indices):
+        pass
+    return len(indices)
+
+
+def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]:
+    """The images of a sample that can be decoded, in parts of at most HELD bytes."""
+    count = max(HELD // example_bytes(source.spec), 1)
+    for part in (sample[start : start + count] for start in range(0, len(sample), count)):
+        batch = source.examples(part)
+        yield batch["image"][batch[VALID] > 0]
+
+
+def _looked_at(files: Files, sample: np.ndarray, prepare: Prepare) -> tuple[Prepare, list[str]]:
+    """`prepare` with the value that is white, and what is lost in reading pictures like those of a sample."""
+
+    def look(index: int) -> Traits:
+        try:
+            return traits(files.load(index)[0])
+        except CorruptImage:
+            return Traits(frozenset())
+
+    found = dict(zip(map(files.name, sample), threads().map(look, sample.tolist()), strict=True))
+    deep = {name: seen.greatest for name, seen in found.items() if seen.greatest}
+    notes = list(_lost(found, prepare))
+    if deep and prepare.white is None:
+        greatest = max(deep.values())
+        prepare = replace(prepare, white=full_bits(greatest))
+        if prepare.white != DEEP:
+            what = f"{len(deep)} of {len(found)} images looked at have 16 bits and do not say which value is white"
+            taken = f"taken to be {prepare.white}, as the greatest is {greatest}: white=65535 in the source changes it"
+            notes.append(f"{what}, as {next(iter(deep))}; {taken}")
+    return prepare, notes
+
+
+def _lost(found: Mapping[str, Traits], prepare: Prepare) -> Iterator[str]:
+    counts, first = Counter[str](), dict[str, str]()
+    for name, seen in found.items():
+        for word in seen.words:
+            counts[word] += 1
+            first.setdefault(word, name)
+    for word, (channels, text) in SAID.items():
+        if counts[word] and (prepare.channels or 3) in channels:
+            yield f"{counts[word]} of {len(found)} images looked at {text}, as {first[word]}"

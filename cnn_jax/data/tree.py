@@ -1,0 +1,116 @@
+"""Folders of pictures: which are splits, which are classes, what is in them, and what is left out."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnn_jax.data.images import SUFFIXES
+
+# What splits are called, in folders and in arrays, in upper or lower case; the first that is there is taken.
+SYNONYMS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+HIDDEN = "hidden files and folders"
+ODD = "files whose names do not end as a picture's"
+BROKEN = "broken links and other things that are no files"
+AGAIN = "folders that links lead to a second time"
+
+
+class LeftOut:
+    """What is passed over: how often, and the first of each kind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.counts, self.first = root, Counter[str](), dict[str, str]()
+
+    def add(self, kind: str, path: Path) -> None:
+        """Counts one more."""
+        self.counts[kind] += 1
+        self.first.setdefault(kind, shown(path.relative_to(self.root)))
+
+    def notes(self) -> list[str]:
+        """A line for each kind."""
+        return [f"left out {count} {kind}, as {self.first[kind]}" for kind, count in self.counts.items()]
+
+
+def shown(path: Path | str) -> str:
+    """A path as text for people and JSON: what is no UTF-8 or cannot be printed as an escape, as \\xe9."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def split_folders(root: Path, left: LeftOut) -> dict[str, Path]:
+    """{split: folder} of the folders named like a split that hold class folders; {} where there is none.
+
+    What lies beside them is left out.
+    """
+    found: dict[str, Path] = {}
+    folders = {path.name.lower(): path for path in reversed(_folders(root))}
+    for split, names in SYNONYMS.items():
+        matching = (folders[name] for name in names if name in folders)
+        if folder := next((path for path in matching if _folders(path)), None):
+            found[split] = folder
+    for path in _children(root) if found else ():
+        if path not in found.values():
+            passed_over(path, left, "folders beside the splits" if path.is_dir() else "files beside the splits")
+    return found
+
+
+def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
+    """{class: its pictures}, of the folders in `root`, walked down; both are sorted.
+
+    Raises ValueError, in one line, where there are no such folders, or one is without pictures.
+    """
+    classes = [path for path in _folders(root) if not path.name.startswith(".")]
+    if not classes:
+        raise ValueError(f"no images: {shown(root)} has no class folders")
+    for path in _children(root):
+        if path not in classes:
+            passed_over(path, left, "files beside the class folders")
+    found = {}
+    for path in classes:
+        pictures = found[shown(path.name)] = list(_pictures(path, left))
+        if not pictures:
+            raise ValueError(f"class folder {shown(path)} has no images ({', '.join(sorted(SUFFIXES))})")
+    if len(found) < len(classes):
+        raise ValueError(f"two class folders in {shown(root)} are shown by the same name: rename one")
+    return found
+
+
+def _pictures(folder: Path, left: LeftOut) -> Iterator[Path]:
+    """The pictures of a folder and those below it, in order; no folder is visited twice, so links cannot loop."""
+    visited: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        if path != folder and path.name.startswith("."):
+            passed_over(path, left, HIDDEN)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path
+        elif path.is_dir():
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                left.add(AGAIN, path)
+            else:
+                visited.add((status.st_dev, status.st_ino))
+                waiting += reversed(_children(path))
+        else:
+            left.add(BROKEN if path.suffix.lower() in SUFFIXES else ODD, path)
+
+
+def passed_over(path: Path, left: LeftOut, kind: str) -> None:
+    """Counts what is not looked into; hidden files only where they are named as pictures."""
+    if not path.name.startswith("."):
+        left.add(kind, path)
+    elif path.suffix.lower() in SUFFIXES or path.is_dir():
+        left.add(HIDDEN, path)
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _children(folder) if path.is_dir() and not path.name.startswith(".")]
