@@ -207,7 +207,7 @@ def _check_names(name: str, function: Function, settings: Iterable[str]) -> None
 
 
 def modules_of(text: str) -> set[str]:
-    """The modules in which a description names functions, or one in a text in it; without importing any.
+    """The modules in which a description, or that of a `source` in it, names functions; without importing any.
 
     Empty for text that is no description.
     """
@@ -216,8 +216,9 @@ def modules_of(text: str) -> set[str]:
         found = {ast.unparse(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     except (SyntaxError, RecursionError, MemoryError):
         return set()
-    inside = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    return found.union(*(modules_of(inner) for inner in inside if inner != text))
+    settings = [node for node in nodes if isinstance(node, ast.keyword) and node.arg == "source"]
+    inside = [node.value.value for node in settings if isinstance(node.value, ast.Constant)]
+    return found.union(*(modules_of(inner) for inner in inside if isinstance(inner, str)))
 
 
 def describe(value: Any) -> str:
@@ -248,7 +249,7 @@ def describe(value: Any) -> str:
 def _name(function: Any) -> str:
     """Full dotted name of a part: of a module-level function, or of a module-level value that can be called."""
     qualified, home = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
-    loaded = [name for name in (EXPERIMENT, *sorted(parts.modules())) if name in sys.modules]
+    loaded = [name for name in (*sorted(parts.modules()), EXPERIMENT) if name in sys.modules]
     for module in [*(name for name in loaded if name == home), *(name for name in OTHERS if name in sys.modules)]:
         if parts.offer(module, qualified) is function:
             return f"{module}.{qualified}"
@@ -257,5 +258,5 @@ def _name(function: Any) -> str:
             if value is function and parts.offer(module, name) is function:
                 return f"{module}.{name}"
     raise ValueError(
-        f"{function!r} has no name to record: it is no part of cnn_jax; call it in a function of the experiment's file"
+        f"{function!r} has no name to record: define it at the top level of a module, or a function there that calls it"
     )
