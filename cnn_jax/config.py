@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from cnn_jax.evals.also import nothing
-from cnn_jax.lookup import Function, describe, did_you_mean, lookup
+from cnn_jax.lookup import Function, describe, did_you_mean, lookup, modules_of
 
 DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?|%)\s*$")
 
@@ -224,6 +224,8 @@ def _check_call(name: str, function: Function, arguments: str) -> None:
     keywords = {word.rstrip("="): None for word in names if word.endswith("=")}
     try:
         shown = describe(function)
+        if name not in ("data.source", "evaluate.also"):
+            refuse_sources(shown)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     try:
@@ -232,6 +234,13 @@ def _check_call(name: str, function: Function, arguments: str) -> None:
         inspect.signature(function).bind(*positional, **keywords)
     except TypeError as error:
         raise ValueError(f"{name} = {shown} cannot be called as f({arguments}): {error}") from None
+
+
+def refuse_sources(text: str) -> None:
+    """Raises ValueError for a description that names a source, or what opens one: only that which asks for it may."""
+    for module in sorted(modules_of(text)):
+        if f"{module}.".startswith(("cnn_jax.data.", "cnn_jax.evals.also.")):
+            raise ValueError(f"{text[:200]} names a source of data, or what opens one, where neither is wanted")
 
 
 def to_json(config: Experiment) -> dict[str, Any]:

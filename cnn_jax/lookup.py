@@ -8,40 +8,22 @@ There is no registry: a name is found by importing the module that the dots lead
 import ast
 import difflib
 import functools
-import importlib
 import importlib.util
 import inspect
 import os
-import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Iterable
-from types import GenericAlias, ModuleType
+import warnings
+from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any, Protocol
 
-# Where a short name such as `flip` or `resnet.resnet20` is looked for.
-SEARCHED = (
-    "cnn_jax.models",
-    "cnn_jax.data",
-    "cnn_jax.augment",
-    "cnn_jax.tasks",
-    "cnn_jax.evals.also",
-    "cnn_jax.train.optim",
-    "cnn_jax.train.schedules",
-)
-# What may be named in full: parts of this project, and activations and types of other packages, as jax.nn.gelu.
-OWN = (
-    "cnn_jax.models",
-    "cnn_jax.ops",
-    "cnn_jax.data",
-    "cnn_jax.augment",
-    "cnn_jax.tasks",
-    "cnn_jax.evals.also",
-    "cnn_jax.train",
-)
-OTHERS = ("jax.nn", "jax.numpy", "flax.linen", "optax")
-EXPERIMENT = "experiment"  # the module that an experiment file is loaded as
+from cnn_jax import parts
+from cnn_jax.parts import EXPERIMENT, OTHERS
+
+TEXT, INTEGER = 10_000, 2**31 - 1  # the longest description that is read, in characters, and the largest number in one
+NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Function(Protocol):
@@ -88,105 +70,91 @@ def in_file(path: str, error: Exception) -> ValueError:
     return ValueError(f"{where}: {type(error).__name__}: {error}")
 
 
-def public_functions(module: ModuleType) -> dict[str, Function]:
-    """The callables that `module` itself defines, by name; no classes and no types such as Callable[..., int]."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and callable(value)
-        and not isinstance(value, type | GenericAlias)
-        and getattr(value, "__module__", module.__name__) in (module.__name__, type(value).__module__, "functools")
-    }
-
-
-def _offered(module: ModuleType) -> dict[str, Function]:
-    """The functions that a short name may mean: of a module of data only the source, which is called like it."""
-    found, (package, _, name) = public_functions(module), module.__name__.rpartition(".")
-    return {key: value for key, value in found.items() if package != "cnn_jax.data" or key == name}
-
-
-@functools.cache
-def _modules() -> tuple[str, ...]:
-    """Full names of all modules in which short names are looked for."""
-    names: list[str] = []
-    for root in SEARCHED:
-        module = importlib.import_module(root)
-        names.append(root)
-        names += [f"{root}.{info.name}" for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
-    return tuple(names)
-
-
 def _find(name: str) -> Function:
-    """The function called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last parts (lenet5)."""
+    """The part called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last words (lenet5)."""
     module_name, _, function = name.rpartition(".")
-    if module_name in (EXPERIMENT, *OTHERS) or f"{module_name}.".startswith(tuple(f"{root}." for root in OWN)):
-        return _find_in(module_name, function)
+    if module_name == EXPERIMENT and EXPERIMENT not in sys.modules:
+        raise ValueError(f"'{name}' is a function of an experiment file, but none is loaded")
+    if module_name in (EXPERIMENT, *OTHERS, *parts.modules()):
+        known = parts.offered(module_name)
+        if function in known:
+            return known[function]
+        raise ValueError(f"'{module_name}' offers no part '{function}': {did_you_mean(function, known)}")
     ending = f".{module_name}" if module_name else ""
-    names = [*_modules(), *(sys.modules.keys() & {EXPERIMENT})]
-    modules = [importlib.import_module(module) for module in names if module.endswith(ending)]
-    if not modules:
-        raise ValueError(f"unknown name '{name}': no module ends in '{ending[1:]}'")
-    found = {f"{m.__name__}.{function}": _offered(m)[function] for m in modules if function in _offered(m)}
+    searched = [module for module, root in parts.modules().items() if root != "cnn_jax.ops"]
+    offered = {
+        module: parts.functions(module)
+        for module in [*searched, *(sys.modules.keys() & {EXPERIMENT})]
+        if module.endswith(ending)
+    }
+    if not offered:
+        raise ValueError(f"unknown name '{name}': no module ends in '{module_name}'")
+    found = {f"{module}.{function}": known[function] for module, known in offered.items() if function in known}
     if not found:
-        known = [k for m in modules for k in _offered(m)]
-        raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
+        raise ValueError(
+            f"unknown name '{name}': {did_you_mean(function, [k for known in offered.values() for k in known])}"
+        )
     if any(value is not next(iter(found.values())) for value in found.values()):
         raise ValueError(f"'{name}' may mean any of {', '.join(found)}: write more of it")
     return next(iter(found.values()))
 
 
-def _find_in(module: str, function: str) -> Function:
-    if module == EXPERIMENT and EXPERIMENT not in sys.modules:
-        raise ValueError(f"'{module}.{function}' is a function of an experiment file, but none is loaded")
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise ValueError(f"there is no module '{module}' to find '{module}.{function}' in") from None
-    if not callable(getattr(imported, function, None)):
-        known = [name for name, value in vars(imported).items() if callable(value) and not name.startswith("_")]
-        raise ValueError(f"'{module}' has no function '{function}': {did_you_mean(function, known)}")
-    return getattr(imported, function)
-
-
 def lookup(text: str) -> Function:
     """The function that `text` describes: `name`, or `name(key=value)` for a `functools.partial` of it.
 
-    Values are Python literals or again such descriptions. A call with arguments that are not named is made at once:
-    `compose(flip, cutout)` is the composition. Where a function's first parameter is text, as the path of a source, it
-    needs neither name nor quotes: `folder(photos, size=64)`, or `folder:photos` where there is nothing else to say.
-    Raises ValueError with a suggestion.
+    Values are Python literals or again such descriptions; what may be named stands in `cnn_jax.parts`. Nothing is
+    called but what composes parts: `compose(flip, cutout)` is the composition. Where a function's first parameter is
+    text, as the path of a source, it needs neither name nor quotes: `folder(photos, size=64)`, or `folder:photos` where
+    there is nothing else to say.
+
+    Raises ValueError, with a suggestion; also for a text of more than TEXT characters and an integer beyond INTEGER.
     """
     text = text.strip()
+    shown = text if len(text) <= 200 else f"{text[:200]}…"
+    if len(text) > TEXT:
+        raise ValueError(f"'{shown}' has {len(text):,} characters, a description at most {TEXT:,}")
     if short := re.fullmatch(r"(\w+):(.+)", text, re.DOTALL):
         function = _find(short[1])
         if (parameter := _text_parameter(function)) is None:
-            raise ValueError(f"'{text}': {short[1]} takes no text after a colon")
+            raise ValueError(f"'{shown}': {short[1]} takes no text after a colon")
         return functools.partial(function, **{parameter: short[2]})
     try:
-        tree = ast.parse(_quoted(text), mode="eval").body
-    except SyntaxError:
-        raise ValueError(f"'{text}' is not a function's name, nor a call like name(key=value)") from None
-    function = _evaluate(tree, text)
+        function = _evaluate(_parsed(_quoted(text)), shown)
+    except (SyntaxError, RecursionError, MemoryError):  # the last two: nested too deeply
+        raise ValueError(f"'{shown}' is not a function's name, nor a call like name(key=value)") from None
     if not callable(function):
-        raise ValueError(f"'{text}' is a value where a function's name is wanted")
+        raise ValueError(f"'{shown}' is a value where a function's name is wanted")
     return function
+
+
+def _parsed(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's own, as of '1(2)': what is wrong is said here
+        try:
+            return ast.parse(text, mode="eval").body
+        except ValueError as error:  # a null character, or too long a number
+            raise SyntaxError(str(error)) from None
 
 
 def _quoted(text: str) -> str:
     """`folder(my photos, size=64)` -> `folder('my photos', size=64)`; anything else as it is."""
-    call = re.fullmatch(r"([\w.]+)\(\s*([^'\"=(),]+?)\s*(,.*)?\)", text, re.DOTALL)
-    if call and _text_parameter(_find(call[1])):
-        return f"{call[1]}({call[2]!r}{call[3] or ''})"
+    call = re.fullmatch(r"([\w.]+)\(([^'\"=(),]+)(,.*)?\)", text, re.DOTALL)
+    if call and call[2].strip() and _text_parameter(_find(call[1])):
+        return f"{call[1]}({call[2].strip()!r}{call[3] or ''})"
     return text
 
 
 def _text_parameter(function: Function) -> str | None:
     """The name of the function's first parameter, if that is text."""
-    first = next(iter(inspect.signature(function).parameters.values()), None)
+    first = next(iter(_parameters(function).values()), None)
     return first.name if first is not None and first.annotation is str else None
+
+
+def _parameters(function: Function) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError):  # a type such as jax.numpy.float32
+        return {}
 
 
 def _evaluate(node: ast.expr, text: str) -> Any:
@@ -196,12 +164,16 @@ def _evaluate(node: ast.expr, text: str) -> Any:
             raise ValueError(f"'{text}': write arguments as key=value")
         args = [_evaluate(arg, text) for arg in node.args]
         settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
+        if parts.is_composer(function) and not settings:
+            return _composed(function, args, text)
         _check_names(ast.unparse(node.func), function, settings)
         if len(args) == 1 and (parameter := _text_parameter(function)):
             if parameter in settings:
                 raise ValueError(f"'{text}': '{parameter}' is given twice")
             return functools.partial(function, **{parameter: args[0]}, **settings)
-        return _call(function, args, settings, text) if args else functools.partial(function, **settings)
+        if args:
+            raise ValueError(f"'{text}': write arguments as key=value")
+        return functools.partial(function, **settings)
     if isinstance(node, ast.Name) or (
         isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute)
     ):
@@ -209,37 +181,44 @@ def _evaluate(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_evaluate(item, text) for item in node.elts)
     try:
-        return ast.literal_eval(node)
-    except ValueError:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):  # the latter for {[]: 1}
         raise ValueError(f"'{text}': arguments must be literals or names of functions") from None
+    if isinstance(value, int) and abs(value) > INTEGER:
+        raise ValueError(f"'{text}': {str(value)[:20]} is too large a number")
+    return value
 
 
-def modules_of(text: str) -> set[str]:
-    """The modules in which `describe`'s text names functions, without importing any; none for other text."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except SyntaxError:
-        return set()
-    return {ast.unparse(node.value) for node in nodes if isinstance(node, ast.Attribute)}
-
-
-def _call(function: Function, args: list[Any], settings: dict[str, Any], text: str) -> Any:
-    if getattr(function, "__module__", "").split(".")[0] not in ("cnn_jax", EXPERIMENT):
-        raise ValueError(f"'{text}': write arguments as key=value")
-    try:
-        return function(*args, **settings)
-    except TypeError as error:
-        raise ValueError(f"'{text}': {error}") from error
+def _composed(function: Function, args: list[Any], text: str) -> Any:
+    if not all(map(callable, args)):
+        raise ValueError(f"'{text}': only functions are composed")
+    return function(*args)
 
 
 def _check_names(name: str, function: Function, settings: Iterable[str]) -> None:
     """Raises ValueError for a setting that `function` does not take."""
-    known = inspect.signature(function).parameters
+    known = _parameters(function)
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
         return  # a model variant, which checks for itself when it is built
+    names = [key for key, parameter in known.items() if parameter.kind in NAMED]
     for setting in settings:
-        if setting not in known:
-            raise ValueError(f"{name} has no setting '{setting}': {did_you_mean(setting, known)}")
+        if setting not in names:
+            raise ValueError(f"{name} has no setting '{setting}': {did_you_mean(setting, names)}")
+
+
+def modules_of(text: str) -> set[str]:
+    """The modules in which a description, or that of a `source` in it, names functions; without importing any.
+
+    Empty for text that is no description.
+    """
+    try:
+        nodes = list(ast.walk(_parsed(text))) if len(text) <= TEXT else []
+        found = {ast.unparse(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    except (SyntaxError, RecursionError, MemoryError):
+        return set()
+    settings = [node for node in nodes if isinstance(node, ast.keyword) and node.arg == "source"]
+    inside = [node.value.value for node in settings if isinstance(node.value, ast.Constant)]
+    return found.union(*(modules_of(inner) for inner in inside if isinstance(inner, str)))
 
 
 def describe(value: Any) -> str:
@@ -259,22 +238,25 @@ def describe(value: Any) -> str:
         return _name(value)
     try:
         ast.literal_eval(repr(value))
+        plain = not isinstance(value, int) or abs(value) <= INTEGER
     except (ValueError, SyntaxError):
-        raise ValueError(
-            f"{value!r} cannot be recorded: use finite numbers, strings and functions with a name"
-        ) from None
+        plain = False
+    if not plain:
+        raise ValueError(f"{value!r} cannot be recorded: use finite numbers, strings and functions with a name")
     return repr(value)
 
 
 def _name(function: Any) -> str:
-    """Full dotted name of a module-level function, or of a module-level value that can be called."""
-    own = [name for name in sorted(sys.modules) if name == EXPERIMENT or name.split(".")[0] == "cnn_jax"]
-    qualified, home = getattr(function, "__qualname__", None), getattr(function, "__module__", "")
-    for module in ([home] if home in own else []) + [name for name in OTHERS if name in sys.modules]:
-        if qualified and getattr(sys.modules[module], qualified, None) is function:
+    """Full dotted name of a part: of a module-level function, or of a module-level value that can be called."""
+    qualified, home = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
+    loaded = [name for name in (*sorted(parts.modules()), EXPERIMENT) if name in sys.modules]
+    for module in [*(name for name in loaded if name == home), *(name for name in OTHERS if name in sys.modules)]:
+        if parts.offer(module, qualified) is function:
             return f"{module}.{qualified}"
-    for module in own:
+    for module in loaded:
         for name, value in vars(sys.modules[module]).items():
-            if value is function:
+            if value is function and parts.offer(module, name) is function:
                 return f"{module}.{name}"
-    raise ValueError(f"{function!r} has no name to record: define it at the top level of a module")
+    raise ValueError(
+        f"{function!r} has no name to record: define it at the top level of a module, or a function there that calls it"
+    )

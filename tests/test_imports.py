@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each part may import what stands in an earlier line; parts of one line do not know one another.
 ORDER = (
+    ("parts",),
     ("lookup", "devices", "paths", "compilation_cache"),
     ("ops",),
     ("models", "data"),

@@ -4,6 +4,8 @@ It is made of a run folder or of published weights, and needs neither optimizer 
 """
 
 import functools
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ from cnn_jax.batch import Batch
 from cnn_jax.config import Evaluate, Experiment, Model
 from cnn_jax.data import spec as specs
 from cnn_jax.data.spec import Spec
-from cnn_jax.lookup import EXPERIMENT, lookup, modules_of
+from cnn_jax.lookup import EXPERIMENT, Function, describe, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train import checkpoint, earlier, mesh, run_folder
@@ -133,8 +135,10 @@ def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None 
     else:
         about = run_folder.read_json(folder / run_folder.PREDICTOR)
         try:
-            model = lookup(about["model"])(classes=len(spec.classes), dtype=jnp.float32)
-            make_task, convolution = lookup(about["task"]), "auto"
+            build, make_task, convolution = lookup(about["model"]), lookup(about["task"]), "auto"
+            for function in (build, make_task):
+                configuration.refuse_sources(describe(function))
+            model = build(classes=len(spec.classes), dtype=jnp.float32)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"'{folder / run_folder.PREDICTOR}' is damaged: {error}") from None
     devices = devices or jax.devices()
@@ -168,16 +172,35 @@ def read_config(folder: Path) -> Experiment | None:
         return None
     data = run_folder.read_json(folder / run_folder.DATA)
     values, _ = earlier.upgraded(run_folder.read_json(folder / run_folder.CONFIG), data, folder)
-    if _names_the_experiment(values) and (folder / run_folder.SOURCE).is_file():
-        load_python(str(folder / run_folder.SOURCE))
+    if any(EXPERIMENT in modules_of(text) for text in _described(values)):
+        _load_experiment(folder)
     try:
         return configuration.from_json(values)
     except ValueError as error:
         raise ValueError(f"'{folder / run_folder.CONFIG}': {error}") from None
 
 
-def _names_the_experiment(value: Any) -> bool:
-    """Whether a function of the experiment's own file is named anywhere in a configuration; a path may look alike."""
-    if isinstance(value, dict):
-        return any(_names_the_experiment(inner) for inner in value.values())
-    return isinstance(value, str) and EXPERIMENT in modules_of(value)
+def _described(values: Any) -> list[str]:
+    """The functions in a configuration as JSON, which are texts that another field may hold, too, as a path."""
+    found = []
+    for name, field in configuration.fields():
+        value = values
+        for word in name.split("."):
+            value = value.get(word) if isinstance(value, dict) else None
+        found += [value] if field.type is Function and isinstance(value, str) else []
+    return found
+
+
+def _load_experiment(folder: Path) -> None:
+    """Runs the experiment's file in `folder`, saying so. Raises ValueError where it leads out of the folder."""
+    path = folder / run_folder.SOURCE
+    sys.modules.pop(EXPERIMENT, None)  # another's functions are not those meant
+    if not path.is_file():
+        raise ValueError(f"'{folder / run_folder.CONFIG}' names functions of '{path}', which is not there")
+    if path.resolve().parent != folder.resolve():
+        raise ValueError(f"'{path}' leads to '{path.resolve()}', a file outside the run folder, which is not run")
+    warnings.warn(
+        f"'{path}' is run, because config.json names functions of it: read it first where the run is a stranger's",
+        stacklevel=3,
+    )
+    load_python(str(path))

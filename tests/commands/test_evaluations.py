@@ -53,7 +53,7 @@ def test_another_domain_is_logged_written_and_printed(scans: Path, launch: Calla
     assert last["top1"] == pytest.approx((logits.argmax(-1) == labels).mean())  # they are the first of the test split
 
     said = launch("eval", "run")
-    assert said.code == 0 and said.err == ""
+    assert said.code == 0 and said.err.count("\n") == 1 and "experiment.py' is run" in said.err
     lines = said.out.splitlines()
     begin = lines.index("paper: 60 images of folder:scans")
     assert lines[begin + 2].startswith(f"  top1  {last['top1']:.4f}   95 % interval ")

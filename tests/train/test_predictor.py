@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
@@ -116,7 +117,7 @@ def test_the_preparation_of_the_run_is_the_one_that_is_used(trained: Path, pictu
 def nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whoever builds an optimizer or a step raises."""
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(lr: object = None, weight_decay: object = None, *_: object, **__: object) -> None:
         raise AssertionError("that belongs to training")
 
     for name in ("cnn_jax.train.optim.sgd", "cnn_jax.train.mesh.build", "cnn_jax.train.run.assemble"):
@@ -183,11 +184,51 @@ def test_the_experiment_is_executed_only_where_the_configuration_names_something
     for change in (
         {"augment": "experiment.mine"},
         {"augment": "cnn_jax.augment.compose.apply_all(stages=(experiment.mine(strength=2),))"},
+        {"augment": "flip(probability=experiment.mine)"},
     ):
         (run / "config.json").write_text(json.dumps({**config, **change}))
         code, _, err = launch("eval", run)
-        assert code == 2 and "'experiment' has no function 'mine'" in err and (run / "executed").exists()
+        assert err.count("\n") == 2 and f"warning: '{run}/experiment.py' is run, because config.json names" in err
+        assert code == 2 and "'experiment' offers no part 'mine'" in err and (run / "executed").exists()
         (run / "executed").unlink()
+
+
+def test_an_experiment_outside_the_run_folder_is_not_run(run: Path, tmp_path: Path, launch: Call) -> None:
+    config = json.loads((run / "config.json").read_text())
+    (tmp_path / "other.py").write_text(HOSTILE)
+    (run / "experiment.py").unlink()
+    (run / "config.json").write_text(json.dumps({**config, "augment": "experiment.mine"}))
+    code, _, err = launch("eval", run)
+    assert code == 2 and err.count("\n") == 1 and "experiment.py', which is not there" in err
+    (run / "experiment.py").symlink_to(tmp_path / "other.py")
+    code, _, err = launch("eval", run)
+    assert code == 2 and err.count("\n") == 1 and "outside the run folder, which is not run" in err
+    assert not list(tmp_path.rglob("executed"))
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "runs"),
+    [
+        ("evaluate.also", "elsewhere(source='experiment.mine')", True),  # a description within a text
+        ("evaluate.also", "several(elsewhere(source='tfds(\\'a\\', corrupt=experiment.mine)'))", True),
+        ("name", "experiment.mine", False),  # no function
+        ("transfer.weights", "experiment.npz", False),
+        ("data.source", "folder:experiment.d", False),
+        ("data.source", "folder(path='experiment.d')", False),
+    ],
+)
+def test_hidden_ways_to_the_experiment_are_seen(run: Path, field: str, text: str, runs: bool) -> None:
+    (run / "experiment.py").write_text(HOSTILE)
+    config = json.loads((run / "config.json").read_text())
+    *groups, name = field.split(".")
+    (config[groups[0]] if groups else config)[name] = text
+    (run / "config.json").write_text(json.dumps(config))
+    try:
+        with pytest.warns(UserWarning, match="experiment.py' is run") if runs else nullcontext():
+            read_config(run)
+    except ValueError:
+        pass
+    assert (run / "executed").exists() == runs
 
 
 def test_the_state_of_a_run_and_its_folder_predict_the_same(trained: Path, pictures: Path) -> None:
