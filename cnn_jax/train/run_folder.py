@@ -17,17 +17,18 @@ figures/            pictures of all that
 A folder of imported weights has predictor.json (model and task), data.json and variables.safetensors instead.
 """
 
-import fcntl
+import errno
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -119,19 +120,34 @@ def opened(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
+        lock = (folder / LOCK).open("w", encoding="utf-8")
     except OSError as error:
         raise ValueError(
             f"cannot write to the run folder '{folder}' ({error.strerror}): choose another --workdir"
         ) from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"another process is training in '{folder}': wait for it or choose another --workdir"
-            ) from None
+        if not _held(lock):
+            raise ValueError(f"another process is training in '{folder}': wait for it or choose another --workdir")
         yield
+
+
+def _held(lock: IO[str]) -> bool:
+    """Takes the file for this process, until it is closed or the process ends; False where another one has it."""
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        what = f"'{lock.name}' cannot be locked ({error.strerror})"  # as on some network disks
+        warnings.warn(f"{what}: see to it yourself that no other process trains in this folder", stacklevel=4)
+    return True
 
 
 def describe_run(
@@ -174,7 +190,7 @@ def checkpoint_step(folder: Path, which: str) -> int:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ValueError where it is damaged."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no text
         raise ValueError(f"'{path}' is damaged: {error}") from None
     if not isinstance(value, dict):
@@ -191,5 +207,5 @@ def write_tables(path: Path, scores: Scores, spec: Spec) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that a kill at any moment leaves the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)

@@ -200,8 +200,8 @@ def main() -> None:
         results = measure(name, work, chosen, cores)
         record["workloads"][name] = {"label": work.label(), "batch": work.batch, "variants": results}
         record["versions"] = sorted({*record["versions"], *(facts["version"] for facts in results.values())})
-        (folder / "step.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "step.md").write_text(table(record))
+        (folder / "step.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (folder / "step.md").write_text(table(record), encoding="utf-8")
         chart(record, folder / "step.png")
         for mode, heading in HEADINGS.items():
             times = ", ".join(f"{v} {1000 * median(facts, mode):.1f}" for v, facts in results.items())

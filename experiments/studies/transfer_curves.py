@@ -65,7 +65,7 @@ def main() -> None:
                 scores.setdefault((mode, share), []).append(top1)
                 print(f"== {mode}, {share:.0%} of the labels, seed {seed}: top1 {top1:.4f} on test", flush=True)
     table = table_of(scores, examples)
-    (folder / "curves.md").write_text(table + "\n")
+    (folder / "curves.md").write_text(table + "\n", encoding="utf-8")
     _plot(scores, folder / "curves.png")
     print(table)
 
@@ -128,7 +128,7 @@ def _run(config: Experiment, folder: Path) -> tuple[float, int]:
         used = run_folder.read_json(labels)["positions"] if labels.is_file() else range(len(names))
         root = os.path.commonpath([path for path, _ in names])
         lines = [str(names[i][0].relative_to(root)) for i in used]
-        (folder / "labels.txt").write_text("\n".join(lines) + "\n")
+        (folder / "labels.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     top1: float = run_folder.read_json(folder / run_folder.RESULTS)["test"]["top1"]
     return top1, run_folder.read_json(folder / run_folder.DATA)["examples"]
 
