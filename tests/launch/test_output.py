@@ -51,9 +51,12 @@ def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
     assert found.returncode == 0
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_letters_that_the_output_has_not_are_replaced(tmp_path: Path, encoding: str) -> None:
-    found = run(tmp_path, stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": encoding})
+C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("given", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, C_LOCALE], ids=str)
+def test_letters_that_the_output_has_not_are_replaced(tmp_path: Path, given: dict[str, str]) -> None:
+    found = run(tmp_path, stdout=subprocess.PIPE, env={**os.environ, **given})
     assert found.returncode == 0 and found.stdout == b"".join([b"?" * 10_000 + b"\n"] * 3)
 
 
