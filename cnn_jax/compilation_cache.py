@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn_jax.paths import written
+
 SETTING = "CNN_JAX_CACHE"  # environment variable: a folder, or 'off'
 OF_JAX = "JAX_COMPILATION_CACHE_DIR"  # JAX's own variable: who sets it has JAX's behaviour, and we keep out of it
 SETTINGS: dict[str, str | float] = {
@@ -66,9 +68,9 @@ def where() -> Path | None:
     if wish.lower() in ("off", "0", "no", "false"):
         return None
     if wish:
-        return Path(wish).expanduser()
+        return written(wish)
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "cnn_jax" / "compiled"
+    return written(home) / "cnn_jax" / "compiled"
 
 
 def kept(folder: Path) -> Kept:

@@ -17,6 +17,7 @@ from cnn_jax.data import tfds
 from cnn_jax.data.prepare import Prepare, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256
+from cnn_jax.paths import written
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 INSTALL = (
@@ -79,7 +80,7 @@ def fashion_mnist(
 
 def _folder() -> Path | None:
     own = os.environ.get("CNN_JAX_DATA")
-    folders = [Path(own), Path(own) / "fashion_mnist", DEBIAN] if own else [DEBIAN]
+    folders = [written(own), written(own) / "fashion_mnist", DEBIAN] if own else [DEBIAN]
     return next((folder for folder in folders if all(_file(folder, name) for name in SHA256)), None)
 
 

@@ -27,6 +27,7 @@ from cnn_jax.data.prepare import Prepare, fit, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
 from cnn_jax.devices import cores
+from cnn_jax.paths import written
 
 CLASSES = ("food", "animals", "people", "transportation", "tools", "recreation")
 DEBIAN = Path("/usr/share/openclipart/png")
@@ -149,5 +150,5 @@ def _decode(path: Path, prepare: Prepare) -> tuple[np.ndarray, np.ndarray]:
 
 def _folder() -> Path | None:
     own = os.environ.get("CNN_JAX_DATA")
-    folders = [Path(own), Path(own) / "openclipart", DEBIAN] if own else [DEBIAN]
+    folders = [written(own), written(own) / "openclipart", DEBIAN] if own else [DEBIAN]
     return next((folder for folder in folders if all((folder / name).is_dir() for name in CLASSES)), None)

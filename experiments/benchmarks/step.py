@@ -46,6 +46,7 @@ from report import COLOURS, HEADINGS, TORCH, chart, median, table
 from cnn_jax.devices import COUNT, HUGE_PAGES, LEAST_MEMORY, SCHEDULER, TUNABLES
 from cnn_jax.devices import cores as usable_cores
 from cnn_jax.launch import cli, script
+from cnn_jax.paths import written
 
 
 class Workload(NamedTuple):
@@ -181,7 +182,7 @@ def main() -> None:
         print("PyTorch is not installed: its columns are left out")
     if not variants:
         raise ValueError("nothing to time: --variants=project needs no PyTorch")
-    folder, cores = Path(OUT.value), usable_cores()
+    folder, cores = written(OUT.value), usable_cores()
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
         "command": " ".join(["python", "experiments/benchmarks/step.py", *sys.argv[1:]]),

@@ -12,7 +12,6 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +25,7 @@ from cnn_jax.augment.draw import Augmentation
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import VALID, Field, Role
 from cnn_jax.launch import cli, script
+from cnn_jax.paths import written
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -109,7 +109,7 @@ def main() -> None:
     unknown = set(ONLY.value) - set(found)
     if unknown:
         raise cli.UsageError(f"no augmentation {', '.join(unknown)}; there are: {', '.join(found)}")
-    folder = Path(OUT.value)
+    folder = written(OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ONLY.value or found:
         originals = photographs()

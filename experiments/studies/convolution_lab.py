@@ -37,6 +37,7 @@ from cnn_jax.ops import algorithms
 from cnn_jax.ops.blur_pool import blur_pool, max_blur_pool
 from cnn_jax.ops.convolution import convolution, lowering
 from cnn_jax.ops.pooling import avg_pool, max_pool
+from cnn_jax.paths import written
 from cnn_jax.report.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save
 
 PARTS = ("algorithms", "picture", "fields", "shifts")
@@ -299,7 +300,7 @@ def main() -> None:
     unknown = [part for part in ONLY.value if part not in PARTS]
     if unknown:
         raise cli.UsageError(f"unknown part '{unknown[0]}': known are {', '.join(PARTS)}")
-    out = Path(OUT.value)
+    out = written(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     work = dict(zip(PARTS, (compare_algorithms, draw_kernel, measure_fields, measure_shifts), strict=True))
     with lowering("native"):

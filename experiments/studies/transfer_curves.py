@@ -27,6 +27,7 @@ from absl import flags
 from cnn_jax.config import Experiment, Transfer, to_json
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 from cnn_jax.launch import cli, script
+from cnn_jax.paths import written
 
 MODES = {  # learning rate, steps
     "scratch": (0.003, 200),
@@ -54,7 +55,7 @@ Scores = dict[tuple[str, float], list[float]]  # test accuracies of the seeds, b
 def main() -> None:
     if unknown := set(ONLY_MODES.value) - set(MODES):
         raise cli.UsageError(f"unknown mode {sorted(unknown)[0]}: known: {', '.join(MODES)}")
-    folder = Path(WORKDIR.value)
+    folder = written(WORKDIR.value)
     _reuse_compiled_steps(folder / "compiled")
     scores: Scores = {}
     examples: dict[float, int] = {}
