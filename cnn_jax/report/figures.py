@@ -25,6 +25,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
 OTHERS = (GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)  # of further splits, one after the other
 RATE = "learning_rate"
+SMOOTHED = 150  # a curve of more points is drawn as its moving average, too
 CHANNELS = (BLUE, ORANGE, *OTHERS[:4])  # of a signal, one after the other
 # What a row of training says beside the metrics of the task.
 HOUSEKEEPING = ("step", "split", "time", "epoch", "grad_norm", "examples_per_second", "skipped", RATE)
@@ -128,8 +129,8 @@ def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str
     finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
     marker = "o" if len(steps) <= 30 else ""
-    window = len(steps) // 40
-    if window > 1:
+    window = len(steps) // 40 | 1  # odd, so that the average stands where its values do
+    if len(steps) > SMOOTHED:
         ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
         # Near an end the window is cut, and values that are not finite do not count.
         kernel = np.ones(window)
