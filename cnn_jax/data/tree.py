@@ -78,7 +78,7 @@ def _pictures(folder: Path, left: LeftOut) -> Iterator[Path]:
 
     No folder is visited twice, nor one that this folder lies in, so links cannot loop.
     """
-    above = [path.stat() for path in folder.resolve().parents]
+    above = [path.stat() for path in {*folder.absolute().parents, *folder.resolve().parents}]
     visited = {(status.st_dev, status.st_ino) for status in above}
     waiting = [folder]
     while waiting:
