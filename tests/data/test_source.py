@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import hashlib
 import subprocess
@@ -15,7 +14,7 @@ from cnn_jax.data.access import DecodedSource
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import ArraySource, carve, fraction, moved, opened, permutation, split_of, subset
 from cnn_jax.data.spec import Field
-from cnn_jax.data.splits import array_splits, checked, fit_images, statistics
+from cnn_jax.data.splits import array_splits, fit_images, statistics
 from cnn_jax.lookup import describe, lookup
 from tests.data.reading import image, labels, read
 
@@ -129,45 +128,6 @@ def test_fit_images():
 def test_fit_needs_images(images):
     with pytest.raises(ValueError, match="need uint8 images"):
         fit_images(images, Prepare(size=(8, 8)))
-
-
-def bad_arrays() -> dict[str, dict]:
-    """What may be wrong with the splits of any source of arrays, by the message."""
-    images, label = np.zeros((4, 2, 2, 1), np.float32), np.array([0, 1, 2, -1])
-    good = {"image": images, "label": label}
-    with np.errstate(over="ignore"):
-        inf = np.full((4, 2, 2, 1), 1e300).astype(np.float32)
-    return {
-        "image of the test split is not finite everywhere as float32": {**good, "image": inf},
-        "label of the test split goes from 0 to 3, there are 3 classes": {**good, "label": np.array([0, 3, 0, 0])},
-        "labels must be class numbers from 0, not -2..1": {**good, "label": np.array([0, -2, 1, 0])},
-        "the test split has 4 image, 3 label": {**good, "label": label[:3]},
-        r"image of the test split is \[2, 1, 1\] float32, of the others": {**good, "image": images[:, :, :1]},
-        "image of the test split is .* uint8, of the others": {**good, "image": images.astype(np.uint8)},
-    }
-
-
-@pytest.mark.parametrize("message", bad_arrays())
-def test_all_splits_are_checked_when_they_are_made(message):
-    train = {"image": np.zeros((4, 2, 2, 1), np.float32), "label": np.array([0, 1, 2, -1])}
-    splits_of({"train": train}, ROLES)
-    with pytest.raises(ValueError, match=message) as caught:
-        splits_of({"train": train, "test": bad_arrays()[message]}, ROLES)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("classes", "shape", "message"),
-    [
-        (["a", "b", "a"], (2, 2, 1), "two classes are named 'a': give each class a name of its own"),
-        (["a"], (2, 2, 1), "has only one class, 'a': at least two are needed"),
-        (["a", "b"], (20_000, 20_000, 3), "one example of .* takes 1,200,000,004 bytes, at most 536,870,912"),
-    ],
-)
-def test_a_description_that_serves_no_training_is_refused(classes, shape, message):
-    spec = dataclasses.replace(toy(3).spec, classes=tuple(classes), inputs={"image": Field("image", shape, "uint8")})
-    with pytest.raises(ValueError, match=message):
-        checked(spec)
 
 
 def test_a_set_that_moved_is_the_same_but_for_its_settings():
