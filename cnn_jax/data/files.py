@@ -8,7 +8,7 @@ import numpy as np
 from cnn_jax.data.arrays import read_npy
 from cnn_jax.data.prepare import Placement, read_image
 from cnn_jax.data.spec import Spec
-from cnn_jax.data.tree import shown
+from cnn_jax.paths import printable
 
 
 def read_example(path: Path, spec: Spec, *, convert: bool = False) -> tuple[np.ndarray, Placement | None]:
@@ -21,7 +21,7 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> tuple[np.n
     Raises FileNotFoundError, or ValueError in one line, for what is no such example.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file '{shown(path)}'" + (", it is a folder" if path.is_dir() else ""))
+        raise FileNotFoundError(f"there is no file '{printable(path)}'" + (", it is a folder" if path.is_dir() else ""))
     field, prepare = spec.input, spec.prepare
     if field.role != "image" or field.dtype != "uint8":
         return _array(path, field.shape), None
@@ -32,12 +32,11 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> tuple[np.n
             prepare = dataclasses.replace(prepare, size=(field.shape[0], field.shape[1]))
         image, placement = read_image(data, prepare)
     except ValueError as error:
-        raise ValueError(f"'{shown(path)}': {error}: give a picture such as PNG or JPEG") from None
+        raise ValueError(f"'{printable(path)}': {error}: give a picture such as PNG or JPEG") from None
     if image.shape != field.shape:
         hint = "give such an image" + ("" if convert else ", or say --convert")
-        raise ValueError(
-            f"'{shown(path)}' is {image.shape}, the run was trained on {field.shape} (height, width, channels): {hint}"
-        )
+        what = f"is {image.shape}, the run was trained on {field.shape} (height, width, channels)"
+        raise ValueError(f"'{printable(path)}' {what}: {hint}")
     return image, placement
 
 
@@ -46,11 +45,11 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         array = read_npy(path, lambda found: shape in (found, (*found, 1)))
     except IndexError as error:
         what = f"is {error.args[0]}, the run was trained on arrays {shape}: give one of that shape"
-        raise ValueError(f"'{shown(path)}' {what}") from None
+        raise ValueError(f"'{printable(path)}' {what}") from None
     except ValueError as error:
-        raise ValueError(f"'{shown(path)}' is no .npy array ({error}): save one with numpy.save") from None
+        raise ValueError(f"'{printable(path)}' is no .npy array ({error}): save one with numpy.save") from None
     with np.errstate(over="ignore"):
         array = array.astype(np.float32) if array.dtype.kind in "fiu" else np.full(shape, np.nan)
     if not np.isfinite(array).all():
-        raise ValueError(f"'{shown(path)}' must hold finite numbers only (float32)")
+        raise ValueError(f"'{printable(path)}' must hold finite numbers only (float32)")
     return array.reshape(shape)

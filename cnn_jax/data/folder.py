@@ -15,7 +15,8 @@ from cnn_jax.data.decoded import Files, decoded_splits
 from cnn_jax.data.prepare import Prepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import digest_files
-from cnn_jax.data.tree import LeftOut, class_folders, shown, split_folders
+from cnn_jax.data.tree import LeftOut, class_folders, split_folders
+from cnn_jax.paths import printable, written
 
 Classes = dict[str, list[Path]]  # the pictures of each class, sorted
 
@@ -49,9 +50,11 @@ def folder(
       ValueError: no such folder, no class folders, one class only, a class folder without images, classes that differ
         between splits, no image that can be decoded, images of differing sizes.
     """
-    root = Path(path).expanduser()
+    root = written(path)
     if not path or not root.is_dir():
-        raise ValueError(f"folder:{shown(path)} is not a folder: give the path that holds train/CLASS or CLASS folders")
+        raise ValueError(
+            f"folder:{printable(path)} is not a folder: give the path that holds train/CLASS or CLASS folders"
+        )
     prepare = Prepare(
         size=square(size),
         resize=resize,
@@ -73,7 +76,7 @@ def folder(
     return decoded_splits(
         {split: _files(root, classes, files) for split, files in splits.items()},
         prepare,
-        name=f"folder:{shown(path)}",
+        name=f"folder:{printable(path)}",
         classes=classes,
         licence="unknown (user data)",
         citation="",
@@ -92,14 +95,16 @@ def _splits(root: Path, left: LeftOut) -> dict[str, Classes]:
     for split in others:
         for name in sorted(splits[first].keys() ^ splits[split].keys()):
             absent = folders[split if name in splits[first] else first]
-            raise ValueError(f"class folder '{name}' is missing in {shown(absent)}: splits must have the same classes")
+            raise ValueError(
+                f"class folder '{name}' is missing in {printable(absent)}: splits must have the same classes"
+            )
     return splits
 
 
 def _one_class(root: Path, name: str, files: list[Path]) -> str:
-    inside = {file.parent for file in files}
-    hint = f"is it folder:{shown(next(iter(inside)).parent)}?" if len(inside) > 1 else "give a folder of class folders"
-    return f"folder:{shown(root)} has only one class folder, '{name}': {hint}"
+    inside = {file.parent for file in files} - {root / name}
+    hint = f"is it folder:{printable(root / name)}?" if len(inside) > 1 else "give a folder of class folders"
+    return f"folder:{printable(root)} has only one class folder, '{name}': {hint}"
 
 
 def _files(root: Path, classes: list[str], files: Classes) -> Files:
@@ -107,7 +112,7 @@ def _files(root: Path, classes: list[str], files: Classes) -> Files:
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files[name]) for name in classes])
     return Files(
         load=lambda index: (paths[index].read_bytes(), int(labels[index])),
-        name=lambda index: shown(paths[index]),
+        name=lambda index: printable(paths[index]),
         size=len(paths),
         groups=labels,
     )
@@ -125,5 +130,5 @@ def _copies(root: Path, splits: Mapping[str, Classes], contents: Mapping[Path, b
         found = [same for same in places.values() if len({place[part] for place in same}) > 1]
         if found:
             other = next(place for place in found[0] if place[part] != found[0][0][part])
-            example = " and ".join(shown(place[2].relative_to(root)) for place in (found[0][0], other))
+            example = " and ".join(printable(place[2].relative_to(root)) for place in (found[0][0], other))
             yield f"{len(found)} images are in {what}, as {example}: remove the copies"

@@ -9,7 +9,6 @@ in 0..255 and become uint8, floats become float32 and are used as they are.
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,8 @@ from cnn_jax.data.arrays import read_npz
 from cnn_jax.data.prepare import Prepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
-from cnn_jax.data.tree import SYNONYMS, shown
+from cnn_jax.data.tree import SYNONYMS
+from cnn_jax.paths import printable, written
 
 IMAGES, LABELS = ("{}_images", "x_{}", "{}_x", "images_{}"), ("{}_labels", "y_{}", "{}_y", "labels_{}")
 PILE = (["images", "x"], ["labels", "y"])  # of all examples, where there are no splits
@@ -44,7 +44,7 @@ def npz(
       ValueError: unreadable file, one that expands to too much (see `read_npz`), missing arrays, wrong shapes or
         dtypes, values that are not finite in float32, labels out of range; one line.
     """
-    text, file = shown(path), Path(path).expanduser()
+    text, file = printable(path), written(path)
     if not path or not file.is_file():
         raise ValueError(f"npz:{text} is not a file")
     names: Names = {}
@@ -58,7 +58,7 @@ def npz(
 
     stored = read_npz(file, wanted)
     arrays: dict[str, dict[str, np.ndarray]] = {}
-    notes = [f"left out {len(left)} arrays, as {shown(left[0])}"] if left else []
+    notes = [f"left out {len(left)} arrays, as {printable(left[0])}"] if left else []
     for split, (images, labels) in names.items():
         shape, dtype = stored[labels].shape, stored[images].dtype
         found = {

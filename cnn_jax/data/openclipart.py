@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.images import decode_image
+from cnn_jax.data.images import DEEP, decode_image
 from cnn_jax.data.prepare import Prepare, fit, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
 from cnn_jax.devices import cores
-from cnn_jax.paths import written
+from cnn_jax.paths import printable, written
 
 CLASSES = ("food", "animals", "people", "transportation", "tools", "recreation")
 DEBIAN = Path("/usr/share/openclipart/png")
@@ -55,8 +55,8 @@ def openclipart(*, size: int | tuple[int, int] = SIZE, channels: int = 3, interp
       FileNotFoundError: it is in none of the places.
       ValueError: an image is damaged, or a class has no images.
     """
-    prepare = Prepare(size=square(size), resize="letterbox", channels=channels, interpolation=interpolation)
-    drawings, images = _read(_installed(), prepare)
+    prepare = Prepare(size=square(size), resize="letterbox", channels=channels, interpolation=interpolation, white=DEEP)
+    drawings, images, notes = _read(_installed(), prepare)
     return array_splits(
         "openclipart",
         {
@@ -72,6 +72,7 @@ def openclipart(*, size: int | tuple[int, int] = SIZE, channels: int = 3, interp
         classes=CLASSES,
         licence="public domain",
         citation="Open Clip Art Library 0.18, openclipart.org",
+        notes=notes,
     )
 
 
@@ -88,9 +89,12 @@ def _installed() -> Path:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(folder: Path, prepare: Prepare) -> tuple[Files, dict[Path, np.ndarray]]:
-    """The drawings of each split, and their pixels; all are decoded, as their looks say which belong together."""
-    drawings = _drawings(folder)
+def _read(folder: Path, prepare: Prepare) -> tuple[Files, dict[Path, np.ndarray], list[str]]:
+    """The drawings of each split, their pixels, and what was left out.
+
+    All are decoded, as their looks say which belong together.
+    """
+    drawings, notes = _drawings(folder)
     paths = [path for path, _ in drawings]
     with ThreadPoolExecutor(cores()) as threads:
         images, looks = zip(*threads.map(functools.partial(_decode, prepare=prepare), paths), strict=True)
@@ -101,18 +105,29 @@ def _read(folder: Path, prepare: Prepare) -> tuple[Files, dict[Path, np.ndarray]
     for split, found in splits.items():
         if missing := [name for label, name in enumerate(CLASSES) if label not in {of for _, of in found}]:
             raise ValueError(f"'{folder}' has too few images: the {split} split would have no {missing[0]}")
-    return splits, dict(zip(paths, images, strict=True))
+    return splits, dict(zip(paths, images, strict=True)), notes
 
 
-def _drawings(folder: Path) -> list[tuple[Path, int]]:
-    """Each drawing of one class once, with its label."""
+def _drawings(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Each drawing of one class once, with its label; and what was left out."""
     copies: dict[bytes, list[tuple[Path, int]]] = defaultdict(list)
+    left: dict[str, list[Path]] = defaultdict(list)
     for label, name in enumerate(CLASSES):
         for path in sorted((folder / name).rglob("*.png")):
             data = path.read_bytes()
             if max(struct.unpack(">II", data[16:24].ljust(8, b"\0"))) <= LARGEST:
                 copies[hashlib.sha256(data).digest()].append((path, label))
-    return [same[0] for same in copies.values() if len({label for _, label in same}) == 1]
+            else:
+                left[f"drawings of more than {LARGEST} pixels a side"].append(path)
+    drawings = []
+    for same in copies.values():
+        if len({label for _, label in same}) == 1:
+            drawings.append(same[0])
+            left["copies within a class"] += [path for path, _ in same[1:]]
+        else:
+            left["drawings that stand in several classes"] += [path for path, _ in same]
+    notes = [f"left out {len(p)} {what}, as {printable(p[0].relative_to(folder))}" for what, p in left.items() if p]
+    return drawings, notes
 
 
 def _groups(paths: list[Path], looks: np.ndarray) -> list[str]:
@@ -141,7 +156,7 @@ def _family(stem: str) -> str:
 def _decode(path: Path, prepare: Prepare) -> tuple[np.ndarray, np.ndarray]:
     """The drawing as an example, and its look: where 17 x 17 grey values increase, [272] bool."""
     try:
-        pixels, _ = decode_image(path.read_bytes(), prepare.channels or 3)
+        pixels, _ = decode_image(path.read_bytes(), prepare.channels or 3, white=prepare.white)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
     grey = fit(pixels, LOOK)[0][:, :, 0]

@@ -25,11 +25,11 @@ def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
     """
     splits = made(_read_alike(function, spec))
     source = next(iter(splits.values())) if len(splits) == 1 else split_of(splits, split)
+    _check_alike(source.spec, spec)
     say(source.spec.notes)
     (name,) = (name for name, found in splits.items() if found is source)
     if name not in ("all", split):
         say([f"{source.spec.name}: it has a {name} split only, which is scored as {split}"])
-    _check_alike(source.spec, spec)
     return aligned(in_memory(source), spec)
 
 

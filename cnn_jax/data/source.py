@@ -329,8 +329,8 @@ def skipped(splits: Splits) -> dict[str, list[str]]:
     """Which examples of each split could not be decoded up to now, and why."""
     found = {}
     for split, source in splits.items():
-        base, indices = origin(source)
-        if isinstance(base, DecodedSource):
+        base, indices = origin(source) if isinstance(source, View | DecodedSource) else (source, None)
+        if isinstance(base, DecodedSource) and indices is not None:
             found[split] = [base.skipped[i] for i in indices.tolist() if i in base.skipped]
     return {split: reasons for split, reasons in found.items() if reasons}
 

@@ -17,6 +17,7 @@ from cnn_jax.data.prepare import Prepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import HASHED_BYTES, digest_files
 from cnn_jax.data.tree import SYNONYMS
+from cnn_jax.paths import written
 
 
 def prepared(name: str) -> Path | None:
@@ -24,7 +25,7 @@ def prepared(name: str) -> Path | None:
     if not name:
         return None
     name, _, version = name.partition(":")
-    folder = Path(name).expanduser()
+    folder = written(name)
     if not folder.is_absolute():
         folder = _data_dir() / name
     candidates = [folder, *folder.glob("*")]
@@ -116,7 +117,7 @@ def tfds(
 
 
 def _data_dir() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    return written(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
 
 
 def _labels(records: Any) -> np.ndarray:

@@ -1,11 +1,11 @@
 """Folders of pictures: which are splits, which are classes, what is in them, and what is left out."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from cnn_jax.data.images import SUFFIXES
+from cnn_jax.paths import printable
 
 # What splits are called, in folders and in arrays, in upper or lower case; the first that is there is taken.
 SYNONYMS = {
@@ -28,17 +28,11 @@ class LeftOut:
     def add(self, kind: str, path: Path) -> None:
         """Counts one more."""
         self.counts[kind] += 1
-        self.first.setdefault(kind, shown(path.relative_to(self.root)))
+        self.first.setdefault(kind, printable(path.relative_to(self.root)))
 
     def notes(self) -> list[str]:
         """A line for each kind."""
         return [f"left out {count} {kind}, as {self.first[kind]}" for kind, count in self.counts.items()]
-
-
-def shown(path: Path | str) -> str:
-    """A path as text for people and JSON: what is no UTF-8 or cannot be printed as an escape, as \\xe9."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def split_folders(root: Path, left: LeftOut) -> dict[str, Path]:
@@ -65,23 +59,27 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     """
     classes = [path for path in _folders(root) if not path.name.startswith(".")]
     if not classes:
-        raise ValueError(f"no images: {shown(root)} has no class folders")
+        raise ValueError(f"no images: {printable(root)} has no class folders")
     for path in _children(root):
         if path not in classes:
             passed_over(path, left, "files beside the class folders")
     found = {}
     for path in classes:
-        pictures = found[shown(path.name)] = list(_pictures(path, left))
+        pictures = found[printable(path.name)] = list(_pictures(path, left))
         if not pictures:
-            raise ValueError(f"class folder {shown(path)} has no images ({', '.join(sorted(SUFFIXES))})")
+            raise ValueError(f"class folder {printable(path)} has no images ({', '.join(sorted(SUFFIXES))})")
     if len(found) < len(classes):
-        raise ValueError(f"two class folders in {shown(root)} are shown by the same name: rename one")
+        raise ValueError(f"two class folders in {printable(root)} are shown by the same name: rename one")
     return found
 
 
 def _pictures(folder: Path, left: LeftOut) -> Iterator[Path]:
-    """The pictures of a folder and those below it, in order; no folder is visited twice, so links cannot loop."""
-    visited: set[tuple[int, int]] = set()
+    """The pictures of a folder and those below it, in order.
+
+    No folder is visited twice, nor one that this folder lies in, so links cannot loop.
+    """
+    above = [path.stat() for path in {*folder.absolute().parents, *folder.resolve().parents}]
+    visited = {(status.st_dev, status.st_ino) for status in above}
     waiting = [folder]
     while waiting:
         path = waiting.pop()

@@ -217,7 +217,11 @@ RUN_FOLDERS = {
         ),
     ),
     "a class without a folder": Bad("eval RUN --data=folder:x", ("other classes", "missing: 9"), folders(*NINE)),
-    "no such split": Bad("eval RUN --data=folder:x --split=test", ("no test split",), folders("x/train/a")),
+    "no such split": Bad(
+        "eval RUN --data=folder:x --split=test",
+        ("no test split, but train, validation",),
+        folders(*(f"x/{s}/{n}" for s in ("train", "val") for n in "ab")),
+    ),
 }
 
 INPUTS = {
@@ -282,7 +286,9 @@ def test_corrupt_images_are_skipped_and_counted_or_end_the_run(project, launch, 
     said = launch(*words, "--workdir=new", "--config.data.source=folder:images")
     assert said.code == 0
     assert all(line.startswith("warning: ") for line in said.err.splitlines())
-    assert "skipped 1 corrupt images of" in said.err
+    assert said.err.count("1 of 20 images looked at cannot be decoded and are left out, as images/left/3.png: ") == 1
+    (reason,) = sum(json.loads((project / "new" / "skipped.json").read_text()).values(), [])
+    assert reason.startswith("images/left/3.png: cannot decode")
     sizes = json.loads((project / "new" / "data.json").read_text())["examples"]
     tested = np.load(project / "new" / "outputs" / "label.npy")
     assert sizes + len(tested) == 19

@@ -213,5 +213,7 @@ def test_an_experiment_file_runs_itself(project):
 def test_data_without_a_test_split_is_refused_before_training(project, launch):
     np.savez(project / "only.npz", train_images=np.zeros((20, 8, 8), np.uint8), train_labels=np.arange(20) % 2)
     said = launch("train", TINY, "--config.data.source=npz:only.npz", "--workdir=new")
-    assert said.code == 2 and said.err == "error: npz:only.npz has no test split\n"
+    error = said.err.splitlines()[-1]
+    assert said.code == 2 and error.startswith("error: npz:only.npz has no test split, but train, validation: ")
+    assert "evaluate.test=never" in error
     assert not (project / "new").exists()

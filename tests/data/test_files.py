@@ -252,7 +252,15 @@ def test_files_that_are_no_such_example_are_named_in_one_line(tmp_path) -> None:
     np.save(tmp_path / "words.npy", np.full(5, "a"))
     np.savez(tmp_path / "several.npz", a=np.zeros(5))
     np.save(tmp_path / "objects.npy", np.array([{}] * 5), allow_pickle=True)
+    np.save(tmp_path / "large.npy", np.full(5, 1e300))
+    declared = b"{'descr': '<f8', 'fortran_order': False, 'shape': (%s), }\n"
+    for name, shape in (("bomb", b"5, 1000000000000"), ("short_of_data", b"5,")):
+        header = declared % shape
+        (tmp_path / f"{name}.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
     for name, spec, kind, message in (
+        ("bomb.npy", signals, ValueError, r"is \(5, 1000000000000\), the run was trained on"),
+        ("short_of_data.npy", signals, ValueError, r"is no .npy array \(it declares \[5\] float64 but has 0 bytes\)"),
+        ("large.npy", signals, ValueError, "finite numbers only"),
         ("absent.png", images, FileNotFoundError, "there is no file '.*absent.png'"),
         (".", images, FileNotFoundError, "it is a folder"),
         ("text.png", images, ValueError, "text.png': cannot decode .*give a picture such as PNG or JPEG"),

@@ -1,12 +1,16 @@
 import contextlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
 
-from cnn_jax.data.images import CorruptImage, decode_image, native_channels, resized, with_channels
+from cnn_jax.data import images
+from cnn_jax.data.images import CorruptImage, decode_image, full_bits, native_channels, resized, traits, with_channels
+from cnn_jax.data.metadata import without_metadata
 
 
 def encode(picture: Image.Image, form: str, **options) -> bytes:
@@ -66,7 +70,139 @@ def test_palette_and_grey():
 
 def test_sixteen_bits_are_scaled():
     grey = np.array([[0, 257 * 200 - 1, 65535]], np.uint16)
-    np.testing.assert_array_equal(decode(encode(Image.fromarray(grey), "PNG"), 1)[..., 0], [[0, 199, 255]])
+    for white in (None, 65535):
+        found = decode_image(encode(Image.fromarray(grey), "PNG"), 1, white=white)[0]
+        np.testing.assert_array_equal(found[..., 0], [[0, 199, 255]])
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("greatest", "white"), [(4095, 4095), (4000, 4095), (2047, 2047), (40, 255), (300, 511)])
+def test_deep_images_keep_their_grey_levels(form, greatest, white):
+    values = np.linspace(0, greatest, 1024).reshape(32, 32).astype(np.uint16)
+    data = encode(Image.fromarray(values), form)
+    expected = values.astype(int) * 255 // white
+    for given in (None, white):
+        np.testing.assert_array_equal(decode_image(data, 1, white=given)[0][..., 0], expected)
+    assert len(np.unique(expected)) >= min(greatest, 128)
+    assert traits(data).greatest == greatest and full_bits(greatest) == white
+    cut = decode_image(data, 1, white=greatest // 2)[0][..., 0]  # what lies above the white of a set is white
+    np.testing.assert_array_equal(cut, np.minimum(values.astype(int), greatest // 2) * 255 // (greatest // 2))
+
+
+def test_a_file_that_says_what_is_white_is_believed():
+    values = np.array([[0, 1000, 3000]], np.uint16)
+    netpbm = b"P5\n3 1\n4095\n" + values.astype(">u2").tobytes()
+    tiff = encode(Image.fromarray(values), "TIFF", tiffinfo={281: 4095})
+    png = encode(Image.fromarray(values), "PNG")
+    significant = png[:33] + chunk(b"sBIT", b"\x0c") + png[33:]
+    for data, white in ((netpbm, 4095), (tiff, 4095), (significant, 65535)):
+        found = decode_image(data, 1, white=9999)[0][..., 0]
+        assert np.abs(found.astype(int) - values * 255.0 / white).max() <= 1
+        assert traits(data).greatest == 0
+
+
+def test_big_endian_values_are_the_same():
+    values = np.linspace(0, 4095, 30).reshape(5, 6).astype(np.uint16)
+    little = encode(Image.fromarray(values), "TIFF")
+    big = bytearray(b"MM\0*" + struct.pack(">I", 8))
+    tags = [(256, 6), (257, 5), (258, 16), (259, 1), (262, 1), (273, 8 + 2 + 12 * 9 + 4), (277, 1), (278, 5), (279, 60)]
+    big += struct.pack(">H", len(tags)) + b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags)
+    big += struct.pack(">I", 0) + values.astype(">u2").tobytes()
+    np.testing.assert_array_equal(decode(bytes(big), 1), decode(little, 1))
+
+
+@pytest.mark.parametrize(("kind", "says"), [(np.int32, "32-bit integers"), (np.float32, "floating-point pixels")])
+def test_other_numbers_are_refused_with_a_way_out(kind, says):
+    data = encode(Image.fromarray(np.arange(9, dtype=kind).reshape(3, 3)), "TIFF")
+    with pytest.raises(CorruptImage, match=f"{says}: store them in 8 or 16 bits, or as an array in an .npz"):
+        decode(data, 1)
+
+
+def chunk(kind: bytes, body: bytes, flaw: int = 0) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ flaw)
+
+
+BAD_EXIF = b"MM\0*\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        chunk(b"eXIf", BAD_EXIF),
+        chunk(b"eXIf", b"", 1),
+        chunk(b"iCCP", b"name\0\0no deflate"),
+        chunk(b"iCCP", b"name\0\7"),
+        chunk(b"zTXt", b"name\0\0" + zlib.compress(bytes(70_000_000))),
+        chunk(b"tEXt", b"\xff\xff", 1),
+        chunk(b"pHYs", b"1"),
+        chunk(b"gAMA", b""),
+    ],
+    ids=lambda part: part[4:8].decode(),
+)
+def test_damaged_metadata_of_a_png_cost_no_pixels(part):
+    data = encode(Image.fromarray(pattern()), "PNG")
+    for place in (33, len(data) - 12):
+        np.testing.assert_array_equal(decode(data[:place] + part + data[place:], 3), pattern())
+
+
+@pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE])
+@pytest.mark.parametrize("body", [b"", b"Exif\0\0" + BAD_EXIF, b"Adobe", b"JFIF\0", b"MPF\0\0", b"ICC_PROFILE\0"])
+def test_damaged_metadata_of_a_jpeg_cost_no_pixels(marker, body):
+    data = encode(Image.fromarray(pattern()), "JPEG")
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+    np.testing.assert_array_equal(decode(data[:2] + segment + data[2:], 3), decode(data, 3))
+
+
+def test_metadata_are_taken_out_of_webp_too():
+    data = encode(Image.fromarray(pattern()), "WEBP", lossless=True, exif=BAD_EXIF, icc_profile=b"none")
+    bare = without_metadata(data)
+    assert len(bare) < len(data) and b"EXIF" not in bare and b"ICCP" not in bare
+    np.testing.assert_array_equal(decode(bare, 3), pattern())
+
+
+def test_formats_that_are_not_listed_are_not_opened(monkeypatch):
+    started = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: started.append(args))
+    monkeypatch.setattr("subprocess.check_call", lambda *args, **kwargs: started.append(args))
+    for form in ("EPS", "PDF", "TGA", "ICO"):
+        with pytest.raises(CorruptImage, match="no known image format"):
+            decode(encode(Image.fromarray(pattern(16, 16)), form), 3)
+    assert not started and {"EPS", "PSD", "WMF", "FITS"}.isdisjoint(images.FORMATS)
+
+
+@pytest.mark.parametrize("form", images.FORMATS)
+def test_every_format_of_the_list_is_read(form):
+    if form not in Image.SAVE:
+        pytest.skip("Pillow only reads it")
+    options = {"quality": 100} if form in ("JPEG", "AVIF") else {"lossless": True} if form == "WEBP" else {}
+    found = decode(encode(Image.fromarray(smooth(24, 32)), form, **options), 3)
+    assert found.shape == (24, 32, 3) and np.abs(found.astype(int) - smooth(24, 32)).mean() < (
+        60 if form == "GIF" else 3
+    )
+    assert any(Image.registered_extensions()[end] == form for end in images.SUFFIXES - {".mpo"})
+
+
+def test_pictures_beyond_the_limit_are_refused_before_they_are_decoded(monkeypatch):
+    header = struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(
+        CorruptImage, match=r"\(200000000 pixels, at most 178,956,970: make it smaller, or set CNN_JAX_MAX"
+    ):
+        decode(bomb, 3)
+    data = encode(Image.fromarray(pattern(6, 8)), "PNG")
+    monkeypatch.setenv("CNN_JAX_MAX_PIXELS", "47")
+    for read in (native_channels, traits, lambda data: decode(data, 3)):
+        with pytest.raises(
+            CorruptImage, match=r"\(8 x 6 pixels, at most 47: make it smaller, or set CNN_JAX_MAX_PIXELS"
+        ):
+            read(data)
+    monkeypatch.setenv("CNN_JAX_MAX_PIXELS", "48")
+    np.testing.assert_array_equal(decode(data, 3), pattern(6, 8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setenv("CNN_JAX_MAX_PIXELS", "3000000000")
+    with pytest.raises(CorruptImage, match="cannot decode the image") as caught:
+        decode(bomb, 3)
+    assert "at most" not in str(caught.value)
 
 
 def test_transparent_pixels_lie_over_white():

@@ -1,8 +1,11 @@
+import io
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from cnn_jax.data import arrays
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import Field
 from cnn_jax.lookup import lookup
@@ -108,6 +111,10 @@ def test_bytes_are_brought_to_size_and_floats_are_not(tmp_path):
         ({"test_labels": np.full(6, 3)}, "test label 3 is not below the 3 classes"),
         ({"classes": np.array(["a", "b"])}, "train label 2 is not below the 2 classes"),
         ({"classes": np.arange(3)}, "classes must be a list of names"),
+        ({"classes": np.array(["a", "a", "b"])}, "two classes are named 'a'"),
+        ({"classes": np.array(["a", "", "b"])}, "a class has no name"),
+        ({"train_labels": np.zeros(20, int), "test_labels": np.zeros(6, int)}, "has only one class, '0'"),
+        ({name: np.full(GOOD[name].shape, 1e300) for name in ("train_images", "test_images")}, "finite floats"),
         ({"train_labels": np.array([None] * 20)}, "not a readable .npz file of plain arrays"),
     ],
 )
@@ -118,27 +125,74 @@ def test_bad_arrays_are_named_in_one_line(tmp_path, changes, message):
     assert "\n" not in str(caught.value) and "set.npz" in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fuzz")
-    np.savez_compressed(folder / "set.npz", **GOOD)
-    return folder, (folder / "set.npz").read_bytes()
+SPLITS = {"train": ("train", "Training"), "validation": ("valid", "VAL", "dev"), "test": ("test", "testing")}
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_damaged_files_raise_only_value_errors(stored, data):
-    folder, content = stored
-    broken = bytearray(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
-    for _ in range(data.draw(st.integers(0, 5))):
-        if broken:
-            broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
-    path = folder / "broken.npz"
-    path.write_bytes(broken)
-    try:
-        opened(lookup(f"npz:{path}"))
-    except ValueError as error:
-        assert str(path) in str(error) and "\n" not in str(error)
+@pytest.mark.parametrize("form", ["{}_images {}_labels", "x_{} y_{}", "{}_x {}_y", "images_{} labels_{}"])
+@pytest.mark.parametrize("number", range(3))
+def test_splits_by_any_of_their_names(tmp_path, form, number):
+    stored = {}
+    for count, names in enumerate(SPLITS.values(), 3):
+        for kind, name in zip(("images", "labels"), form.split(), strict=True):
+            key = name.format(names[min(number, len(names) - 1)])
+            stored[key] = GOOD[f"train_{kind}"][:count]
+    np.savez(tmp_path / "set.npz", **stored)
+    assert {split: len(s) for split, s in opened(lookup(f"npz:{tmp_path / 'set.npz'}")).items()} == {
+        "train": 3, "validation": 4, "test": 5
+    }  # fmt: skip
+
+
+def test_a_late_split_is_checked_when_the_set_is_opened(tmp_path):
+    floats = {key: (GOOD[key] / 255).astype(np.float64) for key in ("train_images", "test_images")}
+    floats["test_images"][3, 1, 1, 1] = 1e300  # finite, but not in float32
+    with pytest.raises(ValueError, match="test_images must be integers in 0..255 or finite floats"):
+        opened(lookup(save(tmp_path, **floats)))
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1e-20, 1.0, 1e20])
+def test_statistics_know_no_unit(tmp_path, unit):
+    floats = {key: GOOD[key] / 255 * unit for key in ("train_images", "test_images")}
+    prepare = opened(lookup(save(tmp_path, **floats)))["train"].spec.prepare
+    expected = floats["train_images"].astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(prepare.std, expected.std((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(prepare.mean, expected.mean((0, 1, 2)), rtol=1e-6)
+
+
+def test_what_expands_to_much_more_than_it_is_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "set.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        for name, array in GOOD.items():
+            buffer = io.BytesIO()
+            np.save(buffer, np.zeros((2**21, 2, 2), np.uint8) if "images" in name else array)
+            file.writestr(f"{name}.npy", buffer.getvalue())
+    monkeypatch.setattr(arrays, "BYTES", 2**20)
+    read = np.lib.format.read_array
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *args, **kwargs: pytest.fail("was read"))
+    with pytest.raises(
+        ValueError, match=r"set.npz is .* \(its arrays take 16,777,\d+ bytes, at most .*: store them uncom"
+    ):
+        opened(lookup(f"npz:{tmp_path / 'set.npz'}"))
+    monkeypatch.setattr(arrays, "memory", lambda: 300)
+    with pytest.raises(ValueError, match="its arrays take .* bytes, at most 300:"):
+        opened(lookup(save(tmp_path)))
+    monkeypatch.setattr(np.lib.format, "read_array", read)
+    monkeypatch.undo()
+    assert len(opened(lookup(save(tmp_path)))["train"]) == 20  # stored as it is, it may be of any size
+    assert 2**28 < arrays.memory()
+
+
+def test_an_archive_is_opened_once_and_takes_no_more_than_twice_its_size(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).random((2000, 32, 32, 1), np.float32)
+    labels = np.arange(2000) % 10
+    parts = {f"{s}_{k}": v for s in ("train", "val", "test") for k, v in (("images", images), ("labels", labels))}
+    np.savez(tmp_path / "set.npz", **parts, junk=np.zeros(10**7))
+    opens = []
+    real = zipfile.ZipFile.__init__
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", lambda *args, **kwargs: opens.append(1) or real(*args, **kwargs))
+    tracemalloc.start()
+    opened(lookup(f"npz:{tmp_path / 'set.npz'}"), validation=0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert opens == [1] and peak < 2 * 3 * images.nbytes
 
 
 def test_other_files_are_refused(tmp_path):

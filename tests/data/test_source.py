@@ -12,7 +12,7 @@ from PIL import Image
 from cnn_jax.data import digits, folder, npz, source, tfds
 from cnn_jax.data.access import DecodedSource
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.source import ArraySource, carve, fraction, opened, permutation, split_of, subset
+from cnn_jax.data.source import ArraySource, carve, fraction, moved, opened, permutation, split_of, subset
 from cnn_jax.data.spec import Field
 from cnn_jax.data.splits import array_splits, fit_images, statistics
 from cnn_jax.lookup import describe, lookup
@@ -130,6 +130,13 @@ def test_fit_needs_images(images):
         fit_images(images, Prepare(size=(8, 8)))
 
 
+def test_a_set_that_moved_is_the_same_but_for_its_settings():
+    assert moved("folder:a", "folder:/b/c") and moved("npz(a.npz, size=8)", "npz(path='b.npz', size=8)")
+    for other in ("folder(b, size=8)", "npz:b", "digits", "experiment.own", "folder"):
+        assert not moved("folder:a", other)
+    assert not moved("tfds:mnist", "tfds:cifar10")  # another set
+
+
 # Splits
 
 
@@ -155,7 +162,8 @@ def test_each_class_gives_its_share_to_validation_and_keeps_an_example(counts, s
     if sum(expected):
         assert held_out.tolist() == expected and kept.min() >= 1
     else:
-        assert held_out.sum() == 1  # a single one, of any class
+        assert held_out.sum() == 1  # a single one, of a class that keeps another where there is one
+        assert kept.min() >= 1 or max(counts) == 1
 
 
 @pytest.mark.parametrize(("size", "share", "count"), [(100, 0.1, 10), (5, 0.01, 1), (3, 0.99, 2), (2, 0.5, 1)])

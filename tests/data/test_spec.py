@@ -107,3 +107,11 @@ def test_what_examples_are_called(role, unit: str, units: str) -> None:
 def test_the_first_input_and_all_fields() -> None:
     assert SPEC.input is SPEC.inputs["photo"]
     assert list(SPEC.fields) == ["photo", "depth", "where", "what"]
+
+
+def test_notes_are_kept_and_what_was_written_without_them_is_read() -> None:
+    noted = changed(notes=("streets: left out 3 files, as a.txt", "streets: more"))
+    assert from_json(json.loads(json.dumps(to_json(noted)))) == noted
+    old = to_json(changed(prepare=Prepare()))
+    del old["notes"], old["prepare"]["white"]
+    assert from_json(old).notes == () and from_json(old).prepare.white == 65535  # as it read 16 bits
