@@ -58,7 +58,7 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     if not data and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
-    target = folder / "evaluations" / re.sub(r"[^\w.-]+", "_", name)  # 'folder:PATH' is no file name
+    target = run_folder.place(folder, "evaluations", re.sub(r"[^\w.-]+", "_", name))  # 'folder:PATH' is no file name
     target.mkdir(parents=True, exist_ok=True)
     keep = writer(target / run_folder.OUTPUTS, len(source)) if outputs else None
     found = evaluate(predictor, source, settings.batch_size, keep)

@@ -1,21 +1,26 @@
 """Make a run folder of published weights, for eval and predict.
 
-python launch.py import MODEL FILE [--workdir=FOLDER] [--classes=NAMES.txt]
+python launch.py import MODEL FILE [--workdir=FOLDER] [--classes=NAMES.txt] [--weights=SET]
 
 MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds its weights as torchvision or timm
 publish them: .pth, .safetensors or .npz, hf:ORG/REPO on the Hugging Face hub, or package:NAME, an installed package
 that brings them along. Size, crop and channel statistics of the images come with the variant. NAMES.txt has the name
-of a class on each line, in the order of the classifier.
+of a class on each line, in the order of the classifier; without it 1,000 classes are taken to be those of ImageNet, and
+others are numbered. SET says which weights of a file that holds several, as model or state_dict_ema.
 """
 
 import hashlib
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 from absl import flags
 
 from cnn_jax.launch import cli
+
+# The short English names of the 1,000 classes of ILSVRC 2012, in the order of their WordNet numbers, that all use.
+IMAGENET = Path(__file__).parents[1] / "weights" / "imagenet.txt"
 
 
 def run(arguments: list[str]) -> int:
@@ -23,40 +28,42 @@ def run(arguments: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the folder to make (default: runs/MODEL)", flag_values=values)
     flags.DEFINE_string("classes", None, "a text file with the names of the classes, one a line", flag_values=values)
+    flags.DEFINE_string("weights", "", "which of several sets in the file, as state_dict_ema", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("import", values, arguments)
     if len(words) != 2:
         raise cli.UsageError("say a model and a file: launch.py import MODEL FILE")
-    _import(words[0], words[1], values.workdir, values.classes and Path(values.classes))
+    _import(words[0], words[1], values.workdir, values.classes and Path(values.classes), values.weights)
     return 0
 
 
-def _import(text: str, file: str, workdir: str | None, names: Path | None) -> None:
+def _import(text: str, file: str, workdir: str | None, names: Path | None, part: str) -> None:
     from cnn_jax.data.prepare import Prepare  # JAX starts here, not for --help
     from cnn_jax.data.spec import Field, Spec
     from cnn_jax.inspect import models
     from cnn_jax.launch.training import parameters
-    from cnn_jax.lookup import lookup
+    from cnn_jax.models.layers import BatchNorm
     from cnn_jax.models.variant import Preprocessing
     from cnn_jax.weights import files, imported
     from cnn_jax.weights.convert import to_variables
     from cnn_jax.weights.initial import weights_file
     from cnn_jax.weights.schemes import choose, count_classes
 
-    model = lookup(text)
+    model, _ = models.find(text)
     variant, family, name = models.variant_of(text, model)
     path = weights_file(file)
-    tensors = files.read(path)
+    tensors = files.read(path, part)
     images = variant.preprocessing or Preprocessing(size=variant.input_shape[0], crop=0.875)
     shape = (images.size, images.size, variant.input_shape[-1])
     try:
         scheme = choose(model(), shape, tensors, family)
         count = count_classes(tensors, scheme) or variant.classes
-        classes = _names(names, count)
-        module = model(classes=count)
-        variables = to_variables(module, shape, tensors, scheme.names, scheme.flattened)
+        if scheme.epsilon and not variant.reference.startswith(f"{scheme.name}:"):
+            model = partial(model, norm=partial(BatchNorm, epsilon=scheme.epsilon))
+        variables = to_variables(model(classes=count), shape, tensors, scheme.names, scheme.flattened)
+        classes = _names(names, count)  # now that there are weights for so many
     except ValueError as error:
         raise ValueError(f"'{file}' as weights of {text}: {error}") from None
     if variant.preprocessing is None:
@@ -88,6 +95,9 @@ def _import(text: str, file: str, workdir: str | None, names: Path | None) -> No
         f"images: {images.size} pixels, the centre of {round(images.size / images.crop)}; mean {images.mean}, "
         f"std {images.std}"
     )
+    if names is None:
+        taken = "are taken to be those of ImageNet" if count == 1000 else "have numbers for names"
+        print(f"the {count:,} classes {taken}; --classes=NAMES.txt says others")
     print(f"written to {folder}/")
     print(f"python launch.py predict {folder} IMAGE...")
     print(f"python launch.py eval {folder} --data=folder:PATH")
@@ -95,14 +105,16 @@ def _import(text: str, file: str, workdir: str | None, names: Path | None) -> No
 
 def _names(path: Path | None, count: int) -> tuple[str, ...]:
     if path is None:
-        return tuple(str(number) for number in range(count))
+        return tuple(IMAGENET.read_text(encoding="utf-8").splitlines() if count == 1000 else map(str, range(count)))
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").strip().splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").strip().split("\n")]
     except UnicodeDecodeError:
         raise ValueError(f"'{path}' is no text file of class names") from None
     if len(lines) != count:
         raise ValueError(f"'{path}' has {len(lines)} names, the weights are for {count} classes: give one for each")
-    twice = [line for number, line in enumerate(lines) if not line or line in lines[:number]]
+    if not all(lines):
+        raise ValueError(f"'{path}', line {lines.index('') + 1}: a class without a name")
+    twice = [line for number, line in enumerate(lines) if line in lines[:number]]
     if twice:
         raise ValueError(f"'{path}': the name '{twice[0]}' stands for two classes: make the names differ")
     return tuple(lines)

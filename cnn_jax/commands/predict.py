@@ -32,16 +32,17 @@ def run(arguments: list[str]) -> int:
     if len(words) < 2:
         raise cli.UsageError("say a run folder and at least one image: launch.py predict RUN INPUT...")
     folder, *inputs = map(written, words)
-    out = written(values.out) if values.out else folder / "predictions"
+    out = written(values.out) if values.out else None
     _predict(folder, inputs, values.checkpoint, values.convert, out)
     return 0
 
 
-def _predict(folder: Path, inputs: list[Path], which: str, convert: bool, out: Path) -> None:
+def _predict(folder: Path, inputs: list[Path], which: str, convert: bool, out: Path | None) -> None:
     import jax  # JAX starts here, not for --help
 
     from cnn_jax import report
     from cnn_jax.data.files import read_example
+    from cnn_jax.train import run_folder
     from cnn_jax.train.predictor import load, predict
 
     # One device: for a few examples a program for several takes longer to compile than it saves.
@@ -54,6 +55,7 @@ def _predict(folder: Path, inputs: list[Path], which: str, convert: bool, out: P
         except (OSError, ValueError) as error:
             unread.append(str(error))
     name = next(iter(spec.inputs))
+    out = out or run_folder.place(folder, "predictions")
     outputs = predict(predictor, {name: np.stack([example for _, example, _ in read])}) if read else {}
     undrawn: OSError | None = None
     for position, (path, example, placement) in enumerate(read):
@@ -81,6 +83,6 @@ def _unused(folder: Path, path: Path) -> Path:
     """A name for the picture of `path` that none has yet."""
     stem = path.stem.encode(errors="surrogateescape").decode(errors="replace")
     number = 0
-    while (picture := folder / f"{stem}{f'-{number}' if number else ''}.png").exists():
+    while (picture := folder / f"{stem}{f'-{number}' if number else ''}.png").exists() or picture.is_symlink():
         number += 1
     return picture

@@ -1,5 +1,6 @@
 """Models by their names: the published variants, and the module that a text describes."""
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -14,20 +15,33 @@ from cnn_jax.models.variant import Variant
 
 
 def published() -> dict[str, Variant]:
-    """Every variant of the package by the name under which `lookup` finds it, as "resnet.resnet18"."""
-    found: dict[str, Variant] = {}
+    """Every variant of the package by the name under which `lookup` finds it, as "resnet.resnet18".
+
+    One that several libraries publish has the name of each; here stands the first.
+    """
+    found: dict[int, tuple[str, Variant]] = {}
     for info in pkgutil.iter_modules(models.__path__):
         module = importlib.import_module(f"cnn_jax.models.{info.name}")
-        found |= {f"{info.name}.{name}": value for name, value in vars(module).items() if isinstance(value, Variant)}
-    return found
+        for name, value in vars(module).items():
+            if isinstance(value, Variant):
+                found.setdefault(id(value), (f"{info.name}.{name}", value))
+    return dict(found.values())
 
 
 def find(text: str) -> tuple[Function, Variant | None]:
     """What `text`, as "resnet18" or "resnet18(act=jax.nn.gelu)", describes, and the variant that it is made from.
 
-    Raises ValueError, with a suggestion, for an unknown name.
+    Raises ValueError, with suggestions, for an unknown name.
     """
-    function = lookup(text)
+    try:
+        function = lookup(text)
+    except ValueError as error:
+        if not str(error).startswith("unknown name"):
+            raise
+        names = [name.partition(".")[2] for name in published()]
+        near = difflib.get_close_matches(text.partition("(")[0][:100], names, n=3, cutoff=0.5)
+        hint = f"; near are {', '.join(near)}" if near else ""
+        raise ValueError(f"{error} (launch.py list models shows them all{hint})") from None
     origin = function.func if isinstance(function, functools.partial) else function
     return function, origin if isinstance(origin, Variant) else None
 

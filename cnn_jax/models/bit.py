@@ -58,3 +58,6 @@ bit_r101x1 = _imagenet(
     macs=7_801_405_440,
     reference="timm:resnetv2_101x1_bit",
 )
+
+# Their names in timm.
+resnetv2_50x1_bit, resnetv2_50x3_bit, resnetv2_101x1_bit = bit_r50x1, bit_r50x3, bit_r101x1

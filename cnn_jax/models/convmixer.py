@@ -83,3 +83,5 @@ convmixer_1536_20 = _imagenet(
     macs=51_099_168_768,
     reference="timm:convmixer_1536_20",
 )
+
+convmixer_1024_20_ks9_p14 = convmixer_1024_20  # its name in timm

@@ -176,3 +176,11 @@ efficientnet_lite4 = _lite_imagenet(
     reference="timm:tf_efficientnet_lite4",
     preprocessing=_lite_images(300),
 )
+
+# Their names in timm.
+tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2 = (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+)
+tf_efficientnet_lite3, tf_efficientnet_lite4 = efficientnet_lite3, efficientnet_lite4

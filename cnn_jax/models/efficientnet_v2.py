@@ -64,3 +64,6 @@ efficientnet_v2_l = _imagenet(
     reference="torchvision:efficientnet_v2_l",
     preprocessing=Preprocessing(480, crop=1.0, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
 )
+
+# Their names in timm.
+efficientnetv2_s, efficientnetv2_m, efficientnetv2_l = efficientnet_v2_s, efficientnet_v2_m, efficientnet_v2_l

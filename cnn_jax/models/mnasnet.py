@@ -63,3 +63,6 @@ mnasnet_130 = _imagenet(
     reference="torchvision:mnasnet1_3",
     preprocessing=Preprocessing(size=224, crop=224 / 232),
 )
+
+# Their names in torchvision.
+mnasnet0_5, mnasnet0_75, mnasnet1_0, mnasnet1_3 = mnasnet_050, mnasnet_075, mnasnet_100, mnasnet_130

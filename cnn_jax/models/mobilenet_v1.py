@@ -97,3 +97,6 @@ mobilenet_v1_100 = _imagenet(
 mobilenet_v1_125 = _imagenet(
     build=partial(MobileNetV1, width=1.25), params=6_270_840, macs=879_516_800, reference="timm:mobilenetv1_125"
 )
+
+# Their names in timm.
+mobilenetv1_100, mobilenetv1_125 = mobilenet_v1_100, mobilenet_v1_125

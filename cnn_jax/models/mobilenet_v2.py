@@ -41,3 +41,6 @@ _imagenet = partial(
 mobilenet_v2_050 = _imagenet(build=_build(0.5), params=1_968_680, macs=97_131_840, reference="timm:mobilenetv2_050")
 mobilenet_v2 = _imagenet(build=_build(1.0), params=3_504_872, macs=300_774_272, reference="torchvision:mobilenet_v2")
 mobilenet_v2_140 = _imagenet(build=_build(1.4), params=6_108_776, macs=582_195_824, reference="timm:mobilenetv2_140")
+
+# Their names in timm.
+mobilenetv2_050, mobilenetv2_100, mobilenetv2_140 = mobilenet_v2_050, mobilenet_v2, mobilenet_v2_140

@@ -141,3 +141,6 @@ mobilenet_v3_large = _imagenet(
     reference="torchvision:mobilenet_v3_large",
     preprocessing=Preprocessing(size=224, crop=224 / 232),
 )
+
+# Their names in timm.
+mobilenetv3_small_100, mobilenetv3_large_100 = mobilenet_v3_small, mobilenet_v3_large

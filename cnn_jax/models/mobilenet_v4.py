@@ -135,3 +135,5 @@ mobilenet_v4_conv_small = Variant(
     source="Qin et al. 2024, arXiv:2404.10518, appendix, MNv4-Conv-S",
     reference="timm:mobilenetv4_conv_small",
 )
+
+mobilenetv4_conv_small = mobilenet_v4_conv_small  # its name in timm

@@ -115,3 +115,5 @@ nfnet_f1 = _imagenet(
     macs=17_437_921_280,
     reference="timm:dm_nfnet_f1",
 )
+
+dm_nfnet_f0, dm_nfnet_f1 = nfnet_f0, nfnet_f1  # their names in timm

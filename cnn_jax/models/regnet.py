@@ -199,3 +199,9 @@ regnet_y_32gf = _y(
     macs=32_279_552_832,
     reference="torchvision:regnet_y_32gf",
 )
+
+# Their names in timm, which rounds the widths of three of them otherwise unless the name ends in tv.
+regnetx_004_tv, regnetx_008, regnetx_016, regnetx_032 = regnet_x_400mf, regnet_x_800mf, regnet_x_1_6gf, regnet_x_3_2gf
+regnetx_080, regnetx_160, regnetx_320 = regnet_x_8gf, regnet_x_16gf, regnet_x_32gf
+regnety_004, regnety_008_tv, regnety_016, regnety_032 = regnet_y_400mf, regnet_y_800mf, regnet_y_1_6gf, regnet_y_3_2gf
+regnety_080_tv, regnety_160, regnety_320 = regnet_y_8gf, regnet_y_16gf, regnet_y_32gf

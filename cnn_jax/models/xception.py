@@ -110,3 +110,5 @@ xception = Variant(
     source="Chollet 2017, arXiv:1610.02357, figure 5 and table 3",
     reference="timm:legacy_xception",
 )
+
+legacy_xception = xception  # its name in timm

@@ -42,6 +42,7 @@ PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nu
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
 LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
+LARGEST_JSON = 64 * 2**20
 PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
 
 
@@ -188,14 +189,31 @@ def checkpoint_step(folder: Path, which: str) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError where it is damaged."""
+    """The JSON object in a file. Raises ValueError where it is damaged, or larger than LARGEST_JSON bytes."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise ValueError("it is no file")
+        if path.is_file() and path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has more than {LARGEST_JSON:,} bytes")
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or nested too deeply
         raise ValueError(f"'{path}' is damaged: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"'{path}' is damaged: it holds no JSON object")
     return value
+
+
+def place(folder: Path, *names: str) -> Path:
+    """The folder FOLDER/NAME/..., for a command to write in.
+
+    Raises ValueError where it or anything in it is a link: in a stranger's run folder it may lead anywhere.
+    """
+    way = [folder.joinpath(*names[: count + 1]) for count in range(len(names))]
+    inside = (Path(root) / name for root, folders, files in os.walk(way[-1]) for name in (*folders, *files))
+    for path in (*way, *inside):
+        if path.is_symlink():
+            raise ValueError(f"'{path}' is a link, through which nothing is written: remove it")
+    return way[-1]
 
 
 def write_tables(path: Path, scores: Scores, spec: Spec) -> None:

@@ -36,7 +36,8 @@ def tensor_name(variable: str, names: Names) -> str:
         prefix = names(module)
     except (LookupError, ValueError, AttributeError, TypeError):  # whatever parsing an unknown path runs into
         raise ValueError(f"this naming has no name for '{module}': the model is not the published one") from None
-    return f"{prefix}." * bool(prefix) + LEAVES.get(leaf, leaf)
+    leaves = LEAVES | getattr(names, "leaves", {})  # a naming may have names of its own for the arrays of a module
+    return f"{prefix}." * bool(prefix) + leaves.get(leaf, leaf)
 
 
 def tensor_shapes(module: nn.Module, input_shape: tuple[int, ...], names: Names) -> dict[str, tuple[int, ...]]:
@@ -145,6 +146,8 @@ def _to_ours(tensor: np.ndarray, shape: tuple[int, ...], chw: tuple[int, int, in
         raise ValueError(f"holds {tensor.dtype}, not floating-point numbers")
     array = tensor
     if path.endswith("/kernel"):
+        if chw and array.ndim == 4 and array.shape[1:] == chw:  # a convolution over the whole map
+            array = array.reshape(len(array), -1)
         if chw and array.ndim == 2 and array.shape[1] == np.prod(chw):
             array = array.reshape(-1, *chw).transpose(0, 2, 3, 1).reshape(array.shape)
         array = array.transpose(*range(2, array.ndim), 1, 0) if array.ndim > 1 else array

@@ -1,8 +1,12 @@
-"""Files of tensors: .pth and .pt, .safetensors and .npz are told apart by what is in them, not by their names."""
+"""Files of tensors: .pth and .pt, .safetensors and .npz are told apart by what is in them, not by their names.
+
+What a file declares is held against its own size before any memory is taken: the tensors of a .pth or .safetensors file
+take no more than the file does, and an .npz file, which may be compressed, expands to what `data.arrays` allows.
+"""
 
 import os
+import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +14,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cnn_jax.weights import pth
+from cnn_jax.data import arrays
+from cnn_jax.weights import pth, sets
 
+LONGEST = 100_000_000  # bytes of the header of a .safetensors file: the limit of its library
 WRITTEN = (".safetensors", ".npz")
 NUMBERS = "fiub"  # kinds of dtype
 STRANGERS = {
@@ -21,8 +27,8 @@ STRANGERS = {
 }
 
 
-def read(path: Path | str) -> dict[str, np.ndarray]:
-    """The tensors in a file, by name.
+def read(path: Path | str, part: str = "") -> dict[str, np.ndarray]:
+    """The tensors in a file, by name, without wrappers around the names; of several sets `part`, as `sets.chosen` says.
 
     Raises ValueError, in one line, for a file that is damaged, foreign, or holds other things than numbers;
     FileNotFoundError where there is none.
@@ -30,9 +36,7 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{path}'" + (", it is a folder" if path.is_dir() else ""))
-    tensors = _read(path)
-    if not tensors:
-        raise ValueError(f"'{path}': there are no tensors in it")
+    tensors = _read(path, part)
     for name, array in tensors.items():
         _check_type(path, name, array)
     return tensors
@@ -46,16 +50,16 @@ def write(path: Path | str, tensors: Mapping[str, np.ndarray]) -> None:
     path = Path(path)
     if path.suffix not in WRITTEN:
         raise ValueError(f"'{path}' must end in {' or '.join(WRITTEN)}")
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    for name, array in arrays.items():
+    stored = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    for name, array in stored.items():
         _check_type(path, name, array)
         if path.suffix == ".npz" and array.dtype.kind == "V":
             raise ValueError(f"'{path}': an .npz file cannot hold {array.dtype} ({name}): write .safetensors")
     temporary = path.with_name(f"{path.name}.tmp{path.suffix}")  # numpy adds an ending that is not there
     if path.suffix == ".npz":
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        np.savez(temporary, **stored)  # type: ignore[arg-type]
     else:
-        safetensors.numpy.save_file(arrays, temporary)
+        safetensors.numpy.save_file(stored, temporary)
     os.replace(temporary, path)
 
 
@@ -64,42 +68,42 @@ def _check_type(path: Path, name: str, array: np.ndarray) -> None:
         raise ValueError(f"'{path}': {name} has the type {array.dtype}, which is not read or written")
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, part: str) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         start = file.read(32)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST:  # no other format begins like that
+        return _chosen(path, _read_safetensors(path), part)
     for begin, what in STRANGERS.items():
         if start.startswith(begin):
             raise ValueError(f"'{path}': {what}")
     if start.startswith(pth.PICKLE) or (start.startswith(pth.ZIP) and not _is_npz(path)):
-        return pth.read(path)
+        return pth.read(path, part)
     if start.startswith(pth.ZIP):
-        return _read_npz(path)
-    if start[8:9] == b"{":
-        return _read_safetensors(path)
+        return _chosen(path, arrays.read_npz(path, lambda names: names), part)
     raise ValueError(f"'{path}': no file of weights: give .pth, .safetensors or .npz")
+
+
+def _chosen(path: Path, tensors: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    if not tensors:
+        raise ValueError(f"'{path}': there are no tensors in it")
+    try:
+        return sets.chosen(path, tensors, lambda value: isinstance(value, np.ndarray), part)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from None
 
 
 def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, OSError, OverflowError, NotImplementedError, struct.error):
         return False
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            arrays = dict(loaded)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"'{path}': damaged or truncated ({error})") from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # NumPy hands on what it does not know
-        raise ValueError(f"'{path}': damaged: not every entry is an array")
-    return arrays
-
-
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Checked by the library as a whole: offsets, sizes and shapes agree, and cover the file without overlap."""
     try:
         return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, AttributeError) as error:  # the latter for a type that NumPy has not
+    # All but the first for a type that NumPy has not.
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}': damaged or truncated ({error})") from None

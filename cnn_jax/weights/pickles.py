@@ -31,6 +31,10 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PUT, GET = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
 
 
+NUMBER, DIMENSIONS = 2**48, 32  # sizes, offsets and strides are smaller than this; a tensor has at most so many of each
+COPIED = 10_000_000  # items that calls may copy in all: a short pickle could ask for one list any number of times
+
+
 class BadPickle(ValueError):
     """A pickle that is not run to its end."""
 
@@ -76,6 +80,7 @@ def _run(stream: BinaryIO, storages: dict[str, Storage]) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
+    copied = 0
 
     def since(mark: int) -> list[Any]:
         items = stack[mark:]
@@ -132,6 +137,9 @@ def _run(stream: BinaryIO, storages: dict[str, Storage]) -> Any:
                 stack.append(storage)
             case "REDUCE":
                 function, arguments = since(len(stack) - 2)
+                copied += sum(len(item) for item in arguments if isinstance(item, list | tuple | dict))
+                if copied > COPIED:
+                    raise BadPickle(f"refused: its calls copy more than {COPIED:,} items")
                 stack.append(CALLS[function.name](*arguments))
             case "BUILD":  # attributes, such as the format's version that a state dict carries
                 stack.pop()
@@ -148,7 +156,7 @@ def _global(module: str, name: str) -> Global:
 
 
 def _storage(tag: str, kind: Global, key: str, location: str, size: int, view: None = None) -> Storage:
-    if tag != "storage" or not isinstance(key, str) or type(size) is not int or size < 0 or view is not None:
+    if tag != "storage" or not isinstance(key, str) or not _is_size(size) or view is not None:
         raise BadPickle("damaged, or older than PyTorch 0.4: a storage is described in another way")
     return Storage(key, DTYPES[kind.name], size)
 
@@ -156,9 +164,13 @@ def _storage(tag: str, kind: Global, key: str, location: str, size: int, view: N
 def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     if not isinstance(storage, Storage) or type(shape) is not tuple or type(stride) is not tuple:
         raise TypeError
-    if any(type(number) is not int or number < 0 for number in (offset, *shape, *stride)) or len(shape) != len(stride):
+    if len(shape) != len(stride) or len(shape) > DIMENSIONS or not all(map(_is_size, (offset, *shape, *stride))):
         raise BadPickle("damaged: a tensor's shape is no shape")
     return Tensor(storage, offset, shape, stride)
+
+
+def _is_size(number: Any) -> bool:
+    return type(number) is int and 0 <= number < NUMBER
 
 
 def _parameter(tensor: Tensor, *_: Any) -> Tensor:

@@ -14,39 +14,48 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.weights import pickles
+from cnn_jax.weights import pickles, sets
 from cnn_jax.weights.pickles import Storage, Tensor
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how the two formats begin
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the old format
-NESTED = ("state_dict", "model", "model_state_dict")  # where training scripts keep the tensors in a larger dictionary
-WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 BIG_ENDIAN = "written on a big-endian machine, which is not supported"
 
 
-def read(path: Path | str) -> dict[str, np.ndarray]:
-    """The tensors of a .pth or .pt file by name, read-only; also of one kept under 'state_dict' or 'model'.
+# What zipfile raises; OSError and OverflowError where a damaged file sends it to a place outside of it.
+DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, OverflowError, struct.error)
+Contents = tuple[Any, Callable[[Storage], bytes]]  # what the pickle describes, and the bytes of its storages
+
+
+def read(path: Path | str, part: str = "") -> dict[str, np.ndarray]:
+    """The tensors of a .pth or .pt file by name, read-only; `sets.chosen` says which, of several sets `part`.
+
+    They are views on what the file holds: no tensor has more numbers than its storage, and no storage more bytes than
+    the file.
 
     Raises ValueError, in one line, for a file that is damaged, truncated, foreign, or wants more than tensors.
     """
     path = Path(path)
+
+    def arrays(value: Any, load: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
+        return _arrays(sets.chosen(path, value, lambda tensor: isinstance(tensor, Tensor), part), load)
+
     with path.open("rb") as file:
         start = file.read(4)
     try:
         if start == ZIP:
             with zipfile.ZipFile(path) as archive:
-                return _read_zip(archive)
+                return arrays(*_read_zip(archive))
         if start[:1] == PICKLE:
-            return _read_legacy(io.BytesIO(path.read_bytes()))
+            return arrays(*_read_legacy(io.BytesIO(path.read_bytes())))
         raise ValueError("no file of torch.save")
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
-    # All from zipfile; OSError where a damaged file sends it to a place before its start.
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, struct.error) as error:
+    except DAMAGE as error:
         raise ValueError(f"'{path}': damaged or truncated ({error})") from None
 
 
-def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+def _read_zip(archive: zipfile.ZipFile) -> Contents:
     entries = {info.filename: info for info in archive.infolist()}
     found = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
@@ -65,10 +74,10 @@ def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     stream = io.BytesIO(content("data.pkl"))
     value, _ = pickles.run(stream)
     _require_end(stream)
-    return _arrays(value, lambda storage: content(f"data/{storage.key}"))
+    return value, lambda storage: content(f"data/{storage.key}")
 
 
-def _read_legacy(stream: io.BytesIO) -> dict[str, np.ndarray]:
+def _read_legacy(stream: io.BytesIO) -> Contents:
     (magic, _), (version, _) = pickles.run(stream), pickles.run(stream)
     if magic != LEGACY_MAGIC or version != LEGACY_VERSION:
         raise ValueError("a pickle, but none of torch.save")
@@ -77,7 +86,7 @@ def _read_legacy(stream: io.BytesIO) -> dict[str, np.ndarray]:
         raise ValueError(BIG_ENDIAN)
     value, storages = pickles.run(stream)
     keys, _ = pickles.run(stream)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys) or sorted(keys) != sorted(storages):
         raise ValueError("damaged: its list of storages is not that of its tensors")
     contents = {}
     for key in keys:
@@ -87,7 +96,7 @@ def _read_legacy(stream: io.BytesIO) -> dict[str, np.ndarray]:
         if size != storage.size:
             raise ValueError(f"damaged: the storage {key} has {size} numbers, not {storage.size}")
     _require_end(stream)
-    return _arrays(value, lambda storage: contents[storage.key])
+    return value, lambda storage: contents[storage.key]
 
 
 def _require_end(stream: io.BytesIO) -> None:
@@ -95,8 +104,8 @@ def _require_end(stream: io.BytesIO) -> None:
         raise ValueError("damaged: there is something behind its end")
 
 
-def _arrays(value: Any, load: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
-    """The state dict in `value` as arrays that look into the storages, as its tensors do."""
+def _arrays(tensors: dict[str, Tensor], load: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
+    """A state dict as arrays that look into the storages, as its tensors do."""
     loaded: dict[str, np.ndarray] = {}
 
     def array(tensor: Tensor) -> np.ndarray:
@@ -108,7 +117,7 @@ def _arrays(value: Any, load: Callable[[Storage], bytes]) -> dict[str, np.ndarra
             loaded[storage.key] = np.frombuffer(content, storage.dtype)
         return _window(loaded[storage.key], tensor)
 
-    return {name: array(tensor) for name, tensor in _state_dict(value).items()}
+    return {name: array(tensor) for name, tensor in tensors.items()}
 
 
 def _window(storage: np.ndarray, tensor: Tensor) -> np.ndarray:
@@ -120,18 +129,3 @@ def _window(storage: np.ndarray, tensor: Tensor) -> np.ndarray:
         raise ValueError(f"damaged: a tensor {list(tensor.shape)} reaches beyond its storage of {len(storage)}")
     steps = [step * storage.itemsize for step in tensor.stride]
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, steps, writeable=False)
-
-
-def _state_dict(value: Any) -> dict[str, Tensor]:
-    for _ in NESTED:
-        inner = [value[key] for key in NESTED if isinstance(value, dict) and isinstance(value.get(key), dict)]
-        value = inner[0] if inner else value
-    if not isinstance(value, dict) or not any(isinstance(tensor, Tensor) for tensor in value.values()):
-        raise ValueError("there are no named tensors in it: save model.state_dict()")
-    for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"'{str(name)[:80]}' is no tensor: save model.state_dict() alone")
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in value):
-            value = {name.removeprefix(wrapper): tensor for name, tensor in value.items()}
-    return value

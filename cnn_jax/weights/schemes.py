@@ -14,27 +14,33 @@ from cnn_jax.weights.convert import NONE, Flattened, Names, Tensors, tensor_name
 
 
 class Scheme(NamedTuple):
-    """How one library names the parts of one family; `flattened` is FLATTENED of the family's file."""
+    """How one library names the parts of one family; `flattened` is FLATTENED of the family's file.
+
+    epsilon: of BatchNorm in that library, where it differs from the models here; EPSILON of the family's file.
+    """
 
     name: str
     names: Names
     flattened: Flattened
+    epsilon: float | None = None
 
 
 def schemes(family: str, module: Any) -> dict[str, Scheme]:
     """The namings known for `module` of `cnn_jax.models.<family>`, by name ('torchvision', 'timm').
 
-    One that numbers the blocks through all stages has a second parameter `blocks`, which is that field of the module.
+    One that needs to know more of a variant, as how many blocks there are, has further parameters called like the
+    fields of the module that say so.
     """
     package: Any = cnn_jax.weights.names
     if family not in [info.name for info in pkgutil.iter_modules(package.__path__)]:
         return {}
     file = importlib.import_module(f"{package.__name__}.{family}")
-    flattened, found = getattr(file, "FLATTENED", NONE), {}
+    flattened, epsilon, found = getattr(file, "FLATTENED", NONE), getattr(file, "EPSILON", {}), {}
     for name, function in inspect.getmembers(file, inspect.isfunction):
         if not name.startswith("_"):
-            counts = "blocks" in inspect.signature(function).parameters
-            found[name] = Scheme(name, partial(function, blocks=module.blocks) if counts else function, flattened)
+            fields = {field: getattr(module, field) for field in list(inspect.signature(function).parameters)[1:]}
+            named = partial(function, **fields) if fields else function
+            found[name] = Scheme(name, named, flattened, epsilon.get(name))
     return found
 
 
@@ -58,4 +64,4 @@ def choose(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, fa
 def count_classes(tensors: Tensors, scheme: Scheme) -> int | None:
     """Classes that the classifier among `tensors` tells apart; None where there is none."""
     kernel = tensors.get(tensor_name(f"params/{CLASSIFIER}/kernel", scheme.names))
-    return None if kernel is None or kernel.ndim < 2 else len(kernel)
+    return None if kernel is None or kernel.ndim < 2 or not kernel.size else len(kernel)

@@ -81,7 +81,11 @@ def test_a_stem_made_for_larger_images_is_noticed(launch):
     [
         ([], "say one model"),
         (["lenet5", "lenet5_28"], "say one model"),
-        (["lenet6"], "unknown name 'lenet6': did you mean 'lenet5'?"),
+        (
+            ["lenet6"],
+            "unknown name 'lenet6': did you mean 'lenet5'? (launch.py list models shows them all; near are lenet5",
+        ),
+        (["nosuch"], "names are known (launch.py list models shows them all)"),
         (["lenet5(paddin=2)"], "LeNet has no field 'paddin': did you mean 'padding'?"),
         (["lenet5", "--input=32,32"], "'lenet5' reads examples such as 32x32x1, not 32x32"),
         (["lenet5", "--input=8,8,1"], "LeNet-5 reads [B, H, W, C] of size 16 or more"),

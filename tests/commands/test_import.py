@@ -1,6 +1,7 @@
 """import: published weights become a run folder that predict and eval take; what does not fit leaves none."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +113,9 @@ def test_what_does_not_fit_leaves_no_folder(here, launch, tensors):
     )
     Path("twice.txt").write_text("ant\nbee\nant\n")
     assert "the name 'ant' stands for two classes" in refused("squeezenet1_1", weights, "--classes=twice.txt")
+    Path("blank.txt").write_text("ant\n\nbee\n")
+    assert "'blank.txt', line 2: a class without a name" in refused("squeezenet1_1", weights, "--classes=blank.txt")
+    assert "there are no weights 'ema' in it" in refused("squeezenet1_1", weights, "--weights=ema")
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
     assert "no text file of class names" in refused("squeezenet1_1", weights, "--classes=bytes.txt")
     assert "nowhere.txt" in refused("squeezenet1_1", weights, "--classes=nowhere.txt")
@@ -120,6 +124,54 @@ def test_what_does_not_fit_leaves_no_folder(here, launch, tensors):
     assert "holds nan or inf" in refused("squeezenet1_1", "nan.npz")
     Path("cut.safetensors").write_bytes(Path(weights).read_bytes()[:1000])
     assert "'cut.safetensors': damaged or truncated" in refused("squeezenet1_1", "cut.safetensors")
+
+
+def test_names_are_text_as_any_editor_writes_it(here, launch):
+    for content in (b"\xef\xbb\xbfant\r\nbee\r\ncat\r\n\r\n", b"ant\nbee \ncat\n\n\n", b"ant\rbee\rcat"):
+        Path("names.txt").write_bytes(content)
+        said = launch("import", "squeezenet1_1", "weights.safetensors", "--classes=names.txt", "--workdir=run")
+        assert (
+            said.code == 0
+            and said.err == ""
+            and tuple(json.loads(Path("run/data.json").read_text())["classes"]) == CLASSES
+        )
+        shutil.rmtree("run")
+
+
+def test_classes_without_names(here, launch, tensors):
+    said = launch("import", "squeezenet1_1", "weights.safetensors", "--workdir=three")
+    assert said.code == 0 and "the 3 classes have numbers for names; --classes=NAMES.txt says others" in said.out
+    many = {
+        name: np.resize(array, (1000, *array.shape[1:])) if "classifier" in name else array
+        for name, array in tensors.items()
+    }
+    files.write("many.npz", many)
+    said = launch("import", "squeezenet1_1", "many.npz", "--workdir=many")
+    assert said.code == 0 and "the 1,000 classes are taken to be those of ImageNet" in said.out
+    classes = json.loads(Path("many/data.json").read_text())["classes"]
+    assert len(set(classes)) == 1000
+    known = {0: "tench", 207: "golden retriever", 281: "tabby", 517: "crane", 967: "espresso", 999: "toilet tissue"}
+    assert {number: classes[number] for number in known} == known
+
+
+def test_one_of_several_sets_of_weights_is_chosen_and_said(here, launch, tensors):
+    other = {name: array + 1 for name, array in tensors.items()}
+    both = {f"model.{k}": v for k, v in tensors.items()} | {f"ema.module.{k}": v for k, v in other.items()}
+    files.write("both.safetensors", both)
+    bias = "classifier.1.bias"
+    for words, expected, says in (
+        (
+            [],
+            tensors,
+            "holds 2 sets of weights ('model', 'ema'): 'model' is taken; import --weights=NAME takes another",
+        ),
+        (["--weights=ema"], other, "'module.' before every name is taken off"),
+    ):
+        said = launch("import", "squeezenet1_1", "both.safetensors", "--workdir=run", *words)
+        assert said.code == 0 and said.err.count("\n") == 1 and says in said.err
+        stored = files.read("run/variables.safetensors")["params/classifier/bias"]
+        np.testing.assert_array_equal(stored, expected[bias])
+        shutil.rmtree("run")
 
 
 class Missing(Exception):

@@ -206,6 +206,31 @@ def test_an_experiment_outside_the_run_folder_is_not_run(run: Path, tmp_path: Pa
     assert not list(tmp_path.rglob("executed"))
 
 
+def test_nothing_is_written_through_a_link(run: Path, pictures: Path, launch: Call, tmp_path: Path) -> None:
+    """In a stranger's run folder it may lead to any file of the user's."""
+    picture, mine = pictures / "train" / "left" / "01.jpg", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("precious")
+    links = {
+        "predictions": mine,
+        "predictions/01.png": mine / "file",
+        "predictions/other.png": mine / "new",
+        "evaluations": mine,
+        "evaluations/test-step2": mine,
+        "evaluations/test-step2/tables.npz": mine / "file",
+        "evaluations/test-step2/scores.json.tmp": mine / "new",
+        "evaluations/test-step2/outputs": mine,
+    }
+    for name, target in links.items():
+        shutil.rmtree(run / name.partition("/")[0], ignore_errors=True)
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).symlink_to(target)
+        code, _, err = launch(*(("eval", run) if name.startswith("eval") else ("predict", run, picture)))
+        assert code == 2 and err.count("\n") == 1 and "is a link, through which nothing is written" in err, name
+        assert [path.name for path in mine.iterdir()] == ["file"] and (mine / "file").read_text() == "precious"
+        (run / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("field", "text", "runs"),
     [

@@ -41,7 +41,15 @@ def test_tensors_are_found_in_larger_dictionaries(wrap, tmp_path, build):
 def test_prefixes_of_wrappers_are_taken_off(tmp_path, build):
     storages = {"0": ONES.tobytes(), "1": ONES.tobytes()}
     wrapped = build.dictionary({"module.a": ONES, "module.b": ONES})
-    assert list(pth.read(build.zip(tmp_path / "a.pth", wrapped, storages))) == ["a", "b"]
+    with pytest.warns(UserWarning, match="module."):
+        assert list(pth.read(build.zip(tmp_path / "a.pth", wrapped, storages))) == ["a", "b"]
+    for prefix in ("module._orig_mod.", "_orig_mod.module.", "model.backbone.", "net.", "ema.module.", "encoder."):
+        wrapped = build.dictionary({f"{prefix}a": ONES, f"{prefix}b": ONES})
+        with pytest.warns(UserWarning, match=f"'{prefix}' before every name is taken off"):
+            assert list(pth.read(build.zip(tmp_path / "c.pth", wrapped, storages))) == ["a", "b"]
+    counted = build.dictionary({"n_averaged": ONES, "module.a": ONES})  # torch.optim.swa_utils.AveragedModel
+    with pytest.warns(UserWarning, match="module."):
+        assert list(pth.read(build.zip(tmp_path / "d.pth", counted, storages))) == ["a"]
     mixed = build.dictionary({"module.a": ONES, "b": ONES})
     assert list(pth.read(build.zip(tmp_path / "b.pth", mixed, storages))) == ["module.a", "b"]
 
@@ -63,6 +71,35 @@ def test_any_window_on_a_storage(data, tmp_path, build):
             pth.read(path)
     else:
         np.testing.assert_array_equal(pth.read(path)["a"], numbers[indices] if indices.size else np.zeros(shape))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_of_several_sets_the_trained_one_is_taken_and_said(form, tmp_path, build):
+    def of(*names: str, value: bytes = build.dictionary({"a": ONES})) -> bytes:
+        return build.named({"epoch": build.plain(3), **dict.fromkeys(names, value)})
+
+    def read(instructions: bytes, part: str = "") -> dict[str, np.ndarray]:
+        storages = {"0": ONES.tobytes()} if form == "zip" else {"0": (6, ONES.tobytes())}
+        path = (build.zip if form == "zip" else build.legacy)(tmp_path / "a.pth", instructions, storages)
+        return pth.read(path, part)
+
+    cases = {
+        ("state_dict_ema", "state_dict"): "state_dict",
+        ("model_ema", "model"): "model",
+        ("ema", "model_state_dict"): "model_state_dict",
+        ("teacher", "student"): "student",
+    }
+    for names, taken in cases.items():
+        with pytest.warns(UserWarning, match=f"holds 2 sets of weights .*: '{taken}' is taken; import --weights=NAME"):
+            assert list(read(of(*names))) == ["a"]
+        for name in names:
+            assert list(read(of(*names), name)) == ["a"]
+    nested = of("ema", value=of("state_dict", "state_dict_ema"))
+    with pytest.warns(UserWarning, match="'ema.state_dict', 'ema.state_dict_ema'"):
+        read(nested)
+    assert list(read(nested, "state_dict_ema")) == ["a"]
+    with pytest.raises(ValueError, match="no weights 'state_dict_em' in it: did you mean 'state_dict_ema'"):
+        read(of("state_dict", "state_dict_ema"), "state_dict_em")
 
 
 class Evil:

@@ -51,15 +51,16 @@ def torchvision(path: str) -> str:
     return _join(f"features.{stage}.{_index(part)}", layer, table)
 
 
+# What timm adds to the variance in every BatchNorm, where the networks here have torchvision's.
+EPSILON = {"timm": 1e-5}
 TIMM = {
     "stem": "bn1",  # timm's norms hold the activation
     "stem_conv": "conv_stem",
     "stem_norm": "bn1",
     "stage8": "bn2",
-    "stage8_conv": "conv_head",
-    "stage8_norm": "bn2",
     "pooled": "global_pool",
 }
+TIMM_LAST = {"conv": "conv_head", "norm": "bn2"}  # the convolution behind the blocks, whatever stage that is
 TIMM_BLOCK = {
     "expand_conv": "conv_pw",
     "expand_norm": "bn1",
@@ -69,6 +70,9 @@ TIMM_BLOCK = {
     "project_norm": "bn3",
 }
 TIMM_FIRST = {"depthwise_conv": "conv_dw", "depthwise_norm": "bn1", "project_conv": "conv_pw", "project_norm": "bn2"}
+TIMM_SQUEEZE = {"squeeze": "se", "squeeze/reduce": "se.conv_reduce", "squeeze/expand": "se.conv_expand"}
+TIMM_FUSED = {"conv": "conv_exp", "norm": "bn1", "project_conv": "conv_pwl", "project_norm": "bn2"}
+TIMM_FUSED_FIRST = {"conv": "conv", "norm": "bn1"}  # the first stage does not widen its input
 
 
 def timm(path: str) -> str:
@@ -79,7 +83,11 @@ def timm(path: str) -> str:
         return TIMM.get(place, place)
     if not block:
         return f"blocks.{int(stage) - 1}"
-    return _join(f"blocks.{int(stage) - 1}.{_index(block)}", layer, TIMM_FIRST if stage == "1" else TIMM_BLOCK)
+    if block in TIMM_LAST:
+        return TIMM_LAST[block]
+    first, rest = (TIMM_FUSED_FIRST, TIMM_FUSED) if block.startswith("fused") else (TIMM_FIRST, TIMM_BLOCK)
+    table = (first if stage == "1" else rest) | TIMM_SQUEEZE
+    return _join(f"blocks.{int(stage) - 1}.{_index(block)}", layer, table)
 
 
 LITE = {

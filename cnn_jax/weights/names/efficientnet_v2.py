@@ -1,5 +1,5 @@
 """How other libraries call the parts of `cnn_jax.models.efficientnet_v2`: as those of EfficientNet."""
 
-from cnn_jax.weights.names.efficientnet import torchvision
+from cnn_jax.weights.names.efficientnet import EPSILON, timm, torchvision
 
-__all__ = ["torchvision"]
+__all__ = ["EPSILON", "timm", "torchvision"]

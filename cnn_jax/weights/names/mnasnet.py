@@ -1,4 +1,8 @@
-"""How other libraries call the parts of `cnn_jax.models.mnasnet`."""
+"""How other libraries call the parts of `cnn_jax.models.mnasnet`; in timm it is an EfficientNet."""
+
+from cnn_jax.weights.names.efficientnet import timm
+
+__all__ = ["timm", "torchvision"]
 
 TORCHVISION = {
     "stem": "layers.2",

@@ -30,3 +30,27 @@ def _part(part: str) -> str:
         return TORCHVISION.get(part, part)
     place = f"trunk_output.block{stage}"
     return f"{place}.block{stage}-{int(block) - 1}" if block else place
+
+
+TIMM = {
+    "stem_conv": "stem.conv",
+    "stem_norm": "stem.bn",
+    "shortcut_conv": "downsample.conv",
+    "shortcut_norm": "downsample.bn",
+    **{f"conv{number}": f"conv{number}.conv" for number in (1, 2, 3)},
+    **{f"norm{number}": f"conv{number}.bn" for number in (1, 2, 3)},
+    "squeeze": "se",
+    "reduce": "fc1",
+    "expand": "fc2",
+    "pooled": "head.global_pool",
+    "classifier": "head.fc",
+}
+
+
+def timm(path: str) -> str:
+    """stage1_block1/conv1 -> s1.b1.conv1.conv; and stage1, the feature -> s1."""
+    words = [TIMM.get(part, part) for part in path.split("/")]
+    stage, _, block = words[0].removeprefix("stage").partition("_block")
+    if stage.isdecimal():
+        words[0] = f"s{stage}.b{block}" if block else f"s{stage}"
+    return ".".join(words)

@@ -21,3 +21,11 @@ def torchvision(path: str) -> str:
         return TORCHVISION.get(path, "")
     before = (3 if part else 2) * (int(number) - 1) + int(stage) - 1
     return f"features.{before + (part == 'norm')}"
+
+
+TIMM = {"fc1": "pre_logits.fc1", "fc2": "pre_logits.fc2", "classifier": "head.fc", "pooled": "pre_logits.act2"}
+
+
+def timm(path: str) -> str:
+    """As torchvision's, but for the last layers, of which the first two are convolutions there."""
+    return TIMM.get(path) or torchvision(path)
