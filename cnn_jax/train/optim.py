@@ -10,7 +10,7 @@ import jax
 import optax
 from optax import contrib
 
-# By the last part of a name: of norms, of gates and layer scales, and of what is added. The gains of weight-standardised
+# By the last part of a name: of norms, of gates and layer scales, and of what is added. Gains of weight-standardised
 # kernels are [C, 1, 1, 1] and some biases have a place, [H, W, C], so that the number of dimensions does not tell.
 NEVER_DECAYED = re.compile(r"(.*_)?(bias|scale|gain|gamma|beta|offset|tau|v)")
 KERNELS = ("kernel", "embedding")

@@ -1,8 +1,8 @@
 """Learning-rate schedules: functions of (peak, steps, warmup) that return an Optax schedule.
 
 Each rises linearly from 0 over `warmup` steps, unless it says otherwise, and spends what is left of `steps` on its own
-curve. Step k (from 0) is trained with schedule(k), a float32. Raises ValueError where the parts of a schedule do not fit
-into `steps`.
+curve. Step k (from 0) is trained with schedule(k), a float32. Raises ValueError where the parts of a schedule do not
+fit into `steps`.
 """
 
 from collections.abc import Callable

@@ -83,7 +83,7 @@ def train_step(
 
 
 def _at_step(opt_state: Tree, step: jax.Array) -> Tree:
-    """The optimizer's state with its schedules at `step`: Optax counts updates, which lag behind where one is skipped."""
+    """The optimizer's state with its schedules at `step`: Optax counts updates, which lag where some are skipped."""
 
     def at(node: Any) -> Any:
         return node._replace(count=step) if isinstance(node, optax.ScaleByScheduleState) else node
