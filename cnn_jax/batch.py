@@ -50,8 +50,8 @@ class Batch(Mapping[str, jax.Array]):
         return {name: self.arrays[name] for name, field in present if field.role in roles}
 
     def map(self, function: Callable[[jax.Array], jax.Array], *roles: Role) -> "Batch":
-        """The batch with `function` applied to every array of these roles."""
-        return self | {name: function(array) for name, array in self.of(*roles).items()}
+        """The batch with `function` applied to every array of these roles; their types stay."""
+        return self | {name: function(array).astype(array.dtype) for name, array in self.of(*roles).items()}
 
     def scaled(self) -> "Batch":
         """Images that are bytes as float32 in [0, 1] (x / 255). Class maps and tokens stay the bytes they are."""
@@ -86,4 +86,4 @@ def abstract(fields: Fields, size: int) -> Batch:
 def zeros(fields: Fields) -> Batch:
     """A batch of one example of nothing, as a model is initialised with."""
     arrays = {name: jnp.zeros((1, *field.shape), field.dtype) for name, field in fields.items()}
-    return Batch({**arrays, VALID: jnp.ones(1)}, fields).scaled()
+    return Batch({**arrays, VALID: jnp.ones(1, jnp.float32)}, fields).scaled()

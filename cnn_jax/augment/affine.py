@@ -148,8 +148,8 @@ def move_boxes(
 def _shown(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
     """Rows and columns [B, H, W] that the output's pixels show, pixel centres at integers."""
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    rows = (jnp.arange(height) - middle_row)[None, :, None]
-    columns = (jnp.arange(width) - middle_column)[None, None, :]
+    rows = (jnp.arange(height, dtype=jnp.float32) - middle_row)[None, :, None]
+    columns = (jnp.arange(width, dtype=jnp.float32) - middle_column)[None, None, :]
     m = matrix[:, :, :, None, None]
     return (
         m[:, 0, 0] * rows + m[:, 0, 1] * columns + m[:, 0, 2] + middle_row,

@@ -50,7 +50,7 @@ def turn_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     is_red, is_green = high == red, high == green
     difference = jnp.where(is_red, green - blue, jnp.where(is_green, blue - red, red - green))
     sector = difference / safe + jnp.where(is_red, 0, jnp.where(is_green, 2, 4)) + 6 * turns[:, None, None]
-    distance = jnp.array([5.0, 3.0, 1.0]) + materialise(sector)[..., None]
+    distance = jnp.array([5.0, 3.0, 1.0], image.dtype) + materialise(sector)[..., None]
     distance -= 6 * jnp.floor(distance * (1 / 6))
     away = jnp.clip(jnp.minimum(distance, 4 - distance), 0, 1)
     return high[..., None] - chroma[..., None] * away

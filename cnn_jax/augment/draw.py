@@ -98,8 +98,8 @@ def with_range_of(batch: Batch, fill: Fill) -> Batch:
 
 
 def uniform(keys: jax.Array, *shape: int) -> jax.Array:
-    """Uniform numbers in [0, 1) of shape [B, *shape] from keys [B], each example from its own key."""
-    return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+    """Uniform float32 numbers in [0, 1) of shape [B, *shape] from keys [B], each example from its own key."""
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
 
 
 def fold(keys: jax.Array, number: int) -> jax.Array:

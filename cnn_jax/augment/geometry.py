@@ -32,7 +32,7 @@ def flip(keys: jax.Array, batch: Batch, *, probability: float = 0.5) -> Batch:
     """Mirror left and right with `probability`."""
     require(0 <= probability <= 1, f"flip probability must lie in [0, 1]; got {probability}")
     mirrored = uniform(keys) < probability
-    one, zero = jnp.ones(len(keys)), jnp.zeros(len(keys))
+    one, zero = jnp.ones(len(keys), jnp.float32), jnp.zeros(len(keys), jnp.float32)
     mirror = matrix((one, zero, zero), (zero, jnp.where(mirrored, -1.0, 1.0), zero))
     return moved("flip", batch, mirror, lambda image: jnp.where(per_image(mirrored), image[:, :, ::-1], image))
 
@@ -60,7 +60,7 @@ def shift(
     top, left = pixels - offset[:, 0], pixels - offset[:, 1]
 
     def crop(image: jax.Array, start: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (start[0], start[1], 0), (height, width, image.shape[-1]))
+        return jax.lax.dynamic_slice(image, (start[0], start[1], jnp.int32(0)), (height, width, image.shape[-1]))
 
     def shifted(image: jax.Array) -> jax.Array:
         border = ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0))
@@ -70,7 +70,7 @@ def shift(
             result = jnp.where(inside, result, colour_of(fill, image))
         return result
 
-    one, zero = jnp.ones(len(keys)), jnp.zeros(len(keys))
+    one, zero = jnp.ones(len(keys), jnp.float32), jnp.zeros(len(keys), jnp.float32)
     way = matrix((one, zero, -top.astype(jnp.float32)), (zero, one, -left.astype(jnp.float32)))
     batch = with_range_of(batch, fill) if padding == "constant" else batch
     return moved("shift", batch, way, shifted, visible=visible)
@@ -96,14 +96,14 @@ def random_resized_crop(
     tops, lefts = u[:, 0, 0] * (height - heights), u[:, 0, 1] * (width - widths)
 
     def cropped(image: jax.Array) -> jax.Array:
-        rows = tops[:, None] + (jnp.arange(height) + 0.5) * (heights / height)[:, None] - 0.5
-        columns = lefts[:, None] + (jnp.arange(width) + 0.5) * (widths / width)[:, None] - 0.5
+        rows = tops[:, None] + (jnp.arange(height, dtype=jnp.float32) + 0.5) * (heights / height)[:, None] - 0.5
+        columns = lefts[:, None] + (jnp.arange(width, dtype=jnp.float32) + 0.5) * (widths / width)[:, None] - 0.5
         grid = (len(keys), height, width)
         rows = jnp.broadcast_to(jnp.clip(rows, 0, height - 1)[:, :, None], grid)
         columns = jnp.broadcast_to(jnp.clip(columns, 0, width - 1)[:, None, :], grid)
         return sample(image, rows, columns)
 
-    zero = jnp.zeros(len(keys))
+    zero = jnp.zeros(len(keys), jnp.float32)
     down, right = tops + (heights - height) / 2, lefts + (widths - width) / 2  # from centre to centre
     way = matrix((heights / height, zero, down), (zero, widths / width, right))
     return moved("random_resized_crop", batch, way, cropped, visible=visible)

@@ -97,7 +97,7 @@ def _with_targets(batch: Batch, partner: dict[str, jax.Array], weight: jax.Array
 
 def _blend(array: jax.Array, other: jax.Array, weight: jax.Array) -> jax.Array:
     share = _share(weight, array)
-    return (1 - share) * array + share * other
+    return ((1 - share) * array + share * other).astype(array.dtype)
 
 
 def _share(values: jax.Array, array: jax.Array) -> jax.Array:

@@ -60,8 +60,8 @@ def rand_augment(
     unit_images(batch, "rand_augment")
     height, width = extent(batch, "rand_augment")
     ranges = Ranges(30.0, 0.3, 150 / 331 * width, 150 / 331 * height, 0.9, 4)
-    strength = jnp.full(len(keys), magnitude / 10)
-    total = jnp.broadcast_to(jnp.eye(3), (len(keys), 3, 3))
+    strength = jnp.full(len(keys), magnitude / 10, jnp.float32)
+    total = jnp.broadcast_to(jnp.eye(3, dtype=jnp.float32), (len(keys), 3, 3))
     for layer in range(n):
         u = uniform(fold(keys, layer), 2)
         operation, signed = integer(u[:, 0], len(OPERATIONS)), jnp.where(u[:, 1] < 0.5, -strength, strength)
@@ -80,7 +80,7 @@ def trivial_augment(keys: jax.Array, batch: Batch, *, fill: Fill = 0.5, visible:
     unit_images(batch, "trivial_augment")
     ranges = Ranges(135.0, 0.99, 32.0, 32.0, 0.99, 6)
     u = uniform(keys, 3)
-    operation, strength = integer(u[:, 0], len(OPERATIONS)), integer(u[:, 1], 31) / 30
+    operation, strength = integer(u[:, 0], len(OPERATIONS)), integer(u[:, 1], 31).astype(jnp.float32) / 30
     signed = jnp.where(u[:, 2] < 0.5, -strength, strength)
     batch = _recoloured(batch, operation, signed, ranges)
     return warped("trivial_augment", batch, place(operation, signed, ranges), fill, visible)
@@ -134,5 +134,5 @@ def _recoloured(batch: Batch, operation: jax.Array, strength: jax.Array, ranges:
 
 
 def _square(matrices: jax.Array) -> jax.Array:
-    bottom = jnp.broadcast_to(jnp.array([[[0.0, 0.0, 1.0]]]), (len(matrices), 1, 3))
+    bottom = jnp.broadcast_to(jnp.array([[[0.0, 0.0, 1.0]]], matrices.dtype), (len(matrices), 1, 3))
     return jnp.concatenate([matrices, bottom], axis=1)

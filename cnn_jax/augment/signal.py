@@ -46,7 +46,7 @@ def stretch1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0
 def _stretched(signal: jax.Array, step: jax.Array) -> jax.Array:
     length = signal.shape[1]
     middle = (length - 1) / 2
-    source = jnp.clip((jnp.arange(length) - middle) * step[:, None] + middle, -1, length)
+    source = jnp.clip((jnp.arange(length, dtype=jnp.float32) - middle) * step[:, None] + middle, -1, length)
     left = jnp.floor(source)
     result = jnp.zeros_like(signal)
     for position, weight in ((left, left + 1 - source), (left + 1, source - left)):

@@ -27,7 +27,7 @@ class DropPath(nn.Module):
         if not train or self.rate == 0.0:
             return x
         keys = _example_keys(self.make_rng("dropout"), len(x))
-        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - self.rate))(keys)
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, jnp.float32(1.0 - self.rate)))(keys)
         return jnp.where(keep.reshape(-1, *(1,) * (x.ndim - 1)), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
@@ -54,7 +54,7 @@ class DropBlock(nn.Module):
         corners = [length - k + 1 for length, k in zip(spatial, block, strict=True)]  # of blocks that lie inside x
         gamma = self.rate * math.prod(spatial) / math.prod(block) / math.prod(corners)
         keys = _example_keys(self.make_rng("dropout"), len(x))
-        seeds = jax.vmap(lambda key: jax.random.bernoulli(key, gamma, (*corners, x.shape[-1])))(keys)
+        seeds = jax.vmap(lambda key: jax.random.bernoulli(key, jnp.float32(gamma), (*corners, x.shape[-1])))(keys)
         margins = [(k - 1, k - 1) for k in block]
         keep = 1.0 - max_pool(pad_spatial(seeds.astype(jnp.float32), margins), block, 1)
         share = keep.mean(tuple(range(1, x.ndim)), keepdims=True)

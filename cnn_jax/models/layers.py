@@ -156,7 +156,7 @@ class Dropout(nn.Module):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             self.make_rng("dropout"), first_example(len(x)) + jnp.arange(len(x))
         )
-        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - self.rate, x.shape[1:]))(keys)
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, jnp.float32(1.0 - self.rate), x.shape[1:]))(keys)
         return jnp.where(keep, x / (1.0 - self.rate), 0).astype(x.dtype)
 
 

@@ -50,7 +50,7 @@ class NFBlock(nn.Module):
         # gates are about 1/2 at the start
         y = 2.0 * SqueezeExcite(self.features // 2, dtype=self.dtype, name="attention")(y)
         y = DropPath(self.drop_rate, name="drop")(y, train=train)
-        gain = self.param("skipinit_gain", nn.initializers.zeros, ())
+        gain = self.param("skipinit_gain", nn.initializers.zeros, (), jnp.float32)
         return x + y * (ALPHA * gain).astype(y.dtype)
 
 

@@ -46,9 +46,9 @@ class FilterResponseNorm(nn.Module):
         shape, wide = x.shape[-1:], widened(x)
         mean_square = jnp.square(wide).mean(tuple(range(1, x.ndim - 1)), keepdims=True)
         y = wide * jax.lax.rsqrt(mean_square + self.epsilon)
-        y = y * self.param("scale", self.scale_init, shape) + self.param("bias", zeros, shape)
+        y = y * self.param("scale", self.scale_init, shape, jnp.float32) + self.param("bias", zeros, shape, jnp.float32)
         if self.threshold:
-            y = jnp.maximum(y, self.param("tau", zeros, shape))
+            y = jnp.maximum(y, self.param("tau", zeros, shape, jnp.float32))
         return y.astype(self.dtype or x.dtype)
 
 
@@ -77,8 +77,8 @@ class EvoNormB0(nn.Module):
                 if not self.is_initializing():
                     running.value += (1.0 - self.momentum) * (var - running.value)
             instance = jnp.sqrt(y.var(tuple(range(1, x.ndim - 1)), keepdims=True) + self.epsilon)
-            y = y / jnp.maximum(jnp.sqrt(var + self.epsilon), self.param("v", ones, shape) * y + instance)
-        y = y * self.param("scale", self.scale_init, shape) + self.param("bias", zeros, shape)
+            y = y / jnp.maximum(jnp.sqrt(var + self.epsilon), self.param("v", ones, shape, jnp.float32) * y + instance)
+        y = y * self.param("scale", self.scale_init, shape, jnp.float32) + self.param("bias", zeros, shape, jnp.float32)
         return y.astype(self.dtype or x.dtype)
 
 
@@ -102,9 +102,9 @@ class EvoNormS0(nn.Module):
         if self.nonlinear:
             grouped = y.reshape(*y.shape[:-1], math.gcd(self.groups, x.shape[-1]), -1)
             var = grouped.var((*range(1, x.ndim - 1), -1), keepdims=True)
-            gated = y * nn.sigmoid(self.param("v", ones, shape) * y)
+            gated = y * nn.sigmoid(self.param("v", ones, shape, jnp.float32) * y)
             y = (gated.reshape(grouped.shape) * jax.lax.rsqrt(var + self.epsilon)).reshape(y.shape)
-        y = y * self.param("scale", self.scale_init, shape) + self.param("bias", zeros, shape)
+        y = y * self.param("scale", self.scale_init, shape, jnp.float32) + self.param("bias", zeros, shape, jnp.float32)
         return y.astype(self.dtype or x.dtype)
 
 
@@ -131,9 +131,10 @@ class WeightStandardizedConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
-        kernel = standardize(self.param("kernel", self.kernel_init, shape), self.epsilon)
+        kernel = standardize(self.param("kernel", self.kernel_init, shape, jnp.float32), self.epsilon)
         if self.scaled:
-            gain = self.param("gain", ones, (self.features, *(1,) * (len(shape) - 1)))  # the shape of published weights
+            published = (self.features, *(1,) * (len(shape) - 1))  # the shape in files of weights
+            gain = self.param("gain", ones, published, jnp.float32)
             kernel *= gain.ravel() / math.sqrt(math.prod(shape[:-1]))
         dtype = self.dtype or jnp.result_type(x, kernel)
         padding = self.padding
@@ -147,7 +148,7 @@ class WeightStandardizedConv(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y + self.param("bias", zeros, (self.features,)).astype(dtype) if self.use_bias else y
+        return y + self.param("bias", zeros, (self.features,), jnp.float32).astype(dtype) if self.use_bias else y
 
 
 ScaledWeightStandardizedConv = partial(WeightStandardizedConv, scaled=True)

@@ -68,7 +68,7 @@ def winograd_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry, m:
         return lax.dot_general(tiles, cotangents, (((1,), (1,)), ((0,), (0,))))
 
     products = sum_chunks(chunk, (x, dy), *_chunk_budget(geometry, m)).reshape((m + 2) ** 2, c * d)
-    return (_both_ways(KERNEL[m]).T @ products).reshape(3, 3, c, d)
+    return (_both_ways(KERNEL[m], products.dtype).T @ products).reshape(3, 3, c, d)
 
 
 def _chunk_budget(geometry: Geometry, m: int) -> tuple[int, int]:
@@ -92,14 +92,14 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
 
 def _transform_kernel(kernel: jax.Array, matrix: np.ndarray) -> jax.Array:
     """kernel [3, 3, C, D] -> G g G^T [(m + 2)^2, C, D]."""
-    product = _both_ways(matrix) @ kernel.reshape(9, -1)
+    product = _both_ways(matrix, kernel.dtype) @ kernel.reshape(9, -1)
     return lax.optimization_barrier(product.reshape(-1, *kernel.shape[2:]))
 
 
-def _both_ways(matrix: np.ndarray) -> jax.Array:
+def _both_ways(matrix: np.ndarray, dtype: jnp.dtype) -> jax.Array:
     """A transform of rows and columns as one matrix: for kernels, whose positions lie far apart in memory, a product
     with it is faster than sums. It is computed, as what is partitioned may hold no constant arrays."""
-    one_way = jnp.stack(_combine(matrix, list(jnp.eye(matrix.shape[1]))))
+    one_way = jnp.stack(_combine(matrix, list(jnp.eye(matrix.shape[1], dtype=dtype))))
     return jnp.kron(one_way, one_way)
 
 

@@ -61,10 +61,12 @@ def classify(
         return total / jnp.maximum(mean_over_devices(count), 1), new_state, sums
 
     def targets(batch: Batch) -> jax.Array:
-        one_hot = jax.nn.one_hot(batch[target], classes)
+        one_hot = jax.nn.one_hot(batch[target], classes, dtype=jnp.float32)
         if "mix_weight" in batch:
             weight = batch["mix_weight"][:, None]
-            one_hot = (1 - weight) * one_hot + weight * jax.nn.one_hot(batch[f"mixed_{target}"], classes)
+            one_hot = (1 - weight) * one_hot + weight * jax.nn.one_hot(
+                batch[f"mixed_{target}"], classes, dtype=jnp.float32
+            )
         return optax.smooth_labels(one_hot, label_smoothing)
 
     def logits_of(variables: Variables, inputs: jax.Array) -> jax.Array:

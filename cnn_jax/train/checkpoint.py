@@ -4,15 +4,18 @@ Orbax commits a step folder atomically but loads flipped bytes as wrong weights,
 for a checkpoint. So each step N has a file N.sha256 beside its folder, in the format of the sha256sum program, written
 when everything else is on disk; what does not match is renamed away. Older checkpoints are removed only after that: at
 any moment at least one is whole.
+
+What was renamed away, as bad-N, is kept until the run is opened again with a whole checkpoint of a later step.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,10 @@ from jax.sharding import SingleDeviceSharding
 from cnn_jax.train.state import State
 
 SCORE = "score"
+SCORE_ADDED = "score.json"  # in the folder of a step: its score, where that was found out after it was saved
 TURN = 5e-4  # seconds after which a thread lets another one go on
 STEP = re.compile(r"0|[1-9][0-9]*")
+BAD = re.compile(r"bad-([0-9]+)(-again)*")
 LEFT_BEHIND = re.compile(r"removed-[0-9]+|[0-9]+\.orbax-checkpoint-tmp.*|[0-9]+\.sha256\.tmp")
 
 
@@ -51,7 +56,8 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
         _clear(folder)
-        _set_bad_aside(folder)
+        good = _set_bad_aside(folder)
+        _remove_old_bad(folder, good)
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._underway: tuple[int, Future[None]] | None = None
@@ -61,8 +67,18 @@ class Checkpoints:
         if jax.default_backend() == "cpu":
             _snapshot(state)
 
-    def save(self, step: int, state: State, about: Mapping[str, Any], score: float | None) -> None:
-        """Starts to write `state` and the JSON `about`; raises CheckpointError where that or the last save failed."""
+    def save(
+        self,
+        step: int,
+        state: State,
+        about: Mapping[str, Any],
+        score: float | None,
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Starts to write `state` and the JSON `about`; raises CheckpointError where that or the last save failed.
+
+        `first` is called in the background before the checkpoint counts: it brings to disk what has to be there then.
+        """
         self.finish()
         if any(later >= step for later in steps(self.folder)):
             raise self._failed(step, "a later one exists")
@@ -77,7 +93,7 @@ class Checkpoints:
                 self._start(step, items)
             except Exception as error:  # from a full disk, OSError or ValueError
                 raise self._failed(step, error) from error
-        self._underway = step, self._thread.submit(self._complete, step, None if started else items)
+        self._underway = step, self._thread.submit(self._complete, step, None if started else items, first)
 
     def poll(self) -> None:
         """Raises CheckpointError if the last save has failed by now."""
@@ -102,11 +118,12 @@ class Checkpoints:
     def _start(self, step: int, items: ocp.args.Composite) -> None:
         self._writer.save((self.folder / str(step)).absolute(), items)
 
-    def _complete(self, step: int, items: ocp.args.Composite | None) -> None:
+    def _complete(self, step: int, items: ocp.args.Composite | None, first: Callable[[], None]) -> None:
         """All that follows a snapshot, off the loop's thread."""
         if items is not None:
             self._start(step, items)
         self._writer.wait_until_finished()
+        first()
         _seal(self.folder, step)
         _remove_all_but(self.folder, self.keep)
 
@@ -151,6 +168,21 @@ def read_about(folder: Path, step: int) -> dict[str, Any] | None:
     return about if isinstance(about, dict) else None
 
 
+def write_score(folder: Path, step: int, score: float | None) -> None:
+    """Adds the score of a checkpoint that was saved before it was evaluated. The seal covers what was there before."""
+    write_atomically(folder / str(step) / SCORE_ADDED, json.dumps({SCORE: score}))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a kill, or a cut of the power, at any moment leaves the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
 def restore(folder: Path, step: int, target: State) -> State:
     """The state of `step`, into the shapes and shardings of `target`; the number of devices may have changed."""
     with ocp.StandardCheckpointer() as reader:
@@ -191,15 +223,24 @@ def _snapshot(state: State) -> State:
 
 
 def _best(folder: Path, candidates: list[int]) -> int | None:
-    scores = {step: (read_about(folder, step) or {}).get(SCORE) for step in candidates}
+    scores = {step: _score(folder, step) for step in candidates}
     scored = [(score, step) for step, score in scores.items() if isinstance(score, int | float) and score == score]
     return max(scored)[1] if scored else max(scores, default=None)
 
 
-def _digest(path: Path) -> str | None:
-    """sha256 of a file, read in pieces, or None where it is missing."""
+def _score(folder: Path, step: int) -> Any:
+    try:
+        return json.loads((folder / str(step) / SCORE_ADDED).read_text())[SCORE]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, in most cases
+        return (read_about(folder, step) or {}).get(SCORE)
+
+
+def _digest(path: Path, *, sync: bool = False) -> str | None:
+    """sha256 of a file, read in pieces, or None where it is missing; with `sync` also of what is then on the disk."""
     try:
         with path.open("rb") as file:
+            if sync:
+                os.fsync(file.fileno())
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):  # a name that a damaged seal made up
         return None
@@ -208,12 +249,19 @@ def _digest(path: Path) -> str | None:
 def _seal(folder: Path, step: int) -> None:
     """Writes lines 'sha256  path' of all files of a step, sorted, as the program sha256sum writes and checks them."""
     files = sorted(path for path in (folder / str(step)).rglob("*") if path.is_file())
-    temporary = folder / f"{step}.sha256.tmp"
-    with temporary.open("w") as file:
-        file.writelines(f"{_digest(path)}  {path.relative_to(folder)}\n" for path in files)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / f"{step}.sha256")
+    text = "".join(f"{_digest(path, sync=True)}  {path.relative_to(folder)}\n" for path in files)
+    for inner in (path for path in (folder / str(step), *(folder / str(step)).rglob("*"), folder) if path.is_dir()):
+        _sync_folder(inner)  # the names of the files too, before a seal says that all is there
+    write_atomically(folder / f"{step}.sha256", text)
+    _sync_folder(folder)  # and the seal before what came before is removed
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_all_but(folder: Path, keep: int) -> None:
@@ -237,8 +285,8 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _set_bad_aside(folder: Path) -> None:
-    """Renames the unsealed step folders, and the damaged ones down to the newest good one, to bad-STEP."""
+def _set_bad_aside(folder: Path) -> int | None:
+    """Renames unsealed steps, and damaged ones down to the newest good one, to bad-STEP, and returns the good one."""
     good = newest_good(folder)
     for step in steps(folder):
         sealed = (folder / f"{step}.sha256").is_file()
@@ -252,3 +300,13 @@ def _set_bad_aside(folder: Path) -> None:
         why = "is damaged" if sealed else "was never finished"
         goes_on = f"going on from step {good}" if good is not None else "starting from the beginning"
         warnings.warn(f"the checkpoint of step {step} {why}: renamed to {name}, {goes_on}", stacklevel=2)
+    return good
+
+
+def _remove_old_bad(folder: Path, good: int | None) -> None:
+    """Removes what was set aside of steps that the run has passed since: it takes room and is of no use any more."""
+    for path in folder.iterdir():
+        found = BAD.fullmatch(path.name)
+        # Only what this project wrote: a folder of someone else's that was called like a step may hold anything.
+        if found and int(found[1]) < (good or 0) and ((path / "state").is_dir() or not any(path.iterdir())):
+            shutil.rmtree(path.rename(folder / f"removed-{found[1]}"))

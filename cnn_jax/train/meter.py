@@ -69,8 +69,9 @@ class Meter:
         skipped, norm = int(metrics.pop(SKIPPED)), metrics.pop("grad_norm")
         if skipped >= self.max_skipped:
             raise Diverged(
-                f"the loss or its gradient was nan or inf for {skipped} steps in a row, up to step {step}: "
-                "lower --config.optim.lr, add warm-up (--config.optim.warmup='5%') or clip (--config.optim.clip=1)"
+                f"the loss, its gradient or the new weights were nan or inf for {skipped} steps in a row, up to step "
+                f"{step}: lower --config.optim.lr, add warm-up (--config.optim.warmup='5%'), clip "
+                "(--config.optim.clip=1), or look for inputs that are too large"
             )
         for name, (total, count) in {SKIPPED: (1, 1)}.items() if skipped else metrics.items():
             pair = self.sums.setdefault(name, [0.0, 0.0])

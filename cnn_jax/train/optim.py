@@ -1,18 +1,35 @@
 """Optimizers from Optax under one signature: (learning-rate schedule, weight decay) -> gradient transformation.
 
-Weight decay touches arrays of two dimensions or more: kernels and embeddings, never biases and norms.
+Weight decay touches kernels and embeddings, never norms, biases and gains: see `decayed`.
 """
 
+import re
 from typing import Any
 
 import jax
 import optax
 from optax import contrib
 
+# By the last part of a name: of norms, of gates and layer scales, and of what is added. Gains of weight-standardised
+# kernels are [C, 1, 1, 1] and some biases have a place, [H, W, C], so that the number of dimensions does not tell.
+NEVER_DECAYED = re.compile(r"(.*_)?(bias|scale|gain|gamma|beta|offset|tau|v)")
+KERNELS = ("kernel", "embedding")
+
 
 def decayed(params: Any) -> Any:
-    """True for the arrays which weight decay applies to."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    """True for the arrays which weight decay applies to.
+
+    These are what is called a kernel or an embedding, and of other names what is a matrix at least: more than one axis
+    is longer than 1, and it is not called as norms, biases and gains are.
+    """
+
+    def decays(path: Any, p: Any) -> bool:
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        if name in KERNELS:
+            return p.ndim > 1
+        return sum(size > 1 for size in p.shape) > 1 and not NEVER_DECAYED.fullmatch(name)
+
+    return jax.tree.map_with_path(decays, params)
 
 
 def sgd(
@@ -68,5 +85,5 @@ def muon(
     rest = adamw(lambda step: adam_lr * lr(step), weight_decay)
     return optax.partition(
         {"kernel": kernels, "rest": rest},
-        lambda params: jax.tree.map(lambda p: "kernel" if p.ndim > 2 else "rest", params),
+        lambda params: jax.tree.map(lambda p, d: "kernel" if d and p.ndim > 2 else "rest", params, decayed(params)),
     )

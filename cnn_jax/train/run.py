@@ -58,6 +58,11 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     # The schedule is in steps of this training: how long it is must be known before the optimizer is built.
     steps = steps_of(config, examples)
     warmup = in_steps(optim.warmup, examples=examples, batch_size=batch_size, total=steps.total)
+    if warmup > steps.total:
+        raise ValueError(
+            f"optim.warmup = '{optim.warmup}' is {warmup} steps, longer than the training of {steps.total}: make it "
+            "shorter, as --config.optim.warmup='5%'"
+        )
     schedule = optim.schedule(optim.lr, steps.total, warmup)
     model = make_model(config.model, config.compute.precision, spec)
     task = config.model.task(model, spec)

@@ -157,6 +157,18 @@ def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> No
 
 
 @each_case
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_types_stay_under_x64_too(name: str, kind: str, dtype: str) -> None:
+    batch = make_batch(kind, name)
+    batch = batch | {field: array.astype(dtype) for field, array in batch.of("image", "signal").items()}
+    with jax.enable_x64(True):
+        found = jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
+    changed = {field: found[field].dtype for field in batch if found[field].dtype != batch[field].dtype}
+    assert changed in ({}, {"a_labels": jnp.float32})  # shares of classes, where two examples are mixed
+    assert not {str(array.dtype) for array in found.values()} & {"float64", "int64"}
+
+
+@each_case
 def test_fields_say_what_the_arrays_are(name: str, kind: str) -> None:
     batch, result = make_batch(kind, name), run(name, kind)
     assert result.keys() >= batch.keys() and result.keys() - {VALID} == result.fields.keys()

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 import cnn_jax.models
-from cnn_jax.inspect.anatomy import count_macs, count_params
+from cnn_jax.inspect.anatomy import count_macs, count_params, variable_shapes
 from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names
 from cnn_jax.models.variant import Variant
+from cnn_jax.train.optim import decayed
 
 MODULES = [
     importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)
@@ -81,6 +82,12 @@ def test_exact_params_and_macs(name: str) -> None:
     assert count_params(module, variant.input_shape) == variant.params
     assert count_macs(module, variant.input_shape) == variant.macs
     assert variant.source
+    # And which of them weight decay touches: every kernel, be it a row, and nothing else.
+    shapes = variable_shapes(module, variant.input_shape)
+    params = {tuple(p.split("/")[1:]): np.broadcast_to(0, s) for p, s in shapes.items() if p.startswith("params/")}
+    found = flatten_dict(decayed(unflatten_dict(params)))
+    assert {path for path, decays in found.items() if decays} == {path for path in params if path[-1] == "kernel"}
+    assert all(params[path].ndim > 1 for path, decays in found.items() if decays)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -121,9 +128,10 @@ def test_shapes_of_logits_and_features(name: str) -> None:
     variant = VARIANTS[name]
     module = variant(classes=7, dtype=jnp.bfloat16)
     x = jax.ShapeDtypeStruct((2, *variant.input_shape), "float32")
-    (logits, features), variables = jax.eval_shape(
-        functools.partial(module.init_with_output, train=False), jax.random.key(0), x
-    )
+    with jax.enable_x64(True):  # where whatever names no type is float64
+        (logits, features), variables = jax.eval_shape(
+            functools.partial(module.init_with_output, train=False), jax.random.key(0), x
+        )
     dense = logits.ndim > 2  # a class for every pixel: nothing is pooled, and the way up follows the way down
     assert logits.shape == (2, *(variant.input_shape[:-1] if dense else ()), 7) and logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

@@ -12,7 +12,16 @@ from cnn_jax.train import optim
 
 DECAY = 0.1
 RATES = [0.1, 0.05, 0.02]
-SHAPES = {"bias": (4,), "dense": (6, 4), "kernel": (3, 3, 2, 4), "norm": (4,)}
+# The last three: a weight-standardised kernel's gain, the gain of a skip connection, and a bias with a place.
+SHAPES = {
+    "bias": (4,),
+    "dense": (6, 4),
+    "kernel": (3, 3, 2, 4),
+    "norm": (4,),
+    "gain": (4, 1, 1, 1),
+    "skipinit_gain": (),
+    "position_bias": (3, 3, 4),
+}
 Tree = dict[str, np.ndarray]
 
 
@@ -122,7 +131,10 @@ def test_three_steps_are_the_formula(
         np.testing.assert_allclose(found[name], expected, rtol=2e-5, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("build", [optim.sgd, optim.adam, optim.adamw, optim.lamb, optim.lion, optim.muon])
+OPTIMIZERS = [optim.sgd, optim.adam, optim.adamw, optim.lamb, optim.lion, optim.muon]
+
+
+@pytest.mark.parametrize("build", OPTIMIZERS)
 def test_decay_shrinks_kernels_and_leaves_norms_and_biases(build: Callable[..., optax.GradientTransformation]) -> None:
     still = jax.tree.map(np.zeros_like, tree(0))
     found, start = trained(build(schedule, DECAY), [still] * 3), tree(0)
@@ -133,7 +145,7 @@ def test_decay_shrinks_kernels_and_leaves_norms_and_biases(build: Callable[..., 
             np.testing.assert_array_equal(found[name], start[name], err_msg=name)
 
 
-@pytest.mark.parametrize("build", [optim.sgd, optim.adam, optim.adamw, optim.lamb, optim.lion, optim.muon])
+@pytest.mark.parametrize("build", OPTIMIZERS)
 def test_without_decay_and_gradient_nothing_moves(build: Callable[..., optax.GradientTransformation]) -> None:
     found = trained(build(schedule, 0.0), [jax.tree.map(np.zeros_like, tree(0))] * 3)
     jax.tree.map(np.testing.assert_array_equal, found, tree(0))

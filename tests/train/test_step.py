@@ -11,12 +11,13 @@ import pytest
 
 from cnn_jax.augment.compose import identity
 from cnn_jax.batch import Batch
-from cnn_jax.config import Experiment
+from cnn_jax.config import Experiment, Optim
 from cnn_jax.data.batches import training_batch
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import Field
 from cnn_jax.evals.evaluator import Evaluator, Scores
 from cnn_jax.tasks.task import Sums, Task, Variables
+from cnn_jax.train import optim, schedules
 from cnn_jax.train.run import assemble, fresh
 from cnn_jax.train.state import State, Tree, create, evaluated
 from cnn_jax.train.step import Metrics, Settings, train_step
@@ -40,7 +41,10 @@ def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tup
     if "edge" in batch:  # the square root's value at 0 is finite, its slope is not
         mean += jnp.sqrt(batch["edge"].sum() * params["out"].sum() ** 2)
     state = {name: value for name, value in variables.items() if name != "params"}
-    return mean, state | {"batch_stats": {"seen": variables["batch_stats"]["seen"] + mean}}, {"loss": (total, count)}
+    seen = variables["batch_stats"]["seen"] + mean
+    if "huge" in batch:  # as a variance is infinite where the loss, of what was normalised by it, is not
+        seen += jnp.square(batch["huge"]).sum()
+    return mean, state | {"batch_stats": {"seen": seen}}, {"loss": (total, count)}
 
 
 NOTHING = Evaluator(lambda: None, lambda totals, outputs, batch: None, lambda a, b: None, lambda totals: Scores({}, {}))
@@ -170,11 +174,13 @@ def test_a_queue_and_a_teacher_are_not_averaged_and_are_evaluated_as_they_are() 
     assert not np.array_equal(found["params"]["out"], state.params["out"])
 
 
-@pytest.mark.parametrize("poison", ["value", "slope"])
+@pytest.mark.parametrize("poison", ["value", "slope", "statistics"])
 def test_an_update_that_is_not_finite_is_skipped_as_a_whole(poison: str) -> None:
     step, good = step_with(ema=0.9, clip=1.0), batch_of(8)
     if poison == "slope":
         good, bad = good | {"edge": jnp.ones(8)}, good | {"edge": jnp.zeros(8)}
+    elif poison == "statistics":
+        good, bad = good | {"huge": jnp.ones(8)}, good | {"huge": jnp.full(8, 1e20)}
     else:
         bad = good | {"image": good["image"].at[3, 1].set(jnp.nan)}
     before, _ = step(start(ema=True), good)
@@ -188,6 +194,31 @@ def test_an_update_that_is_not_finite_is_skipped_as_a_whole(poison: str) -> None
     again, metrics = step(after, good)
     assert metrics["skipped"] == again.skipped == 0 and again.step == 4
     assert not np.array_equal(again.params["out"], before.params["out"])
+
+
+@pytest.mark.parametrize("rate", [1e25, 1e38])
+def test_weights_that_become_too_large_to_be_squared_are_not_kept(rate: float) -> None:
+    descent = optax.sgd(rate)
+    state, step = start(descent, ema=True), step_with(optimizer=descent, ema=0.9)
+    after, metrics = step(state, batch_of(8))
+    assert np.isfinite(metrics["grad_norm"]) and metrics["skipped"] == 1
+    assert_same(after.replace(step=state.step, skipped=state.skipped), state)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lamb", "lion", "muon"])
+def test_the_schedule_follows_the_number_of_the_step_whatever_was_skipped(name: str) -> None:
+    """At step 1 the rate is 0, which is what a count of the updates would still say at step 2."""
+    optimizer = getattr(optim, name)(lambda count: 0.1 * (jnp.asarray(count) != 1), 0.1)
+    step, good = step_with(optimizer=optimizer), batch_of(8)
+    bad = good | {"image": jnp.full((8, 3), jnp.nan)}
+    first, _ = step(start(optimizer), good)
+    skipped, metrics = step(first, bad)
+    assert metrics["skipped"] == 1
+    found, _ = step(skipped, good)
+    assert not np.array_equal(found.params["out"], first.params["out"])
+    # What else the optimizer counts, as Adam for its bias, are updates.
+    expected, _ = step(first.replace(step=jnp.int32(2)), good)
+    assert_same((found.params, found.opt_state), (expected.params, expected.opt_state))
 
 
 def test_float16_scale_halves_until_gradients_fit_and_leaves_them_unscaled() -> None:
@@ -253,3 +284,19 @@ def test_a_network_trains_in_half_precision(precision: str, config: Experiment, 
     assert len(losses) >= 10 and np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.model_state))} == {jnp.dtype("float32")}
     assert (state.loss_scale is not None) == (precision == "float16")
+
+
+def test_under_x64_everything_keeps_its_type(config: Experiment, source: ArraySource) -> None:
+    config.optim = Optim(build=optim.adamw, lr=0.1, weight_decay=0.1, schedule=schedules.wsd, ema=0.9, clip=1.0)
+    config.compute.precision = "float16"  # for the scale of the loss
+    batch = jax.eval_shape(lambda: Batch({n: jnp.asarray(a) for n, a in training_batch(source, 0, 0, 16).items()}, {}))
+    with jax.enable_x64(True):
+        run = assemble(config, source.spec, len(source))
+        before = jax.eval_shape(run.create, {})
+        step = partial(train_step, task=run.task, optimizer=run.optimizer, augment=identity, settings=Settings(ema=0.9))
+        traced = jax.jit(step).trace(before, Batch(dict(batch.items()), source.spec.fields), jax.random.key(0))
+        traced.lower()  # where convolutions are written as what a CPU is fast at
+    after, metrics = traced.out_info
+    types = partial(jax.tree.map, lambda array: array.dtype)
+    assert types(after) == types(before)
+    assert {str(dtype) for dtype in jax.tree.leaves(types((after, metrics)))} == {"float32", "int32"}
