@@ -16,6 +16,7 @@ QUOTAS = (
     (Path("/sys/fs/cgroup/cpu.max"),),
     (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
 )
+MEMORY = Path("/sys/fs/cgroup/memory.max")  # bytes
 
 
 def cores() -> int:
@@ -30,6 +31,19 @@ def cores() -> int:
         if quota > 0 and period > 0:
             found = min(found, max(1, -(-quota // period)))
     return found
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has, or that its container may use; where neither is known, no limit."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no such function
+        found = sys.maxsize
+    try:
+        text = MEMORY.read_text(encoding="utf-8").strip()
+    except OSError:
+        return found
+    return min(found, int(text)) if text.isdecimal() else found  # it may say "max"
 
 
 def set_xla_flags() -> None:

@@ -99,3 +99,14 @@ def test_only_linux_says_which_cores_a_process_is_bound_to(monkeypatch: pytest.M
     for count, expected in ((6, 6), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
         assert devices.cores() == expected
+
+
+def test_the_memory_of_a_container_is_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(devices, "MEMORY", tmp_path / "memory.max")
+    whole = devices.memory()
+    assert whole > 2**28
+    for text, expected in (("1000000\n", 1_000_000), ("max\n", whole), (str(2**62), whole)):
+        devices.MEMORY.write_text(text)
+        assert devices.memory() == expected
+    monkeypatch.delattr(os, "sysconf")
+    assert devices.memory() == 2**62

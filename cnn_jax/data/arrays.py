@@ -1,12 +1,13 @@
 """Arrays from .npy and .npz files: what a file declares is checked before any memory is taken for it."""
 
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+from cnn_jax.devices import memory
 
 BYTES = 2 * 2**30  # that an .npz file may expand to in any case,
 RATIO = 100  # and beyond it at most so many times its own size: deflated zeros are 1,000 times smaller
@@ -65,16 +66,6 @@ def read_npy(path: Path, shapes: Callable[[tuple[int, ...]], bool]) -> np.ndarra
         raise
     except Exception as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
-
-
-def memory() -> int:
-    """Bytes of memory that this machine has, or that its container may use."""
-    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return found
-    return min(found, int(text)) if text.isdecimal() else found
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
