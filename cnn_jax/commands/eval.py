@@ -60,7 +60,7 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
     target = run_folder.place(folder, "evaluations", re.sub(r"[^\w.-]+", "_", name))  # 'folder:PATH' is no file name
     target.mkdir(parents=True, exist_ok=True)
-    keep = writer(target / run_folder.OUTPUTS, len(source)) if outputs else None
+    keep = writer(target / run_folder.OUTPUTS, source) if outputs else None
     found = evaluate(predictor, source, settings.batch_size, keep)
     rows = log.read(folder) if (folder / log.FILE).is_file() else []
     reporter = report.of(predictor.task.report)

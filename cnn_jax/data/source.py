@@ -58,10 +58,11 @@ class Stratified(Protocol):
 
 @dataclass(eq=False)
 class ArraySource:
-    """Examples held in memory: {field: array [N, ...]}."""
+    """Examples held in memory: {field: array [N, ...]}. names: [N], of the files that they come from."""
 
     arrays: Mapping[str, np.ndarray]
     spec: Spec
+    names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -313,7 +314,7 @@ def in_memory(source: Source) -> Source:
         raise ValueError(f"{spec.name}: not one of {size} images can be decoded, as {reason}")
     if not keep.all():
         arrays = {name: array[keep] for name, array in arrays.items()}
-    return ArraySource(arrays, spec)
+    return ArraySource(arrays, spec, base.name and [base.name(i) for i in indices[keep].tolist()])
 
 
 def origin(source: Source) -> tuple[Source, np.ndarray]:
@@ -323,6 +324,16 @@ def origin(source: Source) -> tuple[Source, np.ndarray]:
         indices = base.indices[indices]
         base = base.source
     return base, indices
+
+
+def file_names(source: Source, indices: np.ndarray) -> list[str] | None:
+    """The files of some examples, for people to read; None where they do not come from a file each."""
+    base, places = origin(source)
+    if isinstance(base, ArraySource) and base.names is not None:
+        return [base.names[i] for i in places[indices]]
+    if isinstance(base, DecodedSource) and base.name is not None:
+        return [base.name(i) for i in places[indices].tolist()]
+    return None
 
 
 def skipped(splits: Splits) -> dict[str, list[str]]:

@@ -153,7 +153,7 @@ def _finish(
     last = {name: {**row, **evaluations.last.get(name, {})} for name, row in last.items()}
     results: dict[str, Any] = {"test": None, "validation": last.pop(VALIDATION, None), "also": last}
     if source is not None:
-        keep = writer(folder / run_folder.OUTPUTS, len(source)) if config.evaluate.outputs else None
+        keep = writer(folder / run_folder.OUTPUTS, source) if config.evaluate.outputs else None
         scores = evaluate(predictor_of(run, state), source, config.evaluate.batch_size, keep)
         results[split] = to_json(scores)
         run_folder.write_tables(folder / run_folder.TABLES / f"{split}.npz", scores, run.spec)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from cnn_jax.data.prepare import Placement
-from cnn_jax.data.source import Source
+from cnn_jax.data.source import Source, file_names
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.paths import printable
@@ -77,7 +77,7 @@ def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray
 def mistakes_gallery(
     source: Source, mistakes: NDArray[np.float64], path: str | Path, *, wrong: int, total: int
 ) -> None:
-    """The most confident mistakes, with what was predicted, how confidently, the truth and the position in the set.
+    """The most confident mistakes, with what was predicted, how confidently, the truth, and the file or the position.
 
     mistakes: [M, 4] rows of confidence, index in `source`, true and predicted class, the most confident first; only
     those examples are read. wrong, total: how many mistakes there are in how many examples that were scored.
@@ -89,18 +89,26 @@ def mistakes_gallery(
     title = f"{wrong:,} mistakes in {total:,} {source.spec.units}"
     if len(worst) < wrong:
         title += f", the {len(worst)} most confident"
+    files = file_names(source, worst[:, 1].astype(int)) if len(worst) else None
     if len(worst):
-        title += "\nabove: predicted, below: the truth and the position in the set"
+        title += f"\nabove: predicted, below: the truth and the {'file' if files else 'position in the set'}"
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(count, COLUMNS, squeeze=False).ravel()
     for ax in axes[len(worst) :]:
         ax.axis("off")
     examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
-    for ax, example, (confidence, index, true, predicted) in zip(axes, examples, worst, strict=False):
+    places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 22) for file in files]
+    for ax, example, (confidence, _, true, predicted), place in zip(axes, examples, worst, places, strict=False):
         draw_example(ax, example)
         ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=9.5, color=ORANGE)
-        ax.set_xlabel(f"{short(classes[int(true)], 16)}  #{index:.0f}", fontsize=9.5, color=BLUE)
+        line = "  " if files is None else "\n"
+        ax.set_xlabel(f"{short(classes[int(true)], 16)}{line}{place}", fontsize=9.5, color=BLUE)
     save(figure, path)
+
+
+def _end(file: str, length: int) -> str:
+    """The end of a path, which tells more than its beginning."""
+    return short(file if len(file) <= length else f"…{file[1 - length :]}", length)
 
 
 def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequence[str], path: str | Path) -> None:

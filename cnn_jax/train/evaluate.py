@@ -8,11 +8,13 @@ import jax
 import numpy as np
 
 from cnn_jax.data.batches import evaluation_batches, prefetch
-from cnn_jax.data.source import Example, Source
+from cnn_jax.data.source import Example, Source, file_names
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
 from cnn_jax.train.predictor import Predictor, scored
+
+FILES = "files.txt"
 
 Keep = Callable[[dict[str, np.ndarray], Example], None]
 
@@ -57,14 +59,16 @@ def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int,
     return scores._replace(numbers={"loss": Score(float(sums[0] / max(sums[1], 1))), **scores.numbers})
 
 
-def writer(folder: Path, count: int) -> Keep:
-    """Streams outputs, targets and positions of at most `count` examples into `folder`/NAME.npy, [N, ...] each.
+def writer(folder: Path, source: Source) -> Keep:
+    """Streams outputs, targets and positions of the examples of `source` into `folder`/NAME.npy, [N, ...] each.
 
-    Where some could not be decoded, as many rows at the end are 0, with the index -1.
+    files.txt has the file of each on a line, where they come from files. Where some could not be decoded, as many rows
+    at the end are 0, with the index -1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Any] = {}
-    written = 0
+    count, written = len(source), 0
+    (folder / FILES).unlink(missing_ok=True)
 
     def keep(outputs: dict[str, np.ndarray], batch: Example) -> None:
         nonlocal written
@@ -76,5 +80,8 @@ def writer(folder: Path, count: int) -> Keep:
                 files[name][:] = -1 if name == INDEX else 0
             files[name][written : written + len(array)] = array
         written += len(next(iter(rows.values())))
+        if names := file_names(source, batch[INDEX]):
+            with (folder / FILES).open("a", encoding="utf-8") as text:
+                text.writelines(f"{name}\n" for name in names)
 
     return keep

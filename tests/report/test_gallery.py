@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.source import ArraySource
+from cnn_jax.data.source import ArraySource, View
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.report import classify
 
@@ -92,3 +92,12 @@ def test_annotate_lists_the_most_probable_classes(
     assert [text.get_text() for text in bars.texts[1::2]] == [f"{probabilities[k]:.1%}" for k in best]
     assert [bar.get_width() for bar in bars.patches] == pytest.approx(probabilities[best])
     assert picture.images or picture.lines
+
+
+def test_mistakes_are_named_by_their_files(tmp_path: Path, drawn: list[Figure]) -> None:
+    source = source_of(examples(3, (4, 4, 3)))
+    source.names = ["a/0.jpg", "a/a name that is much too long.jpg", "b/2.jpg"]
+    mistakes = np.array([[0.8, 2, 1, 0], [0.7, 1, 0, 1]])
+    classify.mistakes_gallery(View(source, np.array([2, 0, 1])), mistakes, tmp_path / "m.png", wrong=2, total=3)
+    assert [ax.get_xlabel() for ax in drawn[0].axes[:2]] == ["b\n… is much too long.jpg", "a\na/0.jpg"]
+    assert "the truth and the file" in drawn[0].get_suptitle()

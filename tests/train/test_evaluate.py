@@ -113,10 +113,15 @@ def test_outputs_are_streamed_to_files_that_equal_the_predictions(
     config: Experiment, source: ArraySource, tmp_path: Path
 ) -> None:
     predictor = made(config, source, "jit", 2)
-    evaluate(predictor, source, 12, writer(tmp_path / "outputs", len(source)))
+    evaluate(predictor, source, 12, writer(tmp_path / "outputs", source))
     kept = {path.stem: np.load(path) for path in (tmp_path / "outputs").iterdir()}
     assert kept.keys() == {"logits", "label", "index"}  # not the images, which are there already
-    evaluate(predictor, PartlyCorrupt(source.arrays, source.spec), 12, writer(tmp_path / "corrupt", len(source)))
+    assert not (tmp_path / "outputs" / "files.txt").exists()
+    corrupt = PartlyCorrupt(source.arrays, source.spec, [f"{i}.png" for i in range(len(source))])
+    evaluate(predictor, corrupt, 12, writer(tmp_path / "corrupt", corrupt))
+    found = np.load(tmp_path / "corrupt" / "index.npy")
+    names = (tmp_path / "corrupt" / "files.txt").read_text().splitlines()
+    assert names == [f"{i}.png" for i in found if i >= 0] and len(names) < len(source)
     good = np.flatnonzero(np.arange(80) % 5)
     assert np.load(tmp_path / "corrupt" / "index.npy").tolist() == [*good, *[-1] * 16]
     np.testing.assert_array_equal(np.load(tmp_path / "corrupt" / "logits.npy")[:64], kept["logits"][good])
