@@ -1,0 +1,76 @@
+"""Images of any range: strength 0 changes nothing, nothing leaves what is promised, and what needs [0, 1] refuses."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_jax.augment.colour import colour_jitter
+from cnn_jax.augment.draw import unit_images
+from cnn_jax.augment.erase import cutout, random_erasing
+from cnn_jax.augment.geometry import flip, random_resized_crop, rotate, scale, shift
+from cnn_jax.augment.policy import rand_augment, trivial_augment
+from cnn_jax.batch import Batch
+from tests.augment.test_contract import AUGMENTATIONS
+
+RANGES = [(0.0, 255.0), (-1.0, 1.0), (1e-8, 1e-7), (-3e6, -2e6)]
+# Each at strength 0. What only mixes examples has none; what maps grey values needs to know the range.
+NOTHING: dict[str, Any] = {
+    "flip": partial(flip, probability=0.0),
+    "shift": partial(shift, pixels=0),
+    "rotate": partial(rotate, degrees=0.0),
+    "scale": partial(scale, factor=(1.0, 1.0)),
+    "cutout": partial(cutout, size=0),
+    "random_erasing": partial(random_erasing, probability=0.0, fill=0.0),
+    "random_resized_crop": partial(random_resized_crop, area=(1.0, 1.0), aspect=(1.0, 1.0)),
+}
+UNIT: dict[str, Any] = {
+    "colour_jitter": colour_jitter,
+    "random_erasing": random_erasing,
+    "rand_augment": rand_augment,
+    "trivial_augment": trivial_augment,
+}
+MIX = {"mixup", "cutmix", "mixup_or_cutmix"}
+
+
+def batch_of(make_batch: Callable[..., Batch], low: float, high: float) -> Batch:
+    images = np.random.default_rng(0).uniform(low, high, (2, 8, 8, 3)).astype(np.float32)
+    found = (float(images.min()), float(images.max()))
+    return make_batch({"image": images, "label": np.zeros(2, np.int32)}, range=found)
+
+
+@pytest.mark.parametrize("span", RANGES)
+@pytest.mark.parametrize("name", NOTHING)
+def test_strength_zero_changes_nothing(name: str, span: tuple[float, float], make_batch: Callable, keys) -> None:
+    batch = batch_of(make_batch, *span)
+    found = NOTHING[name](keys(2), batch)
+    step = max(abs(span[0]), abs(span[1])) * 2e-7  # of float32
+    np.testing.assert_allclose(found["image"], batch["image"], rtol=0, atol=4 * step)
+
+
+@pytest.mark.parametrize("name", sorted({*NOTHING, *MIX} - {"random_erasing", "cutout"}))
+def test_no_value_leaves_the_range_that_the_field_promises(name: str, make_batch: Callable, keys) -> None:
+    for span in RANGES[:2]:
+        found = AUGMENTATIONS[name](keys(2), batch_of(make_batch, *span))
+        low, high = found.fields["image"].range
+        assert low <= found["image"].min() and found["image"].max() <= high
+        assert found["image"].max() - found["image"].min() > 0.5 * (span[1] - span[0])  # they are not clipped away
+
+
+@pytest.mark.parametrize("name", UNIT)
+def test_what_maps_grey_values_refuses_other_ranges(name: str, make_batch: Callable, keys) -> None:
+    for span in RANGES:
+        batch = batch_of(make_batch, *span)
+        if 0 <= span[0] and span[1] <= 1:
+            unit_images(batch, name)
+            continue
+        with pytest.raises(ValueError, match=f"{name} needs images in \\[0, 1\\]; 'image' promises .* to "):
+            jax.eval_shape(UNIT[name], keys(2), batch)
+
+
+def test_every_augmentation_of_images_is_here() -> None:
+    signals = {name for name in AUGMENTATIONS if name.endswith("1d")}
+    assert {*NOTHING, *UNIT, *MIX} == AUGMENTATIONS.keys() - signals - {"identity", "apply_all", "two_views"}
