@@ -62,6 +62,8 @@ def decoded_splits(
     """
     if corrupt not in ("skip", "error"):
         raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
+    if empty := [split for split, part in files.items() if not part.size]:
+        raise ValueError(f"{name}: the {empty[0]} split has no examples")
     # Without a train split, which only a source to be scored may lack, the first one stands for it.
     first = "train" if "train" in files else next(iter(files))
     sample = np.sort(permutation(files[first].size, 0)[:SAMPLE])

@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from cnn_jax.data.metadata import says_white, without_metadata
+from cnn_jax.data.metadata import says_white, white_is_zero, without_metadata
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def decode_image(
       least: height and width that the result may not fall below: a JPEG is then decoded at as few eighths of
         its size as are enough, which is several times faster.
       white: the value that becomes 255 in 16-bit grey, where the file itself does not say (`says_white`); None: the
-        least 2^n - 1, n at least 8, that none of its values is above.
+        least 2^n - 1, n at least 8, that none of its values is above, with a warning.
 
     Returns:
       uint8 [H, W, channels], and the height and width of the picture at full size.
@@ -255,8 +255,16 @@ def _convert(picture: Image.Image, channels: int, white: int | None = None) -> I
         raise ValueError("floating-point pixels: store them in 8 or 16 bits, or as an array in an .npz file")
     if picture.mode.startswith("I"):  # Pillow's own conversion of 16 bits clips at 255
         values = _deep(picture)
-        white = white or full_bits(int(values.max()))
-        picture = Image.fromarray((np.minimum(values, white) * np.uint32(255) // np.uint32(white)).astype(np.uint8))
+        greatest = int(values.max())
+        if white is None:
+            white = full_bits(greatest)
+            warnings.warn(f"a picture of 16-bit grey does not say which value is white: {white} is taken", stacklevel=2)
+        elif greatest > white:
+            warnings.warn(
+                f"a picture of 16-bit grey has values above {white}, which is white: they are cut to it", stacklevel=2
+            )
+        pixels = (np.minimum(values, white) * np.uint32(255) // np.uint32(white)).astype(np.uint8)
+        picture = Image.fromarray(255 - pixels if white_is_zero(picture) else pixels)
     if picture.has_transparency_data and channels != 4:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -10,7 +10,7 @@ PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 JPEG_NOTES = (*range(0xE0, 0xF0), 0xFE)  # APP0 to APP15 and comments
 ADOBE, ADOBE_BYTES = 0xEE, 16  # the one of them that says how colours are stored, and its least length
 WEBP_NOTES, WEBP_FLAGS = (b"EXIF", b"ICCP", b"XMP "), 0x2C  # and the bits by which its header announces them
-BITS, WHITEST = 258, 281  # tags of TIFF: BitsPerSample, MaxSampleValue
+BITS, PHOTOMETRIC, WHITEST = 258, 262, 281  # tags of TIFF: BitsPerSample, ..., MaxSampleValue
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -46,6 +46,11 @@ def says_white(picture: Image.Image, data: bytes) -> int:
     if isinstance(greatest, int) and 0 < greatest < 65535:
         return greatest
     return 2**bits - 1 if isinstance(bits, int) and 8 < bits < 16 else 0
+
+
+def white_is_zero(picture: Image.Image) -> bool:
+    """Whether great values are dark, which Pillow regards in TIFF of 8 bits only."""
+    return picture.format == "TIFF" and picture.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
 
 
 def _chunks(data: bytes, start: int, head: str, extra: int, end: bytes = b"") -> list[tuple[bytes, bytes]]:

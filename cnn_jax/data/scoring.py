@@ -11,6 +11,7 @@ import numpy as np
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.source import Example, Source, Splits, in_memory, made, say, split_of, strata
 from cnn_jax.data.spec import Spec, kinds
+from cnn_jax.paths import printable
 
 
 def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
@@ -105,5 +106,9 @@ def _read_alike(function: Callable[[], Splits], spec: Spec) -> Callable[[], Spli
 
 def _differences(expected: Sequence[str], found: Sequence[str]) -> str:
     missing, unknown = [n for n in expected if n not in found], [n for n in found if n not in expected]
-    parts = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
+    parts = [
+        f"{word}: {', '.join(map(printable, names))}"
+        for word, names in (("missing", missing), ("unknown", unknown))
+        if names
+    ]
     return "; ".join(parts)

@@ -21,6 +21,7 @@ from cnn_jax.data.access import DecodedSource, Example
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.spec import VALID, Spec
 from cnn_jax.lookup import describe, lookup
+from cnn_jax.paths import printable
 
 Split = Literal["train", "validation", "test"]
 
@@ -186,7 +187,8 @@ def _note_classes_without_examples(train: Source) -> None:
         return
     present = set(np.unique(groups).tolist())
     if missing := [name for label, name in enumerate(train.spec.classes) if label not in present]:
-        text = f"{len(missing)} of {len(train.spec.classes)} classes have no training example, as '{missing[0]}'"
+        count = f"{len(missing)} of {len(train.spec.classes)} classes"
+        text = f"{count} have no training example, as '{printable(missing[0])}'"
         if missing[0] == "0" == train.spec.classes[0]:
             text += ": if labels begin at 1, subtract 1 from them"
         if not any(text in note for note in train.spec.notes):

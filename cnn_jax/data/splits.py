@@ -11,6 +11,7 @@ import numpy as np
 from cnn_jax.data.prepare import Prepare, fit
 from cnn_jax.data.source import ArraySource, Splits, example_bytes, strata, test_part, with_statistics
 from cnn_jax.data.spec import IGNORED, Field, Role, Spec
+from cnn_jax.paths import printable
 
 HASHED_BYTES = 2**28  # files up to this size in all are fingerprinted by content, beyond it by name and size
 EXAMPLE_BYTES = 2**29  # of one example, at most: what a picture of the largest size takes
@@ -75,10 +76,10 @@ def checked(spec: Spec) -> None:
     """Raises ValueError, in one line, for a description that no training could use."""
     twice = [name for place, name in enumerate(spec.classes) if name in spec.classes[:place]]
     if twice or "" in spec.classes:
-        what = f"two classes are named '{twice[0]}'" if twice else "a class has no name"
+        what = f"two classes are named '{printable(twice[0])}'" if twice else "a class has no name"
         raise ValueError(f"{spec.name}: {what}: give each class a name of its own")
     if len(spec.classes) < 2 and any(field.role == "label" for field in spec.targets.values()):
-        found = f"only one class, '{spec.classes[0]}'" if spec.classes else "no classes"
+        found = f"only one class, '{printable(spec.classes[0])}'" if spec.classes else "no classes"
         raise ValueError(f"{spec.name} has {found}: at least two are needed to tell them apart")
     if example_bytes(spec) > EXAMPLE_BYTES:
         raise ValueError(
@@ -91,6 +92,8 @@ def _check_values(spec: Spec, split: str, arrays: Mapping[str, np.ndarray]) -> N
     sizes = {name: len(array) for name, array in arrays.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"{spec.name}: the {split} split has {', '.join(f'{n} {name}' for name, n in sizes.items())}")
+    if not all(sizes.values()):
+        raise ValueError(f"{spec.name}: the {split} split has no examples")
     for name, field in spec.fields.items():
         array, where = arrays[name], f"{spec.name}: {name} of the {split} split"
         if array.shape[1:] != field.shape or str(array.dtype) != field.dtype:

@@ -78,8 +78,7 @@ def _final_split(config: Experiment, splits: Splits) -> str:
     """The split that is scored at the end: without a test split, the set's own validation split, which is said."""
     if config.evaluate.test != "end":
         return VALIDATION
-    own = VALIDATION in splits and not isinstance(splits[VALIDATION], View)
-    if "test" in splits or not (own and config.data.validation):
+    if "test" in splits or isinstance(splits.get(VALIDATION), View | None):  # a part of train is no test
         split_of(splits, "test")
         return "test"
     name = splits[VALIDATION].spec.name
@@ -145,9 +144,9 @@ def _finish(
 ) -> dict[str, float]:
     """The final evaluation: the only place of a training run that reads the test split."""
     config, rows = run.config, metric_log.read(folder)
-    split, source = VALIDATION, evaluations.validation
-    if _final_split(config, splits) == "test":
-        split, source = "test", in_memory(split_of(splits, "test"))
+    split, source = _final_split(config, splits), evaluations.validation
+    if config.evaluate.test == "end" and (split == "test" or source is None):
+        source = in_memory(split_of(splits, split))
     # From the log, where a run that was stopped after its last step finds them too; with the intervals of this session.
     last = {row["split"]: row for row in rows if row["split"] != "train"}
     last = {name: {**row, **evaluations.last.get(name, {})} for name, row in last.items()}

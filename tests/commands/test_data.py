@@ -49,13 +49,17 @@ def test_without_a_test_split_the_sets_own_validation_split_is_scored(project: P
     assert read("run/data.json")["notes"] == [said.err.splitlines()[0].removeprefix("warning: ")]
     assert not Path("run/skipped.json").exists()
     assert "is complete" in launch("train", TINY, "--config.data.source=folder:photos", "--workdir=run").out
-    # To be scored again it is named; another split that is not there is an error, and so is a training without either.
+    # To be scored again it is named.
     said = launch("eval", "run", "--split=validation")
     assert said.code == 0 and f"  top1  {results['validation']['top1']:.4f}" in said.out
     assert "has no test split, but train, validation: score another by --split" in launch("eval", "run").err
+    # So it is where the training itself looks at none; and nowhere where a part of train would have to do.
     words = ("--config.data.source=folder:photos", "--config.data.validation=0", "--workdir=new")
-    said = launch("train", TINY, *words)
-    assert said.code == 2 and "has no test split" in said.err.splitlines()[-1] and not Path("new").exists()
+    assert launch("train", TINY, *words).code == 0
+    assert len(np.load("new/outputs/label.npy")) == 12 and read("new/results.json")["validation"]["top1"] >= 0
+    (project / "photos" / "val").rename(project / "val")
+    said = launch("train", TINY, "--config.data.source=folder:photos", "--workdir=third")
+    assert said.code == 2 and "has no test split" in said.err.splitlines()[-1] and not Path("third").exists()
 
 
 def test_data_that_moved_are_gone_on_with_and_others_are_not(project: Path, launch: Callable) -> None:

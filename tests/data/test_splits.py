@@ -22,6 +22,7 @@ def bad_arrays() -> dict[str, dict]:
         "image of the test split is not finite everywhere as float32": {**good, "image": inf},
         "label of the test split goes from 0 to 3, there are 3 classes": {**good, "label": np.array([0, 3, 0, 0])},
         "labels must be class numbers from 0, not -2..1": {**good, "label": np.array([0, -2, 1, 0])},
+        "the test split has no examples": {"image": images[:0], "label": label[:0]},
         "the test split has 4 image, 3 label": {**good, "label": label[:3]},
         r"image of the test split is \[2, 1, 1\] float32, of the others": {**good, "image": images[:, :, :1]},
         "image of the test split is .* uint8, of the others": {**good, "image": images.astype(np.uint8)},
