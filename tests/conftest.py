@@ -33,18 +33,8 @@ settings.load_profile("ci")
 WATCHED = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
     *("socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "pickle.find_class"),
-    *(
-        "os.remove",
-        "os.rename",
-        "os.rmdir",
-        "os.mkdir",
-        "os.link",
-        "os.symlink",
-        "os.chmod",
-        "os.truncate",
-        "os.putenv",
-    ),
-    *("shutil.rmtree", "shutil.move", "shutil.copyfile", "exec", "compile", "import"),
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate"),
+    *("shutil.rmtree", "shutil.move", "shutil.copyfile"),
 )
 ROOT = str(Path(__file__).parents[1])
 _listeners: list[Callable[[str, tuple[Any, ...]], None]] = []
