@@ -282,6 +282,8 @@ def from_json(values: dict[str, Any]) -> Experiment:
 
 def completed(values: dict[str, Any], kind: Any = Experiment) -> dict[str, Any]:
     """A configuration as JSON, perhaps of an earlier version, with the defaults of the fields that it lacks."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{str(values):.80} must hold the fields of {kind.__name__}")
     full = dict(values)
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):

@@ -73,27 +73,24 @@ def in_file(path: str, error: Exception) -> ValueError:
 def _find(name: str) -> Function:
     """The part called `name`: in full (cnn_jax.models.lenet.lenet5), or by its last words (lenet5)."""
     module_name, _, function = name.rpartition(".")
+    name = name[:200]  # as it is shown
     if module_name == EXPERIMENT and EXPERIMENT not in sys.modules:
         raise ValueError(f"'{name}' is a function of an experiment file, but none is loaded")
     if module_name in (EXPERIMENT, *OTHERS, *parts.modules()):
-        known = parts.offered(module_name)
-        if function in known:
-            return known[function]
-        raise ValueError(f"'{module_name}' offers no part '{function}': {did_you_mean(function, known)}")
+        if part := parts.offer(module_name, function):
+            return part
+        raise ValueError(
+            f"'{module_name}' offers no part '{function[:200]}': {did_you_mean(function, parts.offered(module_name))}"
+        )
     ending = f".{module_name}" if module_name else ""
     searched = [module for module, root in parts.modules().items() if root != "cnn_jax.ops"]
-    offered = {
-        module: parts.functions(module)
-        for module in [*searched, *(sys.modules.keys() & {EXPERIMENT})]
-        if module.endswith(ending)
-    }
-    if not offered:
-        raise ValueError(f"unknown name '{name}': no module ends in '{module_name}'")
-    found = {f"{module}.{function}": known[function] for module, known in offered.items() if function in known}
+    modules = [m for m in (*searched, *(sys.modules.keys() & {EXPERIMENT})) if m.endswith(ending)]
+    if not modules:
+        raise ValueError(f"unknown name '{name}': no module ends in '{module_name[:200]}'")
+    found = {f"{m}.{function}": part for m in modules if (part := parts.in_short(m, function))}
     if not found:
-        raise ValueError(
-            f"unknown name '{name}': {did_you_mean(function, [k for known in offered.values() for k in known])}"
-        )
+        known = [key for module in modules for key in parts.functions(module)]
+        raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
     if any(value is not next(iter(found.values())) for value in found.values()):
         raise ValueError(f"'{name}' may mean any of {', '.join(found)}: write more of it")
     return next(iter(found.values()))

@@ -81,14 +81,18 @@ def offered(module: str) -> dict[str, Callable[..., Any]]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def functions(name: str) -> dict[str, Callable[..., Any]]:
-    """Those that a short name may mean: of the module's own, no classes, which are named in full."""
-    homes = (name, "functools")
-    return {
-        key: value
-        for key, value in offered(name).items()
-        if not isinstance(value, type) and getattr(value, "__module__", name) in (*homes, type(value).__module__)
-    }
+def in_short(module: str, name: str) -> Callable[..., Any] | None:
+    """The part that a short name may mean: one of the module's own, and no class, which is named in full."""
+    value = offer(module, name)
+    if value is None or isinstance(value, type):
+        return None
+    homes = (module, "functools", type(value).__module__)
+    return value if getattr(value, "__module__", module) in homes else None
+
+
+def functions(module: str) -> dict[str, Callable[..., Any]]:
+    """All of them."""
+    return {name: value for name, value in offered(module).items() if in_short(module, name) is not None}
 
 
 def _is_part(name: str, value: Any, module: str) -> bool:

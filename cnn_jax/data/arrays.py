@@ -31,7 +31,7 @@ def read_npz(path: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, 
                 need += _bytes(shape, dtype)
                 if _bytes(shape, dtype) > members[name].file_size:
                     raise ValueError(f"{name} declares {list(shape)} {dtype} but has {members[name].file_size:,} bytes")
-            limit = min(max(BYTES, RATIO * path.stat().st_size), memory())
+            limit = allowed(path.stat().st_size)
             if need > limit:
                 what = f"its arrays take {need:,} bytes, at most {limit:,}"
                 raise ValueError(f"{what}: store them uncompressed, by numpy.savez, or as fewer or smaller examples")
@@ -66,6 +66,11 @@ def read_npy(path: Path, shapes: Callable[[tuple[int, ...]], bool]) -> np.ndarra
         raise
     except Exception as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def allowed(size: int) -> int:
+    """Bytes of memory that the arrays of files of `size` bytes may take."""
+    return min(max(BYTES, RATIO * size), memory())
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+
 from cnn_jax.data.images import DEEP
 from cnn_jax.data.prepare import Prepare
 
@@ -139,6 +141,10 @@ def from_json(values: Mapping[str, Any]) -> Spec:
         raise ValueError(f"no description of data: {type(error).__name__} {error}") from None
     if not spec.inputs:
         raise ValueError("no description of data: it has no inputs")
+    lists = [value if isinstance(value, tuple) else (None,) for value in (spec.classes, spec.notes)]
+    texts = (spec.name, spec.licence, spec.citation, spec.fingerprint, spec.unit, *lists[0], *lists[1])
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("no description of data: its names, classes and notes must be texts")
     return spec
 
 
@@ -146,6 +152,11 @@ def _field(values: Mapping[str, Any]) -> Field:
     field = Field(**{name: _tuple(value) for name, value in values.items()})
     if field.role not in get_args(Role):
         raise ValueError(f"no description of data: '{field.role}' is no role")
+    shape = field.shape
+    if not isinstance(shape, tuple) or not all(type(length) is int and 0 <= length < 2**31 for length in shape):
+        raise ValueError(f"no description of data: {str(shape):.80} is no shape")
+    if not isinstance(field.dtype, str) or np.dtype(field.dtype).kind not in "biuf":
+        raise ValueError(f"no description of data: {str(field.dtype):.80} is no type of numbers")
     return field
 
 

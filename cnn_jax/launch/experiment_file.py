@@ -12,6 +12,7 @@ from cnn_jax.lookup import did_you_mean, in_file, load_file
 from cnn_jax.paths import written
 
 FOLDER = Path("experiments")
+LARGEST = 2**20  # bytes of an experiment's file
 FIELDS = ("Reproduces", "Command", "Time", "Expected")
 
 
@@ -23,7 +24,8 @@ def experiment_files() -> list[Path]:
             f"there are no experiments in '{FOLDER.absolute()}': they come with the repository of cnn_jax, not with "
             "the installed package: go to its folder, or train a file of your own (launch.py train FILE.py)"
         )
-    return [path for path in files if re.search(rb"^def experiment\(", path.read_bytes(), re.MULTILINE)]
+    read = [path for path in files if path.is_file() and path.stat().st_size <= LARGEST]  # no pipe, no device
+    return [path for path in read if re.search(rb"^def experiment\(", path.read_bytes(), re.MULTILINE)]
 
 
 def described(path: Path) -> dict[str, str]:

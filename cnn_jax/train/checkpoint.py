@@ -10,6 +10,7 @@ What was renamed away, as bad-N, is kept until the run is opened again with a wh
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import SingleDeviceSharding
 
+from cnn_jax.data.arrays import allowed
 from cnn_jax.train.state import State
 
 SCORE = "score"
@@ -145,7 +147,8 @@ def is_good(folder: Path, step: int) -> bool:
     seal = folder / f"{step}.sha256"
     text = seal.read_text(errors="replace") if seal.is_file() else ""
     lines = [line.partition("  ") for line in text.splitlines()]
-    return text.endswith("\n") and all(_digest(folder / name) == digest for digest, _, name in lines)
+    own = all(name.startswith(f"{step}/") and ".." not in Path(name).parts for _, _, name in lines)
+    return text.endswith("\n") and own and all(_digest(folder / name) == digest for digest, _, name in lines)
 
 
 def newest_good(folder: Path) -> int | None:
@@ -190,16 +193,28 @@ def restore(folder: Path, step: int, target: State) -> State:
 
 
 def restore_variables(folder: Path, step: int) -> Any:
-    """The variables that are evaluated at `step`, as NumPy arrays, whatever model and devices they come from."""
-    with ocp.StandardCheckpointer() as reader:
-        path = (folder / str(step) / "state").absolute()
-        here = SingleDeviceSharding(jax.devices()[0])
-        target = jax.tree.map(
-            lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=here),
-            reader.metadata(path).item_metadata,
-        )
-        state = jax.device_get(reader.restore(path, target))
-    return {"params": state["params"], **state["model_state"], **(state["ema"] or {})}  # as `state.evaluated`
+    """The variables that are evaluated at `step`, as NumPy arrays, whatever model and devices they come from.
+
+    Raises ValueError for a checkpoint that cannot be read, or declares more than `arrays.allowed` for the size of its
+    files: what is not there is filled, so that a few bytes could ask for any amount of memory.
+    """
+    path = (folder / str(step) / "state").absolute()
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            here = SingleDeviceSharding(jax.devices()[0])
+            target = jax.tree.map(
+                lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=here),
+                reader.metadata(path).item_metadata,
+            )
+            need = sum(math.prod(array.shape) * array.dtype.itemsize for array in jax.tree.leaves(target))
+            limit = allowed(sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+            if need > limit:
+                raise ValueError(f"its arrays take {need:,} bytes, at most {limit:,}")
+            state = jax.device_get(reader.restore(path, target))
+        return {"params": state["params"], **state["model_state"], **(state["ema"] or {})}  # as `state.evaluated`
+    except Exception as error:  # Orbax raises many kinds on what it did not write
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:200]
+        raise ValueError(f"the checkpoint of step {step} in '{folder}' cannot be read: {reason}") from error
 
 
 @jax.jit
@@ -236,8 +251,10 @@ def _score(folder: Path, step: int) -> Any:
 
 
 def _digest(path: Path, *, sync: bool = False) -> str | None:
-    """sha256 of a file, read in pieces, or None where it is missing; with `sync` also of what is then on the disk."""
+    """sha256 of a file, read in pieces, or None where it is no file; with `sync` also of what is then on the disk."""
     try:
+        if not path.is_file():
+            return None
         with path.open("rb") as file:
             if sync:
                 os.fsync(file.fileno())

@@ -6,7 +6,9 @@ It is made of a run folder or of published weights, and needs neither optimizer 
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from cnn_jax import config as configuration
@@ -65,6 +68,21 @@ def compiler(spec: Spec, devices: list[jax.Device], convolution: str) -> Compile
     return functools.cache(lambda function: mesh.forward(function, spec.fields, devices, convolution))
 
 
+def _saying(compiled: Compiled, file: Path) -> Compiled:
+    """The same with `said_of` around each call, which is where a function is traced."""
+
+    def of(function: Callable[[Tree, Batch], Any]) -> Forward:
+        forward = compiled(function)
+
+        def call(variables: Tree, batch: Mapping[str, np.ndarray]) -> Any:
+            with said_of(file):
+                return forward(variables, batch)
+
+        return call
+
+    return functools.cache(of)
+
+
 def predict(predictor: Predictor, inputs: Mapping[str, np.ndarray], batch_size: int = 64) -> dict[str, np.ndarray]:
     """What the model says of examples, {input: [N, ...]} -> {output: [N, ...]}, in batches of at most `batch_size`."""
     count = len(next(iter(inputs.values())))
@@ -109,7 +127,10 @@ def stored_variables(folder: Path, which: str = "last") -> Stored:
     """
     spec = read_spec(folder)
     if (file := folder / run_folder.VARIABLES).is_file():
-        return Stored(spec, load_file(file), 0, file)
+        try:
+            return Stored(spec, load_file(file), 0, file)
+        except (SafetensorError, AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"'{file}' is damaged: {error}") from None
     checkpoints = folder / run_folder.CHECKPOINTS
     step = run_folder.checkpoint_step(checkpoints, which)
     variables = flatten_dict(checkpoint.restore_variables(checkpoints, step), sep="/")
@@ -126,26 +147,50 @@ def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None 
     """
     spec, config = read_spec(folder), read_config(folder)
     stored = stored_variables(folder, which)
-    if config:
-        model, make_task, convolution = (
-            make_model(config.model, config.compute.precision, spec),
-            config.model.task,
-            config.compute.convolution,
-        )
-    else:
-        about = run_folder.read_json(folder / run_folder.PREDICTOR)
-        try:
-            build, make_task, convolution = lookup(about["model"]), lookup(about["task"]), "auto"
-            for function in (build, make_task):
-                configuration.refuse_sources(describe(function))
-            model = build(classes=len(spec.classes), dtype=jnp.float32)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"'{folder / run_folder.PREDICTOR}' is damaged: {error}") from None
+    file = folder / (run_folder.CONFIG if config else run_folder.PREDICTOR)
+    build, make_task, convolution = _parts(config, spec) if config else _imported(file, spec)
+    with said_of(file):
+        task = make_task(build(), spec)
+        if not isinstance(task, Task):
+            raise TypeError(f"{describe(make_task)} makes no task")
     devices = devices or jax.devices()
-    compiled = compiler(spec, devices, convolution)
+    compiled = _saying(compiler(spec, devices, convolution), file)
     variables = unflatten_dict(stored.variables, sep="/")
-    predictor = Predictor(spec, make_task(model, spec), variables, compiled, len(devices))
+    predictor = Predictor(spec, task, variables, compiled, len(devices))
     return Opened(predictor, stored.step, config, config.evaluate if config else Evaluate(batch_size=64))
+
+
+@contextmanager
+def said_of(file: Path) -> Iterator[None]:
+    """Whatever building and computing a model raises, as a ValueError that names the file which describes it."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # any kind: the parts are named by a file, and may not fit together
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
+        raise ValueError(f"the model that '{file}' describes cannot be computed: {reason}") from error
+
+
+Parts = tuple[Callable[[], nn.Module], Function, str]  # what builds a model, its task, and the convolution
+
+
+def _parts(config: Experiment, spec: Spec) -> Parts:
+    build = partial(make_model, config.model, config.compute.precision, spec)
+    return build, config.model.task, config.compute.convolution
+
+
+def _imported(file: Path, spec: Spec) -> Parts:
+    about = run_folder.read_json(file)
+    if not isinstance(about.get("model"), str) or not isinstance(about.get("task"), str):
+        raise ValueError(f"'{file}' is damaged: it names no model and task")
+    try:
+        build, make_task = lookup(about["model"]), lookup(about["task"])
+        for function in (build, make_task):
+            configuration.refuse_sources(describe(function))
+    except ValueError as error:
+        raise ValueError(f"'{file}': {error}") from None
+    return partial(build, classes=len(spec.classes), dtype=jnp.float32), make_task, "auto"
 
 
 def read_spec(folder: Path) -> Spec:

@@ -72,8 +72,9 @@ def _flat_sets(found: dict[str, dict[Any, Any]]) -> dict[str, dict[Any, Any]]:
     if list(found) != [""]:
         return found
     (tensors,) = found.values()
-    words = {str(name).partition(".")[0] for name in tensors if name not in BESIDE}
-    if len(words) < 2 or not words <= set(SETS):
+    named = [str(name) for name in tensors if name not in BESIDE]
+    words = {name.partition(".")[0] for name in named}
+    if len(words) < 2 or not words <= set(SETS) or not all("." in name for name in named):
         return found
     return {word: _below(tensors, word) for word in SETS if word in words}
 
