@@ -9,12 +9,14 @@ import functools
 import inspect
 import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from cnn_jax.evals.also import nothing
 from cnn_jax.lookup import Function, describe, did_you_mean, lookup, modules_of
 
+LARGEST = 2**31 - 1  # of whole numbers: what a device counts in
 DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?|%)\s*$")
 
 
@@ -213,8 +215,12 @@ def _check_type(name: str, expected: Any, value: Any) -> None:
     elif expected is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} = {value!r} must be a number")
+        if abs(value) > sys.float_info.max:
+            raise ValueError(f"{name} = {repr(value)[:100]} must be a finite number")
     elif not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise ValueError(f"{name} = {value!r} must be of type {expected.__name__}")
+    elif expected is int and abs(value) > LARGEST:
+        raise ValueError(f"{name} = {repr(value)[:100]} must be at most {LARGEST}")
 
 
 def _check_call(name: str, function: Function, arguments: str) -> None:
@@ -283,7 +289,7 @@ def from_json(values: dict[str, Any]) -> Experiment:
 def completed(values: dict[str, Any], kind: Any = Experiment) -> dict[str, Any]:
     """A configuration as JSON, perhaps of an earlier version, with the defaults of the fields that it lacks."""
     if not isinstance(values, dict):
-        raise ValueError(f"{str(values):.80} must hold the fields of {kind.__name__}")
+        raise ValueError(f"{repr(values)[:100]} stands where fields are wanted")
     full = dict(values)
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):

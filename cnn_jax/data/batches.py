@@ -99,7 +99,7 @@ def _prefetch(items: Iterable[T], depth: int) -> Generator[T]:
     finally:
         stopped.set()
         room.release()
-        thread.join()
+        thread.join(1)  # no longer, or a stalled disk would keep a run that was asked to stop
 
 
 def _part(batch_size: int, process: int, processes: int) -> slice:

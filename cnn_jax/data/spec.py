@@ -44,6 +44,7 @@ Role = Literal[
 # float32; and its place [B] in its split, -1 for padding, which stays on the host.
 VALID, INDEX = "valid", "index"
 IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
+DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
 UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role
 
 
@@ -137,15 +138,43 @@ def from_json(values: Mapping[str, Any]) -> Spec:
         inputs, targets = ({n: _field(f) for n, f in values[part].items()} for part in ("inputs", "targets"))
         rest = {n: _tuple(value) for n, value in values.items() if n not in ("inputs", "targets", "prepare")}
         spec = Spec(**rest, inputs=inputs, targets=targets, prepare=prepare)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no description of data: {type(error).__name__} {error}") from None
     if not spec.inputs:
         raise ValueError("no description of data: it has no inputs")
-    lists = [value if isinstance(value, tuple) else (None,) for value in (spec.classes, spec.notes)]
-    texts = (spec.name, spec.licence, spec.citation, spec.fingerprint, spec.unit, *lists[0], *lists[1])
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("no description of data: its names, classes and notes must be texts")
+    _check_types(spec)
     return spec
+
+
+def _check_types(spec: Spec) -> None:
+    """Raises ValueError for what a file may hold in place of texts, shapes and statistics."""
+    texts = {name: getattr(spec, name) for name in ("name", "licence", "citation", "fingerprint", "unit")}
+    lists = {name: getattr(spec, name) for name in ("classes", "notes")}
+    for name, value in texts.items():
+        _require(isinstance(value, str), name, value)
+    for name, value in lists.items():
+        _require(isinstance(value, tuple) and all(isinstance(item, str) for item in value), name, value)
+    for name, field in spec.fields.items():
+        shape, dtype, promised = field.shape, field.dtype, field.range
+        whole = isinstance(shape, tuple) and all(type(size) is int and 0 < size < 2**31 for size in shape)
+        _require(whole, f"shape of {name}", shape)
+        _require(isinstance(dtype, str) and dtype in DTYPES, f"dtype of {name}", dtype)
+        pair = isinstance(promised, tuple) and len(promised) == 2 and all(map(_is_number, promised))
+        _require(promised is None or pair, f"range of {name}", promised)
+    for name, values in (("mean", spec.prepare.mean), ("std", spec.prepare.std)):
+        _require(isinstance(values, tuple) and all(map(_is_number, values)), name, values)
+    channels = (0, spec.input.shape[-1]) if spec.input.shape else (0,)
+    same = len(spec.prepare.mean) == len(spec.prepare.std) in channels
+    _require(same and all(value > 0 for value in spec.prepare.std), "std", spec.prepare.std)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e38
+
+
+def _require(holds: bool, name: str, value: Any) -> None:
+    if not holds:
+        raise ValueError(f"no description of data: {name} = {str(value)[:100]}")
 
 
 def _field(values: Mapping[str, Any]) -> Field:

@@ -35,14 +35,19 @@ class Evaluations:
         """Whether anything is evaluated after `step`."""
         return any(self.run.steps.due(step, every) for _, every in self.every)
 
-    def evaluate(self, step: int, state: State, write: Write) -> dict[str, float]:
-        """Evaluates what is due, writes a row of the log for each, and returns the validation's scores, if any."""
+    def evaluate(self, step: int, state: State, write: Write, waiting: Callable[[], Any]) -> dict[str, float]:
+        """Evaluates what is due, writes a row of the log for each, and returns the validation's scores, if any.
+
+        Nothing is written until all is evaluated, within `waiting`, which may end it.
+        """
         steps, found = self.run.steps, dict[str, dict[str, float]]()
-        for one, every in self.every:
-            if steps.due(step, every):
-                scores = evaluate_also(predictor_of(self.run, state), one, self.run.config.evaluate.batch_size)
-                found[one.name], self.last[one.name] = plain(scores), to_json(scores)
-                write(step, one.name, {**found[one.name], "epoch": step / steps.per_epoch})
+        with waiting():
+            for one, every in self.every:
+                if steps.due(step, every):
+                    scores = evaluate_also(predictor_of(self.run, state), one, self.run.config.evaluate.batch_size)
+                    found[one.name], self.last[one.name] = plain(scores), to_json(scores)
+        for name, numbers in found.items():
+            write(step, name, {**numbers, "epoch": step / steps.per_epoch})
         return found.get(VALIDATION, {})
 
     def _steps(self, duration: str) -> int:

@@ -2,7 +2,9 @@
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
-from cnn_jax.train import checkpoint, earlier, loop, run_folder, transfer
+from cnn_jax.train import checkpoint, loop, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
-from cnn_jax.train.checks import check_augment, check_stem
+from cnn_jax.train.checks import check_augment, check_batch_size, check_stem
 from cnn_jax.train.evaluate import evaluate, writer
-from cnn_jax.train.preempt import stop_requested
+from cnn_jax.train.preempt import Stop, stop_requested
 from cnn_jax.train.run import Run, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
 from cnn_jax.weights import initial
@@ -33,8 +35,13 @@ from cnn_jax.weights import initial
 def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:
     """Trains, or goes on training, the run in `folder`, scores it on the test split once, and returns the scores.
 
-    Raises ValueError for what does not fit, and what `loop.fit` raises.
+    Raises ValueError for what does not fit, Preempted where a signal asks for it, and what `loop.fit` raises.
     """
+    with stop_requested() as stop:
+        return _train(config, folder, experiment_file, stop)
+
+
+def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) -> dict[str, float]:
     began = time.monotonic()
     # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
@@ -42,6 +49,7 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
     splits = opened(config.data.source, validation=config.data.validation)
     _final_split(config, splits)  # what is missing is said now, not at the end
     source = _training_split(config, splits)
+    check_batch_size(config.data.batch_size, len(source))
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
     check_augment(config.augment, source.spec, config.data.batch_size)
@@ -60,18 +68,28 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
             run_folder.write_json(folder / run_folder.SKIPPED, found)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
-        results = folder / run_folder.RESULTS
-        if start == run.steps.total and results.is_file():
+        if start == run.steps.total and (done := _results(folder / run_folder.RESULTS)):
             print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
-            return _headlines(run_folder.read_json(results))
+            return done
         print(_introduction(run, state, start, folder), flush=True)
         clock = Clock(about.get("seconds", {}), began)
-        unlogged = earlier.upgraded_sums(about.get(loop.UNLOGGED, {}))
         try:
-            state = _fit(run, source, evaluations, state, start, checkpoints, folder, clock, unlogged)
+            state = _fit(run, source, evaluations, state, start, checkpoints, folder, clock, about, stop)
         finally:
             checkpoints.close()
-        return _finish(run, splits, evaluations, state, folder, clock)
+        with stop.waiting(nothing_to_save=True):
+            return _finish(run, splits, evaluations, state, folder, clock)
+
+
+def _results(path: Path) -> dict[str, float] | None:
+    """What a complete run has returned, None where it has not been written, or is damaged, and is computed anew."""
+    if not path.is_file():
+        return None
+    try:
+        return _headlines(run_folder.read_json(path))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        warnings.warn(f"'{path}' is damaged: the run is scored again", stacklevel=3)
+        return None
 
 
 def _final_split(config: Experiment, splits: Splits) -> str:
@@ -119,7 +137,8 @@ def _fit(
     checkpoints: Checkpoints,
     folder: Path,
     clock: Clock,
-    unlogged: Mapping[str, Any],
+    before: Mapping[str, Any],
+    stop: Stop,
 ) -> State:
     versions = run_folder.read_json(folder / run_folder.VERSIONS)
     config = run_folder.read_json(folder / run_folder.CONFIG)
@@ -128,15 +147,15 @@ def _fit(
     def about() -> dict[str, Any]:
         return {"config": config, "versions": versions, "data": run.spec.fingerprint, "seconds": clock.seconds()}
 
+    unscored = bool(before.get(loop.UNSCORED)) and not checkpoint.is_scored(checkpoints.folder, start)
     with (
-        stop_requested() as stop,
-        MetricLog(folder, start) as log,
+        MetricLog(folder, start, unscored=unscored) as log,
         progress(steps.total, start, steps.per_epoch, size, run.spec.units) as show,
     ):
         clock.loop_began = time.monotonic()
-        evaluate = partial(evaluations.evaluate, write=log.write)
-        hooks = loop.Hooks(log.write, show, evaluate, evaluations.due, stop, about)
-        return loop.fit(run, source, state, start, checkpoints, hooks, unlogged)
+        evaluate = partial(evaluations.evaluate, write=log.write, waiting=stop.waiting)
+        hooks = loop.Hooks(log.write, show, evaluate, evaluations.due, stop, about, log.sync)
+        return loop.fit(run, source, state, start, checkpoints, hooks, before.get(loop.UNLOGGED), unscored=unscored)
 
 
 def _finish(
@@ -147,7 +166,8 @@ def _finish(
     split, source = _final_split(config, splits), evaluations.validation
     if config.evaluate.test == "end" and (split == "test" or source is None):
         source = in_memory(split_of(splits, split))
-    # From the log, where a run that was stopped after its last step finds them too; with the intervals of this session.
+    if not evaluations.last:  # the log, of a run that was stopped after its last step, has no intervals
+        evaluations.evaluate(run.steps.total, state, write=lambda *_: None, waiting=nullcontext)
     last = {row["split"]: row for row in rows if row["split"] != "train"}
     last = {name: {**row, **evaluations.last.get(name, {})} for name, row in last.items()}
     results: dict[str, Any] = {"test": None, "validation": last.pop(VALIDATION, None), "also": last}

@@ -29,11 +29,13 @@ class MetricLog:
     k, or a resume may miss them. With None all rows are kept. Opening repairs a last line cut off by a kill, and
     writes the events anew from the rows that stay.
 
+    unscored: what was to be evaluated at `start_step` will be evaluated again, so only rows of training stay of it.
+
     Rows are flushed as they are written. Only one process may write (process 0 of a multi-host run). Raises ValueError
     if metrics.jsonl is damaged before its last line.
     """
 
-    def __init__(self, folder: str | Path, start_step: int | None = None) -> None:
+    def __init__(self, folder: str | Path, start_step: int | None = None, *, unscored: bool = False) -> None:
         # Here and not at the top: who only reads a log needs no TensorBoard.
         from tensorboardX.record_writer import RecordWriter
 
@@ -43,6 +45,8 @@ class MetricLog:
         path = folder / FILE
         lines = _lines(path) if path.exists() else []
         kept = [(text, row) for text, row in lines if start_step is None or row["step"] <= start_step]
+        if unscored:
+            kept = [(text, row) for text, row in kept if row["step"] != start_step or row["split"] == "train"]
         text = "".join(text + "\n" for text, _ in kept)
         if not path.exists() or path.read_bytes() != text.encode():
             _replace(path, text)
@@ -71,6 +75,10 @@ class MetricLog:
         self._rows.flush()
         _write_event(self._events, row)
         self._events.flush()
+
+    def sync(self) -> None:
+        """Waits until every row is on the disk itself, and would be there after a cut of the power."""
+        os.fsync(self._rows.fileno())
 
     def close(self) -> None:
         """Close both files; every row is already on disk."""
@@ -104,17 +112,28 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = []
     for number, text in enumerate(lines, start=1):
         try:
-            row = json.loads(text)
-            row = {
-                name: NOT_FINITE.get(value, value) if isinstance(value, str) else value for name, value in row.items()
-            }
-            int(row["step"])
-        except (ValueError, AttributeError, KeyError, TypeError):
+            row = _row(json.loads(text))
+        except (ValueError, RecursionError):
             if number == len(lines):
                 break
             raise ValueError(f"line {number} of {path} is no metric row: delete that line to go on") from None
         rows.append((text, row))
     return rows
+
+
+def _row(values: Any) -> dict[str, Any]:
+    """A row as `write` makes them, from its JSON. Raises ValueError for anything else."""
+    if not isinstance(values, dict) or not isinstance(values.get("split"), str):
+        raise ValueError("no row")
+    row = {name: NOT_FINITE.get(value, value) if isinstance(value, str) else value for name, value in values.items()}
+    numbers = {name: value for name, value in row.items() if name != "split"}
+    step = numbers.get("step")
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise ValueError("no step")
+    for value in numbers.values():
+        if not isinstance(value, int | float) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise ValueError("no number")
+    return row
 
 
 def _replace(path: Path, text: str) -> None:

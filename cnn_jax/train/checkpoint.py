@@ -58,8 +58,8 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
         _clear(folder)
-        good = _set_bad_aside(folder)
-        _remove_old_bad(folder, good)
+        bad = [path for path in folder.iterdir() if BAD.fullmatch(path.name)]
+        _remove_passed(bad, _set_bad_aside(folder))
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._underway: tuple[int, Future[None]] | None = None
@@ -169,6 +169,11 @@ def read_about(folder: Path, step: int) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
+
+
+def is_scored(folder: Path, step: int) -> bool:
+    """Whether `write_score` has been called."""
+    return (folder / str(step) / SCORE_ADDED).is_file()
 
 
 def write_score(folder: Path, step: int, score: float | None) -> None:
@@ -320,10 +325,10 @@ def _set_bad_aside(folder: Path) -> int | None:
     return good
 
 
-def _remove_old_bad(folder: Path, good: int | None) -> None:
+def _remove_passed(bad: list[Path], good: int | None) -> None:
     """Removes what was set aside of steps that the run has passed since: it takes room and is of no use any more."""
-    for path in folder.iterdir():
-        found = BAD.fullmatch(path.name)
+    for path in bad:
+        step = int(path.name.split("-")[1])
         # Only what this project wrote: a folder of someone else's that was called like a step may hold anything.
-        if found and int(found[1]) < (good or 0) and ((path / "state").is_dir() or not any(path.iterdir())):
-            shutil.rmtree(path.rename(folder / f"removed-{found[1]}"))
+        if step < (good or 0) and ((path / "state").is_dir() or not any(path.iterdir())):
+            shutil.rmtree(path.rename(path.with_name(f"removed-{step}")))

@@ -11,6 +11,8 @@ from cnn_jax.inspect.stages import feature_shapes
 from cnn_jax.lookup import Function, describe
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 
+LARGEST_REPEATING = 2**16  # examples of a batch that is larger than its split
+
 
 def check_augment(augment: Function, spec: Spec, size: int) -> None:
     """Raises ValueError now, not at the first step, for what is no augmentation of batches of `size` such examples."""
@@ -31,6 +33,18 @@ def check_augment(augment: Function, spec: Spec, size: int) -> None:
     for name, field in spec.fields.items():
         if name not in changed or changed[name].shape != (size, *field.shape):
             raise ValueError(f"{shown} does not return a batch of the same shape: look at '{name}'")
+
+
+def check_batch_size(batch_size: int, examples: int) -> None:
+    """Raises ValueError for a batch that no machine could hold, before one is made.
+
+    A batch larger than its split shows examples twice, as may be wanted of a few labelled ones.
+    """
+    if batch_size > max(examples, LARGEST_REPEATING):
+        raise ValueError(
+            f"data.batch_size = {batch_size} is larger than the training split of {examples}, and than "
+            f"{LARGEST_REPEATING}: make it smaller"
+        )
 
 
 def check_stem(model: Any, spec: Spec) -> None:

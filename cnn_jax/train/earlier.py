@@ -46,6 +46,8 @@ def upgraded(config: Json, data: Json, folder: Path) -> tuple[Json, Json]:
 
 def upgraded_sums(unlogged: Mapping[str, Any]) -> dict[str, list[float]]:
     """The sums kept with a checkpoint as {name: [sum, count]}; version 0.1 had one count for all."""
+    if not isinstance(unlogged, dict):
+        raise ValueError(f"the sums kept with a checkpoint are {repr(unlogged)[:100]}")
     count = unlogged.get("count")
     if isinstance(count, int | float):
         sums = {name: [total, count] for name, total in unlogged.items() if name not in ("count", "skipped")}

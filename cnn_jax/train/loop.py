@@ -1,19 +1,20 @@
 """The one loop: batch, step, log, evaluate, save, stop."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_jax.data.batches import prefetch, training_batch
 from cnn_jax.data.source import Source
-from cnn_jax.train import checkpoint
+from cnn_jax.train import checkpoint, earlier
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.meter import Meter, Show, Write
-from cnn_jax.train.preempt import Preempted
+from cnn_jax.train.preempt import Preempted, Stop
 from cnn_jax.train.run import Run, fresh
 from cnn_jax.train.state import State
 
-UNLOGGED = "unlogged"
+UNLOGGED, UNSCORED = "unlogged", "unscored"
 
 
 class Hooks(NamedTuple):
@@ -21,18 +22,21 @@ class Hooks(NamedTuple):
 
     write: (step, split, metrics) -> into the metric log.
     show: (step, metrics) -> on the screen, after every step.
-    evaluate: (step, state) -> the validation scores of this step, {} where none are due; it writes them itself.
+    evaluate: (step, state) -> the validation scores of this step, {} where none are due; it writes them itself, when
+      all is evaluated. It may raise Preempted before.
     due: (step) -> whether anything is to be evaluated after it.
-    stop: () -> whether the run has been asked to end.
+    stop: whether the run has been asked to end.
     about: () -> the JSON kept with a checkpoint.
+    sync: () -> what was written is on disk.
     """
 
     write: Write
     show: Show
     evaluate: Callable[[int, State], dict[str, float]]
     due: Callable[[int], bool]
-    stop: Callable[[], bool]
+    stop: Stop
     about: Callable[[], dict[str, Any]]
+    sync: Callable[[], None]
 
 
 def fit(
@@ -43,6 +47,8 @@ def fit(
     checkpoints: Checkpoints,
     hooks: Hooks,
     unlogged: Mapping[str, Any] | None = None,
+    *,
+    unscored: bool = False,
 ) -> State:
     """Trains from step `start` to the end and returns the last state, saved.
 
@@ -54,6 +60,7 @@ def fit(
       checkpoints: where to save.
       hooks: whom to tell.
       unlogged: sums of the metrics since the last row of the log, kept with the checkpoint as UNLOGGED.
+      unscored: whether what is due to be evaluated at `start` was not, kept with the checkpoint as UNSCORED.
 
     Raises Diverged, Preempted (after saving) or CheckpointError; the folder then holds all that was done before.
     """
@@ -67,25 +74,47 @@ def fit(
         place(training_batch(train, config.seed, step, data.batch_size, shuffle=data.shuffle))
         for step in range(start, steps.total)
     )
-    for step, batch in enumerate(prefetch(batches), start + 1):
-        state, fetch = run.engine.step(state, batch)
-        meter.push(step, fetch)
-        scores: dict[str, float] = {}
-        stopping = hooks.stop()
-        if hooks.due(step):
-            meter.flush()
-            scores = hooks.evaluate(step, state)
-        if steps.due(step, steps.save) or stopping:
-            meter.flush()
-            # A copy: it is written while the next steps are added to the original.
-            about = {**hooks.about(), UNLOGGED: {name: [*pair] for name, pair in meter.sums.items()}}
-            checkpoints.save(step, run.engine.whole(state), about, scores.get(run.task.headline))
-        checkpoints.poll()
-        if stopping and step < steps.total:
-            checkpoints.finish()
-            raise Preempted(
-                f"stopped at step {step} of {steps.total}, which is saved: run the same command again to go on"
-            )
+
+    def save(step: int, scores: Mapping[str, float], *, unscored: bool = False) -> None:
+        meter.flush()
+        # A copy: it is written while the next steps are added to the original.
+        sums = {name: [*pair] for name, pair in meter.sums.items()}
+        about = {**hooks.about(), UNLOGGED: sums, **({UNSCORED: True} if unscored else {})}
+        checkpoints.save(step, run.engine.whole(state), about, scores.get(run.task.headline), hooks.sync)
+
+    done = saved = start
+    try:
+        with closing(prefetch(batches)) as ready, hooks.stop.held():
+            if unscored:
+                checkpoint.write_score(checkpoints.folder, start, hooks.evaluate(start, state).get(run.task.headline))
+                unscored = False
+            for step in range(start + 1, steps.total + 1):
+                with hooks.stop.waiting(nothing_to_save=done == saved):
+                    batch = next(ready)
+                if step == start + 1:
+                    with hooks.stop.waiting(nothing_to_save=True):  # compiles
+                        state, fetch = run.engine.step(state, batch)
+                else:
+                    state, fetch = run.engine.step(state, batch)
+                done = step
+                meter.push(step, fetch)
+                scores: dict[str, float] = {}
+                if hooks.due(step):
+                    meter.flush()
+                    unscored = True
+                    scores = hooks.evaluate(step, state)
+                    unscored = False
+                if steps.due(step, steps.save):
+                    save(step, scores)
+                    saved = step
+                checkpoints.poll()
+    except Preempted:
+        if done > saved:
+            save(done, {}, unscored=unscored)
+        checkpoints.finish()
+        raise Preempted(
+            f"stopped at step {done} of {steps.total}, which is saved: run the same command again to go on"
+        ) from None
     meter.flush()
     checkpoints.finish()
     return state
@@ -100,4 +129,14 @@ def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> 
     if step is None:
         return fresh(run, initial), 0, {}
     state = checkpoint.restore(folder, step, run.engine.target)
-    return run.engine.place(state), step, checkpoint.read_about(folder, step) or {}
+    about = checkpoint.read_about(folder, step) or {}
+    pairs, seconds = earlier.upgraded_sums(about.get(UNLOGGED, {})), about.get("seconds", {})
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in pairs.values()):
+        raise ValueError(f"the sums kept with the checkpoint of step {step} in '{folder}' are no numbers")
+    if not isinstance(seconds, dict) or not all(map(_is_number, seconds.values())):
+        raise ValueError(f"the seconds kept with the checkpoint of step {step} in '{folder}' are no numbers")
+    return run.engine.place(state), step, {**about, UNLOGGED: pairs, "seconds": seconds}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e300

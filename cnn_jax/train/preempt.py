@@ -1,10 +1,23 @@
-"""A polite end: SIGTERM and Ctrl-C ask the loop to save and stop; a second one ends the process at once."""
+"""A polite end: SIGTERM, SIGHUP and Ctrl-C ask for a save and the end; a second one ends the process at once.
 
+Where there is nothing to save, as while data are opened, the first step is compiled or the test split is scored, the
+process ends at once. So it does where it waits for a batch, and in an evaluation, after saving. Only while XLA compiles
+an evaluation, with steps that are not saved, a signal has to wait until that is done.
+"""
+
+import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+PATIENCE = 4  # seconds for the main thread to come out of code that is no Python, as XLA's compiler
+READERS = ("prefetch", "decode")  # threads that read data
 
 
 class Preempted(Exception):
@@ -13,20 +26,93 @@ class Preempted(Exception):
     exit_code = 75
 
 
+class Stop:
+    """Whether this process has been asked to end.
+
+    A signal raises Preempted in the main thread, but within `held` it is only noted, until `waiting` is entered.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.over = False, False
+        self._at_once, self._nothing_to_save = True, True
+
+    def held(self) -> Any:
+        """Within it there is something to save."""
+        return self._being(at_once=False, nothing_to_save=False)
+
+    def waiting(self, *, nothing_to_save: bool = False) -> Any:
+        """Within it, and on entering, a signal raises Preempted: what is done there can be dropped."""
+        return self._being(at_once=True, nothing_to_save=nothing_to_save)
+
+    def note(self) -> None:
+        """What a signal does, in the main thread."""
+        self.asked = True
+        self._raise_if_asked()
+
+    @contextmanager
+    def _being(self, *, at_once: bool, nothing_to_save: bool) -> Iterator[None]:
+        before = self._at_once, self._nothing_to_save
+        self._at_once, self._nothing_to_save = at_once, nothing_to_save
+        try:
+            self._raise_if_asked()
+            yield
+        finally:
+            self._at_once, self._nothing_to_save = before
+
+    def _raise_if_asked(self) -> None:
+        if self.asked and self._at_once:
+            self.over = True
+            raise Preempted("stopped; all that was done is saved: run the same command again to go on")
+
+    def overdue(self) -> bool:
+        """Whether nothing would be lost by ending the process, and the main thread does not do it."""
+        return self._nothing_to_save and not self.over
+
+
 @contextmanager
-def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether a signal has come. Only the main thread may enter."""
-    seen: list[int] = []
+def stop_requested() -> Iterator[Stop]:
+    """Yields what says whether a signal has come. Only the main thread may enter. A signal that is ignored stays so."""
+    stop = Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
         signal.signal(number, before[number])
+        stop.note()
 
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    before: dict[int, Any] = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    threading.Thread(target=_watch, args=(read, stop), name="stop", daemon=True).start()
+    earlier = signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # written to even where no Python is run
     for number in before:
         signal.signal(number, note)
     try:
-        yield lambda: bool(seen)
+        yield stop
+    except Preempted:
+        if any(thread.name.startswith(READERS) for thread in threading.enumerate()):
+            threading.Thread(target=_leave, name="leave", daemon=True).start()
+        raise
     finally:
+        stop.over = True
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(earlier)
+        os.close(write)
+
+
+def _watch(pipe: int, stop: Stop) -> None:
+    """Ends the process some seconds after a signal that the main thread cannot take, where nothing is lost by that."""
+    with os.fdopen(pipe, "rb", buffering=0) as numbers:
+        while number := numbers.read(1):
+            if number[0] in SIGNALS:
+                time.sleep(PATIENCE)
+                if stop.overdue():
+                    print("error: stopped before there was anything to save", file=sys.stderr, flush=True)
+                    os._exit(Preempted.exit_code)
+
+
+def _leave() -> None:
+    """Ends the process a second after its main thread, which would wait for threads that read a stalled disk."""
+    threading.main_thread().join()
+    time.sleep(1)
+    os._exit(Preempted.exit_code)

@@ -43,6 +43,7 @@ CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.
 LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
 LARGEST_JSON = 64 * 2**20
+OF_DESKTOPS = (".DS_Store", ".directory", ".localized", "Thumbs.db", "desktop.ini")
 PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
 
 
@@ -58,8 +59,12 @@ def versions() -> dict[str, str]:
 
 
 def _git_revision() -> str:
+    """The revision of this project's own repository, not of another one that it is installed inside of."""
     here = Path(__file__).parent
     try:
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True, timeout=5, check=True
+        )
         options = dict(cwd=here, capture_output=True, text=True, timeout=5, check=True)
         revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
         changed = subprocess.run(["git", "status", "--porcelain"], **options).stdout.strip()  # type: ignore[call-overload]
@@ -72,14 +77,13 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Raises ValueError if `folder` holds a run of another configuration, here as JSON, or what is no run."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: choose another --workdir")
-    if not folder.exists() or not any(folder.iterdir()):
+    if _is_empty(folder):
         return
     if not _is_run(folder):
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
-    if not (folder / CONFIG).is_file():
-        return  # it was killed before it began
-    data = read_json(folder / DATA) if (folder / DATA).is_file() else {}
-    before, _ = earlier.upgraded(read_json(folder / CONFIG), data, folder)
+    before = _configuration(folder)
+    if before is None:
+        return  # it was killed before there was anything to go on from
     now = dict(config)
     if moved(before["data"]["source"], now["data"]["source"]):  # whether the data are the same, their fingerprint says
         before = {**before, "data": {**before["data"], "source": now["data"]["source"]}}
@@ -91,8 +95,39 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
+def _configuration(folder: Path) -> dict[str, Any] | None:
+    """What the run in `folder` began with: config.json, or where it is gone or damaged the newest checkpoint's."""
+    data = _read(folder / DATA) or {}
+    config = _read(folder / CONFIG) or newest_about(folder).get("config")
+    if config is None:
+        return None
+    try:
+        return earlier.upgraded(config, data, folder)[0]
+    except ValueError as error:
+        raise ValueError(f"'{folder / CONFIG}': {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def newest_about(folder: Path) -> dict[str, Any]:
+    """What was kept with the newest good checkpoint of a run, {} where there is none."""
+    checkpoints = folder / CHECKPOINTS
+    step = checkpoint.newest_good(checkpoints)
+    return {} if step is None else checkpoint.read_about(checkpoints, step) or {}
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing in a folder, or no such folder; what a desktop leaves in each does not count."""
+    return not folder.is_dir() or all(path.name in OF_DESKTOPS for path in folder.iterdir())
+
+
 def _is_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (CONFIG, LOCK))
+    return any((folder / name).exists() for name in (CONFIG, LOCK, CHECKPOINTS))
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -100,7 +135,7 @@ def set_aside(folder: Path) -> Path | None:
 
     Raises ValueError if it is no run folder, or another process is training in it.
     """
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if _is_empty(folder):
         return None
     if not _is_run(folder):
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
@@ -156,14 +191,18 @@ def describe_run(
 ) -> None:
     """Writes what does not change during the run. Raises ValueError if the run began with other data."""
     data = {"examples": examples, **to_json(spec)}
-    if (folder / DATA).is_file():
-        before = read_json(folder / DATA)
-        earlier.check_resumable(folder, before, splits)
-        if before.get("fingerprint") != spec.fingerprint:
-            raise ValueError(
-                f"the data '{spec.name}' has changed since the run in '{folder}' began: bring the old data back, "
-                "or start anew with --fresh"
-            )
+    before = _read(folder / DATA) or {}
+    earlier.check_resumable(folder, before, splits)
+    fingerprint = before.get("fingerprint") or newest_about(folder).get("data") or spec.fingerprint
+    if fingerprint != spec.fingerprint:
+        raise ValueError(
+            f"the data '{spec.name}' has changed since the run in '{folder}' began: bring the old data back, "
+            "or start anew with --fresh"
+        )
+    for name in (DATA, CONFIG):
+        if (folder / name).exists() and not _read(folder / name):
+            os.replace(folder / name, folder / f"{name}.bad")
+            warnings.warn(f"'{folder / name}' is damaged: renamed to {name}.bad and written anew", stacklevel=3)
     write_json(folder / DATA, data)
     write_json(folder / VERSIONS, versions())
     if experiment_file.resolve() != (folder / SOURCE).resolve():
@@ -224,6 +263,4 @@ def write_tables(path: Path, scores: Scores, spec: Spec) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    checkpoint.write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

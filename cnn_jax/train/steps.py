@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from cnn_jax.config import DURATION, Experiment
+from cnn_jax.config import DURATION, LARGEST, Experiment
 
 
 class Steps(NamedTuple):
@@ -48,4 +48,7 @@ def in_steps(text: str, *, examples: int, batch_size: int, total: int | None = N
     if unit == "%" and total is None:
         raise ValueError(f"'{text}': the length of the training itself cannot be a percentage")
     per_unit = {"step": 1.0, "epoch": examples / batch_size, "example": 1 / batch_size, "%": (total or 0) / 100}[unit]
-    return max(1, round(amount * per_unit)) if amount else 0
+    found = amount * per_unit
+    if found > LARGEST:
+        raise ValueError(f"'{text[:100]}' is more than {LARGEST} steps")
+    return max(1, round(found)) if amount else 0

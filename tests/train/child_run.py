@@ -48,13 +48,13 @@ def after(owner: object, name: str, *, when: int, before: bool = False) -> None:
     setattr(owner, name, watched)
 
 
-def sealing(temporary: Path, target: Path) -> Path:
-    if temporary.name == f"{STEP}.sha256.tmp":
+def sealing(temporary: Path, target: Path) -> None:
+    if Path(temporary).name == f"{STEP}.sha256.tmp":
         fate()
-    return replace(temporary, target)
+    replace(temporary, target)
 
 
-replace = Path.replace
+replace = os.replace
 if MOMENT in ("dispatched", "asked to stop", "stuck"):
     after(loop.Meter, "push", when=STEP)
 elif MOMENT == "logged":
@@ -66,7 +66,7 @@ elif MOMENT == "written":
 elif MOMENT in ("sealed", "full disk"):
     after(checkpoint, "_seal", when=STEP)
 elif MOMENT == "sealing":
-    Path.replace = sealing
+    os.replace = sealing
 
 # Drawing takes longer than training.
 classify.figures = (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)

@@ -1,6 +1,11 @@
 """The loop, turned by hand: engine, hooks and checkpoints are stand-ins that write down what is asked of them."""
 
+import json
+import signal
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +14,10 @@ import pytest
 from cnn_jax.config import Experiment
 from cnn_jax.data.batches import training_indices
 from cnn_jax.data.source import ArraySource
-from cnn_jax.train.loop import UNLOGGED, Hooks, fit
+from cnn_jax.train import preempt
+from cnn_jax.train.loop import UNLOGGED, UNSCORED, Hooks, fit
 from cnn_jax.train.meter import Diverged
-from cnn_jax.train.preempt import Preempted
+from cnn_jax.train.preempt import Preempted, Stop, stop_requested
 from cnn_jax.train.run import Run, assemble
 from cnn_jax.train.steps import Steps
 
@@ -31,11 +37,14 @@ class Stage:
         )
         self.run: Run = run._replace(engine=engine, steps=steps)
         self.stop_at: int | None = None
+        self.stop, self.stop_in_evaluation = Stop(), False
+        self.folder = Path()
         self.now = 0
 
     def step(self, state: int, batch: np.ndarray) -> tuple[int, Callable[[], dict[str, Any]]]:
         self.now = state + 1
         self.events.append(("step", self.now, *batch))
+        self.stop.asked |= self.now == self.stop_at
         self.in_a_row = self.in_a_row + 1 if self.now in self.bad else 0
         metrics = {"loss": (float(self.now), 2.0), "grad_norm": 9.0, "skipped": float(self.in_a_row)}
 
@@ -51,11 +60,15 @@ class Stage:
 
     def validate(self, step: int, state: int) -> dict[str, float]:
         self.events.append(("validate", state))
+        with self.stop.waiting():
+            if self.stop_in_evaluation:
+                self.stop.note()
         scores = {"top1": state / 100, "nll": 1.0}
         self.write(step, "validation", scores)
         return scores
 
-    def save(self, step: int, state: int, about: dict[str, Any], score: float | None) -> None:
+    def save(self, step: int, state: int, about: dict[str, Any], score: float | None, first: Any) -> None:
+        self.unscored = about.get(UNSCORED, False)
         self.events.append(("save", step, state, score, about[UNLOGGED]))
 
     def prepare(self, state: int) -> None:
@@ -67,16 +80,18 @@ class Stage:
     def finish(self) -> None:
         self.events.append(("finish",))
 
-    def fit(self, start: int = 0, unlogged: dict[str, list[float]] | None = None) -> Any:
+    def fit(self, start: int = 0, unlogged: dict[str, list[float]] | None = None, unscored: bool = False) -> Any:
         hooks = Hooks(
             write=self.write,
             show=lambda *_: None,
             evaluate=self.validate,
             due=lambda step: self.run.steps.due(step, self.run.steps.evaluate),
-            stop=lambda: self.now == self.stop_at,
+            stop=self.stop,
             about=lambda: {"who": "me"},
+            sync=lambda: None,
         )
-        return fit(self.run, self.source, start, start, self, hooks, unlogged)  # type: ignore[arg-type]
+        given: Any = self
+        return fit(self.run, self.source, start, start, given, hooks, unlogged, unscored=unscored)
 
     def of(self, *kinds: str) -> Events:
         return [event for event in self.events if event[0] in kinds]
@@ -196,11 +211,48 @@ def test_asked_to_stop_it_saves_that_step(stage: Set) -> None:
     assert run.now == 6
 
 
-def test_asked_to_stop_at_the_last_step_it_is_done(stage: Set) -> None:
+def test_asked_to_stop_at_the_last_step_it_saves_before_it_evaluates(stage: Set) -> None:
     run = stage(total=3)
     run.stop_at = 3
-    assert run.fit() == 3
-    assert [event[1] for event in run.of("save")] == [3]
+    with pytest.raises(Preempted, match="stopped at step 3 of 3, which is saved"):
+        run.fit()
+    assert [event[1] for event in run.of("save")] == [3] and run.unscored
+
+
+def test_asked_to_stop_in_an_evaluation_it_saves_and_evaluates_when_it_goes_on(stage: Set, tmp_path: Path) -> None:
+    whole, first, second = (stage(total=6, evaluate=2, save=2) for _ in range(3))
+    whole.fit()
+    first.stop_in_evaluation = True
+    with pytest.raises(Preempted, match="stopped at step 2 of 6, which is saved"):
+        first.fit()
+    assert first.of("save") == [("save", 2, 2, None, first.of("save")[0][-1])] and first.unscored
+    assert first.rows == []
+    second.folder = tmp_path
+    (tmp_path / "2").mkdir()
+    second.fit(2, first.of("save")[0][-1], unscored=True)
+    assert [row for row in second.rows if row[1] == "validation"] == [r for r in whole.rows if r[1] == "validation"]
+    assert json.loads((tmp_path / "2" / "score.json").read_text()) == {"score": 0.02}
+    assert second.of("save") == whole.of("save")[1:] and not second.unscored
+
+
+def test_asked_to_stop_while_it_waits_for_a_batch_it_saves_what_was_done(
+    stage: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, batch, stalled = stage(total=9), ArraySource.batch, threading.Event()
+
+    def read(source: ArraySource, indices: np.ndarray, keys: Any = None) -> Any:
+        if run.now >= 3:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            stalled.wait(30)
+        return batch(source, indices, keys)
+
+    monkeypatch.setattr(ArraySource, "batch", read)
+    monkeypatch.setattr(preempt, "_leave", lambda: None)  # which would end this process a second after its end
+    began = time.monotonic()
+    with pytest.raises(Preempted, match="stopped at step . of 9, which is saved"), stop_requested() as run.stop:
+        run.fit()
+    assert time.monotonic() - began < 10 and [event[1] for event in run.of("save")] == [run.now] and run.now >= 3
+    stalled.set()
 
 
 def test_an_error_of_the_source_reaches_the_caller(stage: Set, monkeypatch: pytest.MonkeyPatch) -> None:
