@@ -23,7 +23,7 @@ class DecodedSource:
     """Examples decoded on access by a pool of threads, one per core.
 
     read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with one
-    warning in all. `skipped` holds the reasons by index.
+    warning in all. `skipped` holds the reasons by index, `lost` those of examples that were taken out before.
     groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
     name(i): what messages call an example.
     """
@@ -37,6 +37,7 @@ class DecodedSource:
 
     def __post_init__(self) -> None:
         self.skipped: dict[int, str] = {}
+        self.lost: list[str] = []
         self.told = False  # whether it was said that some are skipped
         self.held: Example | None = None  # all of them, decoded without a key
 
@@ -66,6 +67,22 @@ class DecodedSource:
             for name, field in self.spec.fields.items()
         }
         return {**fields, VALID: np.array([problem is None for _, problem in results], np.float32)}
+
+    def without_skipped(self) -> "DecodedSource":
+        """The source of those examples alone that were not skipped; what is held is held on."""
+        keep = np.array([index for index in range(self.size) if index not in self.skipped], int)
+        groups, name = self.groups, self.name
+        found = DecodedSource(
+            lambda index, key: self.read(int(keep[index]), key),
+            len(keep),
+            self.spec,
+            self.corrupt,
+            (lambda: groups()[keep]) if callable(groups) else None if groups is None else groups[keep],
+            (lambda index: name(int(keep[index]))) if name else None,
+        )
+        found.lost = [self.skipped[index] for index in sorted(self.skipped)]
+        found.held = self.held and {field: array[keep] for field, array in self.held.items()}
+        return found
 
     def tell(self) -> None:
         """Warns of those that were skipped up to now, unless it was said before that there are some."""

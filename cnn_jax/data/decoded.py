@@ -66,8 +66,7 @@ def decoded_splits(
         raise ValueError(f"{name}: the {empty[0]} split has no examples")
     # Without a train split, which only a source to be scored may lack, the first one stands for it.
     first = "train" if "train" in files else next(iter(files))
-    sample = np.sort(permutation(files[first].size, 0)[:SAMPLE])
-    prepare, lost = _looked_at(files[first], sample, prepare)
+    prepare, lost = _looked_at(files[first], np.sort(permutation(files[first].size, 0)[:SAMPLE]), prepare)
     channels = prepare.channels or 3
     shape = (*prepare.size, channels) if prepare.size else _first_shape(name, files[first], prepare)
     spec = Spec(
@@ -86,23 +85,46 @@ def decoded_splits(
         split: DecodedSource(_reader(part, spec), part.size, spec, corrupt, part.groups, part.name)
         for split, part in files.items()
     }
+    looked = _decode_all(splits, first)
+    train = np.arange(len(splits[first]))
     if first == "all":  # of which the training sees but a part
         train = test_part(strata(splits["all"]), classes)[0]
-        sample = np.sort(train[permutation(len(train), 0)[:SAMPLE]])
-    # Of the first, the statistics decode the sample.
-    looked = sum(_decode(source, 0 if split == first else BESIDE) for split, source in splits.items())
-    found = list(_examples(splits[first], sample))
-    if not sum(map(len, found)):
-        reason = next(iter(splits[first].skipped.values()))
-        raise ValueError(f"{name}: not one of {len(sample)} images can be decoded, as {reason}")
-    spec = described(spec, found)
-    looked += 0 if splits[first].held else len(sample)
-    if reasons := [reason for source in splits.values() for reason in source.skipped.values()]:
+    spec = described(spec, list(_examples(splits[first], train[permutation(len(train), 0)[:SAMPLE]])))
+    reasons = _reasons(splits)
+    if reasons:
         what = f"{len(reasons)} of {looked} images looked at cannot be decoded and are left out, as {reasons[0]}"
         spec = replace(spec, notes=(*spec.notes, f"{name}: {what}; corrupt='error' in the source stops instead"))
     for source in splits.values():
         source.spec, source.told = spec, bool(reasons)
     return dict(splits)
+
+
+def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
+    """Decodes every split, or a sample where one is large; returns of how many pictures.
+
+    A split of which all was decoded is kept, without what cannot be: so nothing of that is carved out, or counted.
+    Raises ValueError where none of a split can be.
+    """
+    looked = 0
+    for split, source in splits.items():
+        size = source.size
+        if size <= SAMPLE and size * example_bytes(source.spec) <= HELD:
+            source.held = source.examples(np.arange(size))
+            good = size - len(source.skipped)
+            if source.skipped:
+                splits[split] = source.without_skipped()
+        else:
+            size = min(size, SAMPLE if split == first else BESIDE)
+            good = sum(map(len, _examples(source, permutation(source.size, 0)[:size])))
+        if size and not good:
+            reason = _reasons({split: splits[split]})[0]
+            raise ValueError(f"{source.spec.name}: not one of {size} images can be decoded, as {reason}")
+        looked += size
+    return looked
+
+
+def _reasons(splits: Mapping[str, DecodedSource]) -> list[str]:
+    return [reason for source in splits.values() for reason in (*source.lost, *source.skipped.values())]
 
 
 def _reader(files: Files, spec: Spec) -> Read:
@@ -130,19 +152,9 @@ def _first_shape(name: str, files: Files, prepare: Prepare) -> tuple[int, ...]:
     raise ValueError(f"{name}: not one of {files.size} images can be decoded, as {reason}")
 
 
-def _decode(source: DecodedSource, sample: int) -> int:
-    """Decodes so many pictures, or all of a split, which is then kept; returns how many."""
-    if source.size <= SAMPLE and source.size * example_bytes(source.spec) <= HELD:
-        source.held = source.examples(np.arange(source.size))
-        return source.size
-    indices = np.sort(permutation(source.size, 0)[:sample])
-    for _ in _examples(source, indices):
-        pass
-    return len(indices)
-
-
 def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]:
-    """The images of a sample that can be decoded, in parts of at most HELD bytes."""
+    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD bytes."""
+    sample = np.sort(sample)
     count = max(HELD // example_bytes(source.spec), 1)
     for part in (sample[start : start + count] for start in range(0, len(sample), count)):
         batch = source.examples(part)

@@ -138,7 +138,7 @@ def _images(path: str, key: str, images: np.ndarray) -> np.ndarray:
         raise ValueError(f"{path}: {key} must be [N, H, W] or [N, H, W, C], not {list(images.shape)}")
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
         raise ValueError(f"{path}: {key} {list(images.shape)} looks channels first: store [N, H, W, C]")
-    images = images if images.ndim == 4 else images[..., None]
+    images, dtype = images if images.ndim == 4 else images[..., None], images.dtype
     if images.dtype.kind == "f":
         with np.errstate(over="ignore"):
             images = images.astype(np.float32, copy=False)
@@ -146,7 +146,7 @@ def _images(path: str, key: str, images: np.ndarray) -> np.ndarray:
             return images
     elif images.dtype.kind in "iu" and images.min() >= 0 and images.max() <= 255:
         return images.astype(np.uint8, copy=False)
-    raise ValueError(f"{path}: {key} must be integers in 0..255 or finite floats (float32), not these {images.dtype}")
+    raise ValueError(f"{path}: {key} must be integers in 0..255 or finite floats (float32), not these {dtype}")
 
 
 def _labels(path: str, key: str, labels: np.ndarray) -> np.ndarray:

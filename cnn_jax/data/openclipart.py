@@ -78,7 +78,7 @@ def openclipart(*, size: int | tuple[int, int] = SIZE, channels: int = 3, interp
 
 def files(size: int = SIZE) -> Files:
     """The drawings of each split, in the order of its examples. Raises FileNotFoundError where there are none."""
-    return _read(_installed(), Prepare(size=square(size), resize="letterbox", channels=3))[0]
+    return _read(_installed(), Prepare(size=square(size), resize="letterbox", channels=3, white=DEEP))[0]
 
 
 def _installed() -> Path:

@@ -75,7 +75,7 @@ class Prepare:
         if self.interpolation not in FILTERS:
             raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
         if self.channels not in (None, *MODES):
-            raise ValueError(f"channels must be 1, 3 or 4, not {self.channels}")
+            raise ValueError(f"channels must be 1, 3 or 4, not {self.channels!r}")
         if self.white is not None and not (isinstance(self.white, int) and 1 <= self.white <= DEEP):
             raise ValueError(f"white must be a value of 1 to {DEEP}, not {self.white}")
         if self.size is not None and math.prod(self.size) / self.crop**2 > (limit := pixel_limit()):
@@ -91,7 +91,11 @@ class Prepare:
 
 
 def _pair(value: object, kind: type | UnionType = int | float) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(number, kind) for number in value)
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(number, kind) and not isinstance(number, bool) for number in value)
+    )
 
 
 class Placement(NamedTuple):

@@ -339,12 +339,13 @@ def file_names(source: Source, indices: np.ndarray) -> list[str] | None:
 
 
 def skipped(splits: Splits) -> dict[str, list[str]]:
-    """Which examples of each split could not be decoded up to now, and why."""
-    found = {}
+    """Which examples could not be decoded up to now, and why, by split; of what was carved under the first part."""
+    found, seen = {}, set[int]()
     for split, source in splits.items():
-        base, indices = origin(source) if isinstance(source, View | DecodedSource) else (source, None)
-        if isinstance(base, DecodedSource) and indices is not None:
-            found[split] = [base.skipped[i] for i in indices.tolist() if i in base.skipped]
+        base = origin(source)[0] if isinstance(source, View | DecodedSource) else source
+        if isinstance(base, DecodedSource) and id(base) not in seen:
+            seen.add(id(base))
+            found[split] = base.lost + [base.skipped[index] for index in sorted(base.skipped)]
     return {split: reasons for split, reasons in found.items() if reasons}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,8 @@ def array_splits(
     Raises ValueError where a change is asked of images that are no bytes of 1, 3 or 4 channels, for splits that do not
     fit together, values that are not finite, classes that there are not, and what `checked` refuses.
     """
+    for split, found in arrays.items():
+        _check_sizes(name, split, found)
     fingerprint = digest(*(array for split in sorted(arrays) for array in arrays[split].values()))
     roles = {**inputs, **targets}
     stored = {
@@ -74,7 +77,7 @@ def array_splits(
 
 def checked(spec: Spec) -> None:
     """Raises ValueError, in one line, for a description that no training could use."""
-    twice = [name for place, name in enumerate(spec.classes) if name in spec.classes[:place]]
+    twice = [name for name, count in Counter(spec.classes).items() if count > 1]
     if twice or "" in spec.classes:
         what = f"two classes are named '{printable(twice[0])}'" if twice else "a class has no name"
         raise ValueError(f"{spec.name}: {what}: give each class a name of its own")
@@ -88,12 +91,15 @@ def checked(spec: Spec) -> None:
         )
 
 
-def _check_values(spec: Spec, split: str, arrays: Mapping[str, np.ndarray]) -> None:
-    sizes = {name: len(array) for name, array in arrays.items()}
+def _check_sizes(name: str, split: str, arrays: Mapping[str, np.ndarray]) -> None:
+    sizes = {field: len(array) for field, array in arrays.items()}
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"{spec.name}: the {split} split has {', '.join(f'{n} {name}' for name, n in sizes.items())}")
+        raise ValueError(f"{name}: the {split} split has {', '.join(f'{n} {field}' for field, n in sizes.items())}")
     if not all(sizes.values()):
-        raise ValueError(f"{spec.name}: the {split} split has no examples")
+        raise ValueError(f"{name}: the {split} split has no examples")
+
+
+def _check_values(spec: Spec, split: str, arrays: Mapping[str, np.ndarray]) -> None:
     for name, field in spec.fields.items():
         array, where = arrays[name], f"{spec.name}: {name} of the {split} split"
         if array.shape[1:] != field.shape or str(array.dtype) != field.dtype:
@@ -170,8 +176,8 @@ def statistics_of_parts(parts: Iterable[np.ndarray]) -> tuple[tuple[float, ...],
             total, squares = total + values.sum(0), squares + (values**2).sum(0)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    # Where it is less than the rounding of the sums; bytes have the same unit everywhere, floats any.
-    least = 1e-6 * (scale if scale > 1 else np.sqrt(squares / count))
+    # Where it is less than the rounding of the sums; bytes have the same unit everywhere, floats any that is a float32.
+    least = 1e-6 * scale if scale > 1 else np.maximum(1e-6 * np.sqrt(squares / count), np.finfo(np.float32).tiny)
     std = np.where(std > least, std, scale)
     return tuple((mean / scale).tolist()), tuple((std / scale).tolist())
 

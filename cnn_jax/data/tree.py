@@ -67,7 +67,7 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     for path in classes:
         pictures = found[printable(path.name)] = list(_pictures(path, left))
         if not pictures:
-            raise ValueError(f"class folder {printable(path)} has no images ({', '.join(sorted(SUFFIXES))})")
+            raise ValueError(f"class folder {printable(path)} has no images, as .jpg or .png")
     if len(found) < len(classes):
         raise ValueError(f"two class folders in {printable(root)} are shown by the same name: rename one")
     return found

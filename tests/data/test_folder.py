@@ -146,6 +146,22 @@ def test_corrupt_images_are_skipped_and_counted(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_what_is_known_to_be_corrupt_is_no_example(tmp_path):
+    flat(tmp_path, 10)
+    for index in range(8):
+        (tmp_path / "dog" / f"{index:02d}.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match=": 8 of 20 images looked at cannot be decoded"):
+        splits = opened(lookup(f"folder:{tmp_path}"), validation=0.2)
+    sizes = {split: np.bincount(labels(in_memory(source))).tolist() for split, source in splits.items()}
+    assert sizes == {"train": [6, 1], "validation": [2], "test": [2, 1]}  # those that are left are carved
+    assert len(skipped(splits)["train"]) == 8 and skipped(splits).keys() == {"train"}
+    for index in range(10):
+        (tmp_path / "dog" / f"{index:02d}.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning) as caught:
+        opened(lookup(f"folder:{tmp_path}"))
+    assert str(caught[-1].message).endswith("1 of 2 classes have no training example, as 'dog'")
+
+
 def test_large_folders_are_decoded_on_access(tmp_path, monkeypatch):
     flat(tmp_path, 20)
     small = read(f"folder:{tmp_path}", "train")
@@ -277,6 +293,7 @@ def test_no_test_folder(tmp_path):
         ({"corrupt": "ignore"}, "corrupt must be 'skip' or 'error', not 'ignore'"),
         ({"channels": 2}, "channels must be 1, 3 or 4"),
         ({"size": "64"}, "size must be a height and a width"),
+        ({"size": True}, "size must be a height and a width"),
         ({"resize": "zoom"}, "resize must be"),
         ({"random_area": (0.1, 1.0)}, "random_area needs a size"),
     ],

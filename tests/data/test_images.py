@@ -101,26 +101,16 @@ def test_a_file_that_says_what_is_white_is_believed():
         assert traits(data).greatest == 0
 
 
-@pytest.mark.parametrize("photometric", [0, 1])
-def test_tiff_of_another_byte_order_and_with_white_at_zero(photometric):
+@pytest.mark.parametrize(("order", "photometric"), [("<", 0), ("<", 1), (">", 1)])
+def test_tiff_of_another_byte_order_and_with_white_at_zero(order, photometric):
     values = np.linspace(0, 4095, 30).reshape(5, 6).astype(np.uint16)
-    little = encode(Image.fromarray(values), "TIFF")
-    big = bytearray(b"MM\0*" + struct.pack(">I", 8))
-    tags = [
-        (256, 6),
-        (257, 5),
-        (258, 16),
-        (259, 1),
-        (262, photometric),
-        (273, 8 + 2 + 12 * 9 + 4),
-        (277, 1),
-        (278, 5),
-        (279, 60),
-    ]
-    big += struct.pack(">H", len(tags)) + b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags)
-    big += struct.pack(">I", 0) + values.astype(">u2").tobytes()
-    expected = decode(little, 1)
-    np.testing.assert_array_equal(decode(bytes(big), 1), expected if photometric else 255 - expected)
+    at = 8 + 2 + 12 * 9 + 4
+    tags = {256: 6, 257: 5, 258: 16, 259: 1, 262: photometric, 273: at, 277: 1, 278: 5, 279: 60}
+    data = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    data += b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data += struct.pack(f"{order}I", 0) + values.astype(f"{order}u2").tobytes()
+    expected = decode(encode(Image.fromarray(values), "TIFF"), 1)
+    np.testing.assert_array_equal(decode(data, 1), expected if photometric else 255 - expected)
 
 
 @pytest.mark.parametrize(("kind", "says"), [(np.int32, "32-bit integers"), (np.float32, "floating-point pixels")])
