@@ -30,7 +30,11 @@ def changed(**changes: object) -> Spec:
     [
         SPEC,
         changed(prepare=Prepare(), unit="clips", targets={}),
-        changed(inputs={"text": Field("tokens", (128,), "uint8")}, targets={"kind": Field("label", (), "int32")}),
+        changed(
+            inputs={"text": Field("tokens", (128,), "uint8")},
+            targets={"kind": Field("label", (), "int32")},
+            prepare=Prepare(),
+        ),
     ],
 )
 def test_json_and_back(spec: Spec) -> None:
