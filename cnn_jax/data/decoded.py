@@ -23,7 +23,10 @@ SAID = {
     "grey": ((3, 4), "are grey and read as colour: channels=1 reads all as grey"),
     "transparent": ((1, 3), "have an alpha channel and are laid over white: channels=4 keeps it"),
     "cmyk": ((1, 3, 4), "are of another colour space, as CMYK, and turned to RGB without their profile"),
-    "deep colour": ((1, 3, 4), "have 16 bits for each of several channels, of which the upper 8 are read"),
+    "deep colour": (
+        (1, 3, 4),
+        "have 16 bits for each of several channels, of which the upper 8 are read: store 8 where values do not fill 16",
+    ),
     "animated": ((1, 3, 4), "hold several pictures, of which the first is read"),
 }
 
@@ -89,7 +92,7 @@ def decoded_splits(
     train = np.arange(len(splits[first]))
     if first == "all":  # of which the training sees but a part
         train = test_part(strata(splits["all"]), classes)[0]
-    spec = described(spec, list(_examples(splits[first], train[permutation(len(train), 0)[:SAMPLE]])))
+    spec = described(spec, _examples(splits[first], train[permutation(len(train), 0)[:SAMPLE]]))
     reasons = _reasons(splits)
     if reasons:
         what = f"{len(reasons)} of {looked} images looked at cannot be decoded and are left out, as {reasons[0]}"
@@ -100,27 +103,31 @@ def decoded_splits(
 
 
 def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
-    """Decodes every split, or a sample where one is large; returns of how many pictures.
+    """Decodes every split, or a sample where one is large (that of the first comes with the statistics).
 
     A split of which all was decoded is kept, without what cannot be: so nothing of that is carved out, or counted.
-    Raises ValueError where none of a split can be.
+    Returns the number of pictures. Raises ValueError where none of a split can be decoded.
     """
     looked = 0
     for split, source in splits.items():
         size = source.size
         if size <= SAMPLE and size * example_bytes(source.spec) <= HELD:
             source.held = source.examples(np.arange(size))
-            good = size - len(source.skipped)
+            if len(source.skipped) == size:
+                raise ValueError(_none(source, size))
             if source.skipped:
                 splits[split] = source.without_skipped()
         else:
             size = min(size, SAMPLE if split == first else BESIDE)
-            good = sum(map(len, _examples(source, permutation(source.size, 0)[:size])))
-        if size and not good:
-            reason = _reasons({split: splits[split]})[0]
-            raise ValueError(f"{source.spec.name}: not one of {size} images can be decoded, as {reason}")
+            for _ in _examples(source, permutation(source.size, 0)[:size]) if split != first else ():
+                pass
         looked += size
     return looked
+
+
+def _none(source: DecodedSource, size: int) -> str:
+    reason = next(iter(source.skipped.values()))
+    return f"{source.spec.name}: not one of {size} images can be decoded, as {reason}"
 
 
 def _reasons(splits: Mapping[str, DecodedSource]) -> list[str]:
@@ -153,12 +160,17 @@ def _first_shape(name: str, files: Files, prepare: Prepare) -> tuple[int, ...]:
 
 
 def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]:
-    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD bytes."""
-    sample = np.sort(sample)
-    count = max(HELD // example_bytes(source.spec), 1)
+    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD bytes.
+
+    Raises ValueError where there are none.
+    """
+    count, good, sample = max(HELD // example_bytes(source.spec), 1), 0, np.sort(sample)
     for part in (sample[start : start + count] for start in range(0, len(sample), count)):
         batch = source.examples(part)
+        good += int(batch[VALID].sum())
         yield batch["image"][batch[VALID] > 0]
+    if len(sample) and not good:
+        raise ValueError(_none(source, len(sample)))
 
 
 def _looked_at(files: Files, sample: np.ndarray, prepare: Prepare) -> tuple[Prepare, list[str]]:

@@ -5,8 +5,7 @@ import struct
 from PIL import Image
 
 PNG, WEBP = b"\x89PNG\r\n\x1a\n", (b"RIFF", b"WEBP")
-# Of a PNG: header, palette, pixels, transparency. All else says something about them that is not needed to read them.
-PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
+PALETTE, TRANSPARENCY = b"PLTE", b"tRNS"
 JPEG_NOTES = (*range(0xE0, 0xF0), 0xFE)  # APP0 to APP15 and comments
 ADOBE, ADOBE_BYTES = 0xEE, 16  # the one of them that says how colours are stored, and its least length
 WEBP_NOTES, WEBP_FLAGS = (b"EXIF", b"ICCP", b"XMP "), 0x2C  # and the bits by which its header announces them
@@ -16,7 +15,7 @@ BITS, PHOTOMETRIC, WHITEST = 258, 262, 281  # tags of TIFF: BitsPerSample, ..., 
 def without_metadata(data: bytes) -> bytes:
     """A PNG, JPEG or WebP file with what is needed to read its pixels alone; other data as they are."""
     if data.startswith(PNG):
-        return PNG + b"".join(part for kind, part in _chunks(data, 8, ">I4s", 4) if kind in PNG_PIXELS)
+        return _png(data)
     if (data[:4], data[8:12]) == WEBP:
         parts = [
             part[:8] + bytes([part[8] & ~WEBP_FLAGS & 0xFF]) + part[9:] if kind == b"VP8X" and len(part) > 8 else part
@@ -65,6 +64,14 @@ def _chunks(data: bytes, start: int, head: str, extra: int, end: bytes = b"") ->
         found.append((kind, data[start:stop]))
         start = stop
     return found
+
+
+def _png(data: bytes) -> bytes:
+    """Without what the standard calls ancillary, by a small first letter, but for transparency."""
+    chunks = [(kind, part) for kind, part in _chunks(data, 8, ">I4s", 4) if kind[:1].isupper() or kind == TRANSPARENCY]
+    if data[25:26] == b"\3" and PALETTE not in [kind for kind, _ in chunks]:
+        return data  # its palette is damaged, which is no mere metadata
+    return PNG + b"".join(part for _, part in chunks)
 
 
 def _jpeg(data: bytes) -> bytes:

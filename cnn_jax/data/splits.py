@@ -201,16 +201,16 @@ def digest_files(root: Path, files: Sequence[Path]) -> tuple[str, dict[Path, byt
 
     Also the sha256 of each file, {} where the contents were not read. Paths are bytes, as the file system has them.
     """
-    sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in files}
-    small = sum(sizes.values()) <= HASHED_BYTES
+    found = sorted((file.relative_to(root).as_posix(), file.stat().st_size, file) for file in files)
+    small = sum(size for _, size, _ in found) <= HASHED_BYTES
     sha = hashlib.sha256()
     contents = {}
-    for path, size in sorted(sizes.items()):
+    for path, size, file in found:
         sha.update(os.fsencode(path) + f"\0{size}\0".encode())
         if small:
-            data = (root / path).read_bytes()
+            data = file.read_bytes()
             sha.update(data)
-            contents[root / path] = hashlib.sha256(data).digest()
+            contents[file] = hashlib.sha256(data).digest()
     return sha.hexdigest(), contents
 
 

@@ -146,6 +146,17 @@ def test_corrupt_images_are_skipped_and_counted(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_large_split_of_which_nothing_can_be_decoded_is_refused(tmp_path, monkeypatch, split):
+    monkeypatch.setattr(decoded, "SAMPLE", 5)
+    monkeypatch.setattr(decoded, "BESIDE", 5)
+    split_folders(tmp_path)
+    for file in (tmp_path / split).glob("*/*"):
+        file.write_bytes(b"broken")
+    with pytest.raises(ValueError, match=rf"not one of 5 images can be decoded, as .*/{split}/.*: cannot decode"):
+        read(f"folder:{tmp_path}", "train", 0, size=4)
+
+
 def test_what_is_known_to_be_corrupt_is_no_example(tmp_path):
     flat(tmp_path, 10)
     for index in range(8):

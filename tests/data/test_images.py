@@ -147,6 +147,20 @@ def test_damaged_metadata_of_a_png_cost_no_pixels(part):
         np.testing.assert_array_equal(decode(data[:place] + part + data[place:], 3), pattern())
 
 
+@pytest.mark.parametrize("kind", [b"PLTE", b"IDAT", b"tRNS"])
+def test_damage_to_what_makes_pixels_is_no_damage_to_metadata(kind):
+    data = encode(Image.fromarray(pattern()).quantize(8), "PNG", transparency=0)
+    place = data.index(kind)
+    for broken in (
+        data[:place] + bytes([data[place] ^ 0x20]) + data[place + 1 :],
+        data[: place + 5] + b"?" + data[place + 6 :],
+    ):
+        if kind == b"tRNS" and kind not in broken:
+            continue  # by its name the standard knows no such part
+        with pytest.raises(CorruptImage):
+            decode(broken, 3)
+
+
 @pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE])
 @pytest.mark.parametrize("body", [b"", b"Exif\0\0" + BAD_EXIF, b"Adobe", b"JFIF\0", b"MPF\0\0", b"ICC_PROFILE\0"])
 def test_damaged_metadata_of_a_jpeg_cost_no_pixels(marker, body):
