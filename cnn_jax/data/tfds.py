@@ -4,6 +4,7 @@ NAME is name, name/config, name:version or name/config:version, or the folder of
 is decided from the disk before TFDS is imported: TFDS itself would try to download, and offline waits for minutes.
 """
 
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ def tfds(
     if folder is None:
         how = f"run `tfds build {name or 'NAME'} --file_format=array_record` where there is TensorFlow and a network"
         raise FileNotFoundError(f"tfds:{name} is not prepared in {_data_dir()}: {how}, or set TFDS_DATA_DIR")
+    _refuse_foreign(folder, f"tfds:{name}")
     import tensorflow_datasets  # about a second, and most runs do not need it
 
     builder = tensorflow_datasets.builder_from_directory(folder)
@@ -114,6 +116,24 @@ def tfds(
         corrupt=corrupt,
         notes=[f"left out {len(names)} {what}, as {names[0]}" for what, names in left.items() if names],
     )
+
+
+def _refuse_foreign(folder: Path, name: str) -> None:
+    """Raises ValueError where a set names features that are not TFDS's own: it imports whatever module they are in."""
+    file = folder / "features.json"
+    try:
+        waiting: list[Any] = [json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else []
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                kinds = [str(value[key]) for key in ("pythonClassName", "type") if isinstance(value.get(key), str)]
+                # Of "type" only a class is imported; the word may also stand for a type of numbers.
+                foreign = [kind for kind in kinds if "." in kind and not kind.startswith("tensorflow_datasets.")]
+                if foreign:
+                    raise ValueError(f"its features are of {foreign[0]!r}, not of TFDS: their code is not imported")
+            waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _data_dir() -> Path:

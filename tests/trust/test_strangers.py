@@ -11,6 +11,7 @@ import pickle
 import resource
 import shutil
 import struct
+import sys
 import time
 import zipfile
 import zlib
@@ -493,6 +494,27 @@ def test_eval_opens_the_source_and_nothing_else_does(answers, run, tmp_path):
     changed(run / "config.json", put("data.source", "folder:/nowhere"))
     assert answers(["predict", run, run.parent / "picture.png"], run, refused=False).code == 0
     assert "/nowhere" in answers(["eval", run], run, refused=True).err
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"pythonClassName": "antigravity.Text", "featuresDict": {"features": {}}},
+        {"type": "antigravity.Text", "content": {}},
+        {
+            "pythonClassName": "tensorflow_datasets.a.B",
+            "features": [{"image": {"pythonClassName": "antigravity.Text"}}],
+        },
+    ],
+)
+def test_a_prepared_set_imports_no_module(features, answers, run, tmp_path):
+    """TFDS would import what features.json names; this module of Python's would open a browser."""
+    folder = tmp_path / "set" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{}")
+    (folder / "features.json").write_text(json.dumps(features))
+    said = answers(["eval", run, f"--data=tfds:{tmp_path / 'set'}"], run, refused=True)
+    assert "not of TFDS: their code is not imported" in said.err and "antigravity" not in sys.modules
 
 
 def test_list_and_doctor_and_describe(answers, tmp_path):
