@@ -46,9 +46,12 @@ def split_folders(root: Path, left: LeftOut) -> dict[str, Path]:
         matching = (folders[name] for name in names if name in folders)
         if folder := next((path for path in matching if _folders(path)), None):
             found[split] = folder
+    known = {name for names in SYNONYMS.values() for name in names}
     for path in _children(root) if found else ():
         if path not in found.values():
-            passed_over(path, left, "folders beside the splits" if path.is_dir() else "files beside the splits")
+            empty = path.name.lower() in known and path.is_dir() and not _folders(path)
+            kind = f"{'folders' if path.is_dir() else 'files'} beside the splits"
+            passed_over(path, left, "folders that are named like splits but hold no class folders" if empty else kind)
     return found
 
 
@@ -67,7 +70,9 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     for path in classes:
         pictures = found[printable(path.name)] = list(_pictures(path, left))
         if not pictures:
-            raise ValueError(f"class folder {printable(path)} has no images, as .jpg or .png")
+            raise ValueError(
+                f"class folder {printable(path)} has no images, as .jpg or .png: add some, or move it away"
+            )
     if len(found) < len(classes):
         raise ValueError(f"two class folders in {printable(root)} are shown by the same name: rename one")
     return found

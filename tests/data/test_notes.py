@@ -114,7 +114,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "unlabelled": (
         lambda p: picture(p / "testing/1.png"),
-        "left out 1 folders beside the splits, as testing",
+        "left out 1 folders that are named like splits but hold no class folders, as testing",
     ),
     "a copy in test": (
         lambda p: copied(p / "train/cat/0.png", p / "test/cat/9.png"),
