@@ -1,5 +1,7 @@
 """Further evaluations: none, several, and another source of the same classes."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data.folder import folder
-from cnn_jax.data.source import ArraySource
+from cnn_jax.data.source import ArraySource, opened
 from cnn_jax.data.spec import Field, kinds
 from cnn_jax.evals.also import Evaluation, nothing, several
 from cnn_jax.evals.also.elsewhere import elsewhere
@@ -29,7 +31,7 @@ def draw(root: Path, classes: tuple[str, ...], grey: int, size: tuple[int, int] 
 @pytest.fixture
 def own(tmp_path: Path) -> tuple:
     draw(tmp_path / "own", ("cat", "dog"), 0)
-    splits = folder(str(tmp_path / "own"))
+    splits = opened(partial(folder, path=str(tmp_path / "own")))
     return TASK, splits["train"].spec, splits
 
 
@@ -42,9 +44,20 @@ def test_elsewhere_scores_another_source_by_the_own_evaluator(own: tuple, tmp_pa
     (found,) = elsewhere(*own, source=text)
     assert (found.name, found.every, found.predict) == ("sketches", "", None)
     assert found.evaluator is TASK.evaluator and isinstance(found.source, ArraySource)
-    assert len(found.source) == 2 and found.source.arrays["image"].max() >= 100
+    assert len(found.source) == 10 and found.source.arrays["image"].max() >= 100  # it is not cut up
+    for part in ("train", "test"):
+        draw(tmp_path / "split" / part, ("cat", "dog"), 7)
+    text = f"folder:{tmp_path / 'split'}"
     (train,) = elsewhere(*own, source=text, split="train", name="more", every="5 epochs")
-    assert (train.name, train.every, len(train.source)) == ("more", "5 epochs", 8)
+    assert (train.name, train.every, len(train.source)) == ("more", "5 epochs", 10)
+
+
+def test_it_is_read_as_the_data_of_the_run(own: tuple, tmp_path: Path) -> None:
+    _, spec, _ = own
+    read_so = replace(spec, prepare=replace(spec.prepare, size=(4, 5), resize="stretch"))
+    text = draw(tmp_path / "large", ("dog", "cat"), 100, (12, 9))
+    (found,) = elsewhere(TASK, read_so, {}, source=text)
+    assert found.source.spec.prepare.resize == "stretch" and found.source.spec.input.shape == (4, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +65,8 @@ def test_elsewhere_scores_another_source_by_the_own_evaluator(own: tuple, tmp_pa
 )
 def test_other_classes_or_fields_are_refused_in_one_line(own: tuple, tmp_path: Path, classes, size) -> None:
     text = draw(tmp_path / "other", classes, 0, size)
-    with pytest.raises(ValueError, match="has other fields or classes than the data of the run") as caught:
+    says = "evaluate.also: '.*' has (other classes than the run was trained on|image .* uint8 for 'image')"
+    with pytest.raises(ValueError, match=says) as caught:
         elsewhere(*own, source=text)
     assert text in str(caught.value) and "\n" not in str(caught.value)
 
@@ -84,7 +98,7 @@ def test_several_are_one_after_another_and_have_a_name(own: tuple, tmp_path: Pat
     function = lookup(written)
     found = function(*own)
     assert all(isinstance(evaluation, Evaluation) for evaluation in found)
-    assert [(evaluation.name, len(evaluation.source)) for evaluation in found] == [("first one", 2), ("second", 8)]
+    assert [(evaluation.name, len(evaluation.source)) for evaluation in found] == [("first one", 10), ("second", 10)]
     again = lookup(describe(function))
     assert describe(again) == describe(function) and [e.name for e in again(*own)] == ["first one", "second"]
     assert several()(*own) == ()
@@ -92,5 +106,5 @@ def test_several_are_one_after_another_and_have_a_name(own: tuple, tmp_path: Pat
 
 def test_a_picture_of_the_other_source_keeps_its_place(own: tuple, tmp_path: Path) -> None:
     (found,) = elsewhere(*own, source=draw(tmp_path / "other", ("cat", "dog"), 100), split="train")
-    batch = found.source.batch(np.arange(8))
+    batch = found.source.batch(np.arange(10))
     np.testing.assert_array_equal(batch["image"][:, 0, 0, 1], batch["label"])

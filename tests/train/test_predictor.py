@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,6 +15,7 @@ from PIL import Image
 
 from cnn_jax.data.files import read_example
 from cnn_jax.data.folder import folder
+from cnn_jax.data.source import opened
 from cnn_jax.launch import cli
 from cnn_jax.models.lenet import lenet5_28
 from cnn_jax.train import run as run_of
@@ -93,7 +96,7 @@ def launch(capsys: pytest.CaptureFixture[str]) -> Call:
 def test_a_file_has_the_logits_of_the_training_path_bit_for_bit(trained: Path, pictures: Path, resize: str) -> None:
     """The pixels that training reads by the hundred, and those of one file alone, are the same ones."""
     predictor = load(trained, devices=jax.devices()[:1]).predictor
-    source = folder(str(pictures), size=(8, 12), channels=1, resize=resize, crop=0.8)["train"]
+    source = opened(partial(folder, path=str(pictures), size=(8, 12), channels=1, resize=resize, crop=0.8))["train"]
     predictor = predictor._replace(spec=source.spec)
     batch = source.batch(np.arange(len(source)))
     files = sorted((pictures / "train").rglob("*.jpg"), key=lambda path: (path.parent.name, path.name))
@@ -109,7 +112,8 @@ def test_a_file_has_the_logits_of_the_training_path_bit_for_bit(trained: Path, p
 
 def test_the_preparation_of_the_run_is_the_one_that_is_used(trained: Path, pictures: Path) -> None:
     spec = load(trained).predictor.spec
-    assert spec == folder(str(pictures), size=(8, 12), channels=1)["train"].spec
+    today = opened(partial(folder, path=str(pictures), size=(8, 12), channels=1))["train"].spec
+    assert replace(spec, notes=()) == replace(today, notes=())
     assert spec.prepare.size == (8, 12) and spec.input.shape == (8, 12, 1)
 
 
@@ -144,15 +148,15 @@ def test_predict_and_eval_need_neither_optimizer_nor_training_data(
 def test_an_imported_model_is_a_predictor(
     pictures: Path, launch: Call, nothing_is_trained: None, tmp_path: Path
 ) -> None:
-    source = folder(str(pictures), size=28, channels=1)["train"]
+    source = opened(partial(folder, path=str(pictures), size=28, channels=1))["train"]
     variables = jax.jit(lambda key, x: lenet5_28(classes=2).init(key, x, train=False))(
         jax.random.key(0), np.zeros((1, 28, 28, 1), np.float32)
     )
     imported.create(tmp_path / "net", lenet5_28, variables, source.spec)
     names = {path.name for path in (tmp_path / "net").iterdir() if path.is_file() and path.name != ".lock"}
     assert names == {"predictor.json", "data.json", "versions.json", "variables.safetensors"}
-    opened = load(tmp_path / "net")
-    assert opened.config is None and opened.step == 0 and opened.predictor.spec == source.spec
+    found = load(tmp_path / "net")
+    assert found.config is None and found.step == 0 and found.predictor.spec == source.spec
     code, out, err = launch("predict", tmp_path / "net", pictures / "train" / "left" / "01.jpg")
     assert code == 0 and err == "" and "%" in out
     code, out, err = launch("eval", tmp_path / "net", f"--data=folder:{pictures}")
@@ -258,7 +262,7 @@ def test_hidden_ways_to_the_experiment_are_seen(run: Path, field: str, text: str
 
 def test_the_state_of_a_run_and_its_folder_predict_the_same(trained: Path, pictures: Path) -> None:
     """From the checkpoint come the variables that the run would evaluate now."""
-    source = folder(str(pictures), size=(8, 12), channels=1)["train"]
+    source = opened(partial(folder, path=str(pictures), size=(8, 12), channels=1))["train"]
     config = read_config(trained)
     assert config is not None
     run = assemble(config, source.spec, len(source))
