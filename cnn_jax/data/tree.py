@@ -38,21 +38,26 @@ class LeftOut:
 def split_folders(root: Path, left: LeftOut) -> dict[str, Path]:
     """{split: folder} of the folders named like a split that hold class folders; {} where there is none.
 
-    What lies beside them is left out.
+    One that holds pictures and a single folder is a class with a folder below. What lies beside splits is left out.
     """
     found: dict[str, Path] = {}
     folders = {path.name.lower(): path for path in reversed(_folders(root))}
     for split, names in SYNONYMS.items():
         matching = (folders[name] for name in names if name in folders)
-        if folder := next((path for path in matching if _folders(path)), None):
+        if folder := next((path for path in matching if _holds_classes(path)), None):
             found[split] = folder
     known = {name for names in SYNONYMS.values() for name in names}
     for path in _children(root) if found else ():
         if path not in found.values():
-            empty = path.name.lower() in known and path.is_dir() and not _folders(path)
+            empty = path.name.lower() in known and path.is_dir() and not _holds_classes(path)
             kind = f"{'folders' if path.is_dir() else 'files'} beside the splits"
             passed_over(path, left, "folders that are named like splits but hold no class folders" if empty else kind)
     return found
+
+
+def _holds_classes(folder: Path) -> bool:
+    loose = any(path.suffix.lower() in SUFFIXES and path.is_file() for path in _children(folder))
+    return len(_folders(folder)) > loose
 
 
 def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:

@@ -31,6 +31,9 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
     splits = opened(lookup(f"folder:{tmp_path}"))
     assert splits["train"].spec.classes == ("car", "plane", "test", "train")
     assert (len(splits["train"]), len(splits["test"])) == (32, 8)
+    for index in range(10):
+        write(tmp_path / "train" / "more" / str(index), 200 + index)
+    assert len(opened(lookup(f"folder:{tmp_path}"))["train"]) == 40
 
 
 def test_folders_below_a_class_count_for_it(tmp_path):
