@@ -107,7 +107,7 @@ def lookup(text: str) -> Function:
     Raises ValueError, with a suggestion; also for a text of more than TEXT characters and an integer beyond INTEGER.
     """
     text = text.strip()
-    shown = text if len(text) <= 200 else f"{text[:200]}…"
+    shown = " ".join(text[:200].split()) + "…" * (len(text) > 200)  # on one line
     if len(text) > TEXT:
         raise ValueError(f"'{shown}' has {len(text):,} characters, a description at most {TEXT:,}")
     if short := re.fullmatch(r"(\w+):(.+)", text, re.DOTALL):

@@ -170,6 +170,7 @@ ERRORS = {
     "sgd(momentum=" + "-" * 9000 + "1)": "not a function's name",
     "sgd" + ".sgd" * 2000: "not a function's name",
     "sgd(momentum={[]: 1})": "literals or names",
+    "sgd\n1": "'sgd 1' is not a function's name",
     "sgd\0": "not a function's name",
     "3": "a value where a function's name is wanted",
     "": "not a function's name",
