@@ -226,6 +226,10 @@ def describe(value: Any) -> str:
     if isinstance(value, functools.partial):
         if value.args:
             raise ValueError(f"{value!r} cannot be recorded: name the arguments of functools.partial")
+        if isinstance(value.func, functools.partial):  # Python keeps them apart where the inner one has a docstring
+            return describe(
+                functools.partial(value.func.func, *value.func.args, **value.func.keywords | value.keywords)
+            )
         settings = [f"{name}={describe(setting)}" for name, setting in sorted(value.keywords.items())]
         return f"{describe(value.func)}({', '.join(settings)})"
     if isinstance(value, tuple | list):
