@@ -107,7 +107,7 @@ def lookup(text: str) -> Function:
     Raises ValueError, with a suggestion; also for a text of more than TEXT characters and an integer beyond INTEGER.
     """
     text = text.strip()
-    shown = text if len(text) <= 200 else f"{text[:200]}…"
+    shown = " ".join(text[:200].split()) + "…" * (len(text) > 200)  # on one line
     if len(text) > TEXT:
         raise ValueError(f"'{shown}' has {len(text):,} characters, a description at most {TEXT:,}")
     if short := re.fullmatch(r"(\w+):(.+)", text, re.DOTALL):
@@ -226,6 +226,10 @@ def describe(value: Any) -> str:
     if isinstance(value, functools.partial):
         if value.args:
             raise ValueError(f"{value!r} cannot be recorded: name the arguments of functools.partial")
+        if isinstance(value.func, functools.partial):  # Python keeps them apart where the inner one has a docstring
+            return describe(
+                functools.partial(value.func.func, *value.func.args, **value.func.keywords | value.keywords)
+            )
         settings = [f"{name}={describe(setting)}" for name, setting in sorted(value.keywords.items())]
         return f"{describe(value.func)}({', '.join(settings)})"
     if isinstance(value, tuple | list):

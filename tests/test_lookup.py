@@ -117,6 +117,11 @@ def test_describe_and_lookup_are_inverse(value):
     assert same(lookup(describe(value)), value)
 
 
+def test_a_partial_of_a_partial_is_described_as_one():
+    """optax.nadam is one, with a docstring, so that Python does not make one of the two."""
+    assert describe(lookup("optax.nadam(b1=0.5)")) == "optax.adam(b1=0.5, nesterov=True)"
+
+
 def test_descriptions_read_well():
     assert describe(compose(flip, functools.partial(shift, pixels=1))) == (
         "cnn_jax.augment.compose.apply_all("
@@ -170,6 +175,7 @@ ERRORS = {
     "sgd(momentum=" + "-" * 9000 + "1)": "not a function's name",
     "sgd" + ".sgd" * 2000: "not a function's name",
     "sgd(momentum={[]: 1})": "literals or names",
+    "sgd\n1": "'sgd 1' is not a function's name",
     "sgd\0": "not a function's name",
     "3": "a value where a function's name is wanted",
     "": "not a function's name",

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import INDEX, Fields
-from cnn_jax.devices import give_back_memory_of_compilers
+from cnn_jax.devices import give_back_memory_of_compilers, memory
 from cnn_jax.ops.batch_axis import AXIS
 from cnn_jax.ops.convolution import lowering
 from cnn_jax.train.state import State, Tree, evaluated
@@ -28,6 +28,7 @@ HostBatch = Mapping[str, np.ndarray]
 ALL, PART = PartitionSpec(), PartitionSpec(AXIS)  # every device holds the whole array, or its part of the batch
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 Fetch = Callable[[], Metrics]
+MOST = 0.75  # of the machine's memory, for a program that may be a stranger's
 SMALLEST_SHARDED = 1024  # elements; below that an array is not worth an all-gather
 
 
@@ -183,19 +184,46 @@ def _packed(
 
 
 def forward(
-    function: Callable[[Tree, Batch], Tree], fields: Fields, devices: list[jax.Device], convolution: str = "auto"
+    function: Callable[[Tree, Batch], Tree],
+    fields: Fields,
+    devices: list[jax.Device],
+    convolution: str = "auto",
+    *,
+    bounded: bool = False,
 ) -> Callable[[Tree, HostBatch], Tree]:
     """Compiles a pure function of (variables, batch) whose results are arrays [B, ...], one row for each example.
 
     Returns a function of the variables, on any devices, and NumPy arrays [B, ...]; the devices must divide B. `fields`
     may hold more than a batch does: for a prediction there are no targets. A result [1, ...] comes out as [devices,
     ...], one row for each part of the batch.
+
+    bounded: a program that would take more memory than `MOST` of the machine's is not run: ValueError. The variables
+    must then be of the same shapes and on the same devices in all calls.
     """
     mesh = _mesh(devices)
     # Variables that are sharded (fsdp) are gathered by the program: in evaluation each device holds all of them.
-    jitted = _inside(jax.jit(_per_device(function, mesh, (ALL, PART), PART)), mesh, convolution)
+    program = jax.jit(_per_device(function, mesh, (ALL, PART), PART))
+    jitted = _inside(_bounded(program, len(devices)) if bounded else program, mesh, convolution)
     split = NamedSharding(mesh, PART)
     return lambda variables, batch: jitted(variables, _placed(batch, fields, split))
+
+
+def _bounded(program: Any, devices: int) -> Callable[..., Any]:
+    """`program`, compiled for each shape of a batch, and refused where XLA says that it takes too much memory."""
+    compiled: dict[Any, Callable[..., Any]] = {}
+
+    def call(variables: Tree, batch: Batch) -> Any:
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))
+        if shapes not in compiled:
+            made = program.lower(variables, batch).compile()
+            sizes = made.memory_analysis()
+            need = devices * (sizes.temp_size_in_bytes + sizes.output_size_in_bytes) if sizes else 0
+            if jax.default_backend() == "cpu" and need > MOST * memory():  # elsewhere the device itself refuses
+                raise ValueError(f"to compute the model takes {need / 1e9:.1f} GB, at most {MOST:.0%} of the memory")
+            compiled[shapes] = made
+        return compiled[shapes](variables, batch)
+
+    return call
 
 
 def _mesh(devices: list[jax.Device]) -> Mesh:

@@ -63,9 +63,9 @@ def make_model(model: Model, precision: str, spec: Spec) -> nn.Module:
     return model.build(classes=len(spec.classes), dtype=jnp.dtype(precision))
 
 
-def compiler(spec: Spec, devices: list[jax.Device], convolution: str) -> Compiled:
+def compiler(spec: Spec, devices: list[jax.Device], convolution: str, *, bounded: bool = False) -> Compiled:
     """`Predictor.compiled` for these devices."""
-    return functools.cache(lambda function: mesh.forward(function, spec.fields, devices, convolution))
+    return functools.cache(lambda function: mesh.forward(function, spec.fields, devices, convolution, bounded=bounded))
 
 
 def _saying(compiled: Compiled, file: Path) -> Compiled:
@@ -154,7 +154,7 @@ def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None 
         if not isinstance(task, Task):
             raise TypeError(f"{describe(make_task)} makes no task")
     devices = devices or jax.devices()
-    compiled = _saying(compiler(spec, devices, convolution), file)
+    compiled = _saying(compiler(spec, devices, convolution, bounded=True), file)
     variables = unflatten_dict(stored.variables, sep="/")
     predictor = Predictor(spec, task, variables, compiled, len(devices))
     return Opened(predictor, stored.step, config, config.evaluate if config else Evaluate(batch_size=64))

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.train import mesh
 from cnn_jax.train.checkpoint import _seal
 
 Make = Callable[[Path], object]  # writes the hostile file; the folder is its own
@@ -494,6 +495,12 @@ def test_eval_opens_the_source_and_nothing_else_does(answers, run, tmp_path):
     changed(run / "config.json", put("data.source", "folder:/nowhere"))
     assert answers(["predict", run, run.parent / "picture.png"], run, refused=False).code == 0
     assert "/nowhere" in answers(["eval", run], run, refused=True).err
+
+
+def test_a_network_that_takes_too_much_memory_is_not_run(answers, run, monkeypatch):
+    monkeypatch.setattr(mesh, "memory", lambda: 1000)
+    said = answers(["predict", run, run.parent / "picture.png"], run, refused=True)
+    assert "to compute the model takes 0.0 GB, at most 75% of the memory" in said.err
 
 
 @pytest.mark.parametrize(
