@@ -57,9 +57,7 @@ class Checkpoints:
         sys.setswitchinterval(TURN)
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-        bad = [path for path in folder.iterdir() if BAD.fullmatch(path.name)]
-        _remove_passed(bad, _set_bad_aside(folder))
+        put_in_order(folder)
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._underway: tuple[int, Future[None]] | None = None
@@ -134,6 +132,13 @@ class Checkpoints:
         reason = str(why).strip().splitlines()[0] if str(why).strip() else type(why).__name__
         newest = f"the newest good one is of step {good}" if good else "there is no earlier one"
         return CheckpointError(f"the checkpoint of step {step} could not be written ({reason}); {newest}")
+
+
+def put_in_order(folder: Path) -> None:
+    """Removes what a kill has left behind, sets bad checkpoints aside, and removes those that the run has passed."""
+    _clear(folder)
+    bad = [path for path in folder.iterdir() if BAD.fullmatch(path.name)]
+    _remove_passed(bad, _set_bad_aside(folder))
 
 
 def steps(folder: Path) -> list[int]:
