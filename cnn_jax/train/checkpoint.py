@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -237,8 +236,7 @@ def _hear_no_closed_loops() -> None:
     before = sys.excepthook
 
     def not_of_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        elsewhere = threading.current_thread() is not threading.main_thread()
-        if not (elsewhere and isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
             before(kind, error, trace)
 
     if getattr(before, "__name__", "") != not_of_closed_loops.__name__:
