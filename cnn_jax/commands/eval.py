@@ -1,6 +1,7 @@
 """Score a trained run on a split, or on other data of the same classes.
 
 python launch.py eval RUN [--split=test] [--checkpoint=last|best|STEP] [--data=SOURCE] [--outputs]
+    [--out=FOLDER]
 """
 
 import re
@@ -19,23 +20,24 @@ SPLITS = ["train", "validation", "test"]
 
 
 def run(arguments: list[str]) -> int:
-    """Prints the scores and writes them, with figures, to RUN/evaluations/NAME/."""
+    """Prints the scores and writes them, with figures, to RUN/evaluations/NAME/, or to --out."""
     values = flags.FlagValues()
     flags.DEFINE_enum("split", "test", SPLITS, "which split to score", flag_values=values)
     flags.DEFINE_string("checkpoint", "last", "last, best (by validation) or a step", flag_values=values)
     flags.DEFINE_string("data", None, "another source, as folder:PATH", flag_values=values)
     flags.DEFINE_bool("outputs", False, "also keep what the model says of each example", flag_values=values)
+    flags.DEFINE_string("out", None, "folder to write to, in place of RUN/evaluations/NAME", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("eval", values, arguments)
     if len(words) != 1:
         raise cli.UsageError("say one run folder: launch.py eval RUN")
-    _evaluate(written(words[0]), values.split, values.checkpoint, values.data, values.outputs)
+    _evaluate(written(words[0]), values.split, values.checkpoint, values.data, values.outputs, values.out)
     return 0
 
 
-def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: bool) -> None:
+def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: bool, out: str | None) -> None:
     from cnn_jax import report  # JAX starts here, not for --help
     from cnn_jax.data.scoring import aligned, scored
     from cnn_jax.data.source import in_memory, opened, split_of
@@ -58,23 +60,28 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     if not data and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
-    target = run_folder.place(folder, "evaluations", re.sub(r"[^\w.-]+", "_", name))  # 'folder:PATH' is no file name
-    target.mkdir(parents=True, exist_ok=True)
+    # 'folder:PATH' is no file name
+    target = written(out) if out else run_folder.place(folder, "evaluations", re.sub(r"[^\w.-]+", "_", name))
     keep = writer(target / run_folder.OUTPUTS, source) if outputs else None
     found = evaluate(predictor, source, settings.batch_size, keep)
-    rows = log.read(folder) if (folder / log.FILE).is_file() else []
     reporter = report.of(predictor.task.report)
-    reporter.figures(target, rows, found, source)
-    run_folder.write_tables(target / "tables.npz", found, spec)
-    numbers = {"split": split, "step": step, "data": source.spec.name, **to_json(found)}
-    run_folder.write_json(target / "scores.json", numbers)
     print(f"{len(source)} {spec.units}, {split} split of {source.spec.name}, checkpoint of step {step}")
     _print(found.numbers)
     print("".join(f"  {line}\n" for line in reporter.lines(found, spec)), end="")
     for one in () if data or config is None else config.evaluate.also(predictor.task, spec, splits):
         print(f"{one.name}: {len(one.source)} {spec.units} of {one.source.spec.name}")
         _print(evaluate_also(predictor, one, settings.batch_size).numbers)
-    print(f"written to {target}/")
+    try:  # last: a folder that cannot be written costs no score
+        target.mkdir(parents=True, exist_ok=True)
+        rows = log.read(folder) if (folder / log.FILE).is_file() else []
+        reporter.figures(target, rows, found, source)
+        run_folder.write_tables(target / "tables.npz", found, spec)
+        numbers = {"split": split, "step": step, "data": source.spec.name, **to_json(found)}
+        run_folder.write_json(target / "scores.json", numbers)
+    except OSError as error:
+        warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
+    else:
+        print(f"written to {target}/")
 
 
 def _print(numbers: Mapping[str, Any]) -> None:

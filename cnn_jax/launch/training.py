@@ -24,7 +24,7 @@ from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
 from cnn_jax.train import checkpoint, loop, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
-from cnn_jax.train.checks import check_augment, check_batch_size, check_stem
+from cnn_jax.train.checks import check_augment, check_batch_size, check_stem, refuse_local_modules
 from cnn_jax.train.evaluate import evaluate, writer
 from cnn_jax.train.preempt import Stop, stop_requested
 from cnn_jax.train.run import Run, assemble, predictor_of
@@ -46,6 +46,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
     # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
     run_folder.refuse_other_run(folder, values)
+    refuse_local_modules(experiment_file, values)
     splits = opened(config.data.source, validation=config.data.validation)
     _final_split(config, splits)  # what is missing is said now, not at the end
     source = _training_split(config, splits)

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -52,14 +53,13 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int) -> None:
         # Orbax's threads print a traceback of what they also raise, and what is raised here is one line.
         logging.set_verbosity(logging.FATAL)
+        _hear_no_closed_loops()
         # By default a thread waits up to 5 ms for its turn at Python, and a step is dispatched in several turns: beside
         # the thread that writes, that made saves of 100 MB pause the loop for up to 116 ms in place of 50.
         sys.setswitchinterval(TURN)
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-        bad = [path for path in folder.iterdir() if BAD.fullmatch(path.name)]
-        _remove_passed(bad, _set_bad_aside(folder))
+        put_in_order(folder)
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._underway: tuple[int, Future[None]] | None = None
@@ -131,9 +131,18 @@ class Checkpoints:
 
     def _failed(self, step: int, why: object) -> CheckpointError:
         good = newest_good(self.folder)
-        reason = str(why).strip().splitlines()[0] if str(why).strip() else type(why).__name__
+        system = re.search(r"os_error_code='?([0-9]+)", str(why))  # after 500 characters about TensorStore's own files
+        text = os.strerror(int(system[1])) if system else str(why).strip() or type(why).__name__
+        reason = text.splitlines()[0][:200]
         newest = f"the newest good one is of step {good}" if good else "there is no earlier one"
         return CheckpointError(f"the checkpoint of step {step} could not be written ({reason}); {newest}")
+
+
+def put_in_order(folder: Path) -> None:
+    """Removes what a kill has left behind, sets bad checkpoints aside, and removes those that the run has passed."""
+    _clear(folder)
+    bad = [path for path in folder.iterdir() if BAD.fullmatch(path.name)]
+    _remove_passed(bad, _set_bad_aside(folder))
 
 
 def steps(folder: Path) -> list[int]:
@@ -220,6 +229,18 @@ def restore_variables(folder: Path, step: int) -> Any:
     except Exception as error:  # Orbax raises many kinds on what it did not write
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:200]
         raise ValueError(f"the checkpoint of step {step} in '{folder}' cannot be read: {reason}") from error
+
+
+def _hear_no_closed_loops() -> None:
+    """After a failed write TensorStore's threads still tell Orbax's event loop, which is gone: not worth a word."""
+    before = sys.excepthook
+
+    def not_of_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            before(kind, error, trace)
+
+    if getattr(before, "__name__", "") != not_of_closed_loops.__name__:
+        sys.excepthook = not_of_closed_loops
 
 
 @jax.jit

@@ -1,6 +1,10 @@
 """What is refused, or warned of, before the first step: parts of a run that do not fit together."""
 
+import ast
+import json
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,7 +12,7 @@ import jax
 from cnn_jax.batch import Batch, abstract
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect.stages import feature_shapes
-from cnn_jax.lookup import Function, describe
+from cnn_jax.lookup import EXPERIMENT, Function, describe
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
 
 LARGEST_REPEATING = 2**16  # examples of a batch that is larger than its split
@@ -45,6 +49,27 @@ def check_batch_size(batch_size: int, examples: int) -> None:
             f"data.batch_size = {batch_size} is larger than the training split of {examples}, and than "
             f"{LARGEST_REPEATING}: make it smaller"
         )
+
+
+def refuse_local_modules(experiment_file: Path, config: dict[str, Any]) -> None:
+    """Raises ValueError for an experiment whose functions need a module that lies beside it.
+
+    The run folder keeps the experiment's file alone, from which `eval`, `predict` and a resume get these functions.
+    """
+    described = json.dumps(config)
+    if f"{EXPERIMENT}." not in described:
+        return
+    for node in ast.walk(ast.parse(experiment_file.read_bytes())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in {name.partition(".")[0] for name in names} - {"", "cnn_jax"}:
+            local = [experiment_file.parent / f"{name}.py", experiment_file.parent / name / "__init__.py"]
+            origin = getattr(sys.modules.get(name), "__file__", None)
+            if origin and any(path.is_file() and path.samefile(origin) for path in local):
+                raise ValueError(
+                    f"'{experiment_file}' imports '{name}' from beside it, which the run folder would not hold: put "
+                    "its code into the experiment's file, or install it as a package"
+                )
 
 
 def check_stem(model: Any, spec: Spec) -> None:

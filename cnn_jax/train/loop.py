@@ -129,13 +129,18 @@ def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> 
     if step is None:
         return fresh(run, initial), 0, {}
     state = checkpoint.restore(folder, step, run.engine.target)
+    return run.engine.place(state), step, kept_with(folder, step)
+
+
+def kept_with(folder: Path, step: int) -> dict[str, Any]:
+    """What was kept with a checkpoint. Raises ValueError for sums and seconds that are none."""
     about = checkpoint.read_about(folder, step) or {}
     pairs, seconds = earlier.upgraded_sums(about.get(UNLOGGED, {})), about.get("seconds", {})
     if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in pairs.values()):
         raise ValueError(f"the sums kept with the checkpoint of step {step} in '{folder}' are no numbers")
     if not isinstance(seconds, dict) or not all(map(_is_number, seconds.values())):
         raise ValueError(f"the seconds kept with the checkpoint of step {step} in '{folder}' are no numbers")
-    return run.engine.place(state), step, {**about, UNLOGGED: pairs, "seconds": seconds}
+    return {**about, UNLOGGED: pairs, "seconds": seconds}
 
 
 def _is_number(value: Any) -> bool:

@@ -74,3 +74,12 @@ def test_a_moved_run_folder_is_all_it_takes(run, tmp_path, monkeypatch, launch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     assert launch("eval", "../elsewhere").code == 0
+
+
+def test_a_folder_that_cannot_be_written_costs_no_score(run, launch, tmp_path):
+    (run / "evaluations").write_text("in the way")
+    said = launch("eval", run)
+    assert said.code == 0 and "top1" in said.out and "written to" not in said.out
+    assert "nothing is written to" in said.err and "--out=FOLDER" in said.err
+    said = launch("eval", run, f"--out={tmp_path / 'elsewhere'}")
+    assert said.code == 0 and json.loads((tmp_path / "elsewhere" / "scores.json").read_text())["split"] == "test"

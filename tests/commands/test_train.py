@@ -217,3 +217,75 @@ def test_data_without_a_test_split_is_refused_before_training(project, launch):
     assert said.code == 2 and error.startswith("error: npz:only.npz has no test split, but train, validation: ")
     assert "evaluate.test=never" in error
     assert not (project / "new").exists()
+
+
+def test_an_experiment_that_needs_a_module_beside_it_is_refused(project, launch, monkeypatch):
+    """The run folder holds the experiment's file alone, and the run could never be scored."""
+    source = (project / TINY).read_text()
+    (project / "helper_of_mine.py").write_text(source)
+    (project / "mine.py").write_text("from helper_of_mine import Net, experiment\n")
+    monkeypatch.syspath_prepend(str(project))
+    said = launch("train", "mine.py", "--workdir=new")
+    assert said.code == 2 and "imports 'helper_of_mine' from beside it" in said.err and not (project / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+@pytest.mark.parametrize("damage", ["", "{", None])
+def test_what_describes_the_run_is_written_anew_where_the_checkpoint_agrees(name, damage, project, run, launch):
+    expected = json.loads((run / name).read_text())
+    (run / name).unlink() if damage is None else (run / name).write_text(damage)
+    said = launch("train", TINY, f"--workdir={run}", "--config.optim.lr=0.1")
+    assert said.code == 2 and "optim.lr: 0.05 -> 0.1" in said.err
+    said = launch("train", TINY, f"--workdir={run}")
+    assert said.code == 0 and "complete" in said.out and json.loads((run / name).read_text()) == expected
+    assert (run / f"{name}.bad").exists() == (damage is not None) == ("renamed to" in said.err)
+
+
+def test_changed_data_is_refused_without_their_description_too(project, run, launch, monkeypatch):
+    (run / "data.json").unlink()
+    images, labels = digits._arrays()
+    monkeypatch.setattr(digits, "_arrays", lambda: (255 - images, labels))
+    said = launch("train", TINY, f"--workdir={run}")
+    assert said.code == 2 and "has changed since the run" in said.err
+
+
+@pytest.mark.parametrize("damage", ["{}", '{"test": {"top1"', '{"test": 1, "validation": null, "seconds": {}}'])
+def test_damaged_results_are_computed_again(damage, project, run, launch):
+    before = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(damage)
+    said = launch("train", TINY, f"--workdir={run}")
+    assert said.code == 0 and "is damaged: the run is scored again" in said.err
+    after = json.loads((run / "results.json").read_text())
+    assert [after[part]["interval95"] for part in ("test", "validation")] == [
+        before[part]["interval95"] for part in ("test", "validation")
+    ]
+
+
+@pytest.mark.parametrize(
+    "setting", ["seed=2**70", "seed=1180591620717411303424", "keep=99999999999", "max_skipped=3e9"]
+)
+def test_numbers_that_no_device_counts_to_are_refused(setting, project, launch):
+    said = launch("train", TINY, "--workdir=new", f"--config.{setting}")
+    assert said.code == 2 and len(said.err.splitlines()) == 1 and not (project / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("data.batch_size=1000000000000", "must be at most 2147483647"),
+        ("data.batch_size=1000000000", "larger than the training split of 808"),
+        ("evaluate.batch_size=1000000000000", "must be at most 2147483647"),
+        ("duration=99999999999999999999999 steps", "is more than 2147483647 steps"),
+        (f"save_every={'9' * 400} steps", "is more than 2147483647 steps"),
+        ("optim.warmup=50 epochs", "longer than the training of 6"),
+    ],
+)
+def test_what_is_too_large_is_refused_at_once(setting, says, project, launch):
+    said = launch("train", TINY, "--workdir=new", f"--config.{setting}")
+    assert said.code == 2 and says in said.err and not (project / "new").exists()
+
+
+def test_the_files_of_a_desktop_are_no_run_of_someone_else(project, launch):
+    (project / "new").mkdir()
+    (project / "new" / ".DS_Store").write_bytes(b"\xff")
+    assert launch("train", TINY, "--workdir=new", "--config.duration=1steps").code == 0
