@@ -103,7 +103,8 @@ def _config_help(config: Experiment | None) -> str:
 
 
 def _seeds(words: list[str]) -> list[int]:
-    if not words or not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
+    whole = all(word.strip().isdecimal() and int(word) <= configuration.LARGEST for word in words)
+    if not words or not whole or len(set(words)) < len(words):
         raise cli.UsageError(f"--seeds={','.join(words)}: write different numbers, as --seeds=0,1,2")
     return [int(word) for word in words]
 

@@ -87,10 +87,13 @@ def _results(path: Path) -> dict[str, float] | None:
     if not path.is_file():
         return None
     try:
-        return _headlines(run_folder.read_json(path))
+        found = _headlines(run_folder.read_json(path))
+        if all(isinstance(value, int | float) for value in found.values()):
+            return found
     except (ValueError, LookupError, TypeError, AttributeError):
-        warnings.warn(f"'{path}' is damaged: the run is scored again", stacklevel=3)
-        return None
+        pass
+    warnings.warn(f"'{path}' is damaged: the run is scored again", stacklevel=3)
+    return None
 
 
 def _final_split(config: Experiment, splits: Splits) -> str:

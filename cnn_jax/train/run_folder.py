@@ -85,7 +85,9 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     if before is None:
         return  # it was killed before there was anything to go on from
     now = dict(config)
-    if moved(before["data"]["source"], now["data"]["source"]):  # whether the data are the same, their fingerprint says
+    if moved(
+        str(before["data"].get("source")), now["data"]["source"]
+    ):  # whether the data are the same, their fingerprint says
         before = {**before, "data": {**before["data"], "source": now["data"]["source"]}}
     lines = configuration.differences(before, now)
     if lines:

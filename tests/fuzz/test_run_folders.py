@@ -15,6 +15,7 @@ from cnn_jax import config as configuration
 from cnn_jax.launch import cli, training
 from cnn_jax.report import log
 from cnn_jax.train import checkpoint, earlier, loop, predictor, run_folder
+
 STORED = Path(__file__).parents[1] / "train" / "files" / "run-0.1"
 
 quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
@@ -22,12 +23,16 @@ SCALARS = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from([-1, 0, 2**31, 2**63, 2**70, 10**400, "NaN", "cnn_jax.data.digits.digits", "5 epochs", "1e999", "9" * 400])
+    | st.sampled_from(
+        [-1, 0, 2**31, 2**63, 2**70, 10**400, "NaN", "cnn_jax.data.digits.digits", "5 epochs", "1e999", "9" * 400]
+    )
     | st.floats()
     | st.text(max_size=8)
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
 )
 
 
@@ -72,7 +77,7 @@ def answers(work: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of today: the tiny run of version 0.1 has small files, digits a configuration without code."""
+    """What describes a run of experiments/digits.py, whose configuration names no code of its own."""
     folder = tmp_path_factory.mktemp("run")
     from cnn_jax.data.digits import digits
     from cnn_jax.data.spec import to_json
@@ -122,11 +127,17 @@ def test_data(data: st.DataObject, folder: Path) -> None:
 @given(data=st.data())
 def test_run_of_version_0_1(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     config, described = (json.loads((STORED / name).read_text()) for name in ("config.json", "data.json"))
-    changed_one = data.draw(st.tuples(changed(config), st.just(described)) | st.tuples(st.just(config), changed(described)))
+    changed_one = data.draw(
+        st.tuples(changed(config), st.just(described)) | st.tuples(st.just(config), changed(described))
+    )
     answers(lambda: earlier.upgraded(*changed_one, STORED))
 
 
-RESULTS = {"test": {"top1": 0.5, "interval95": {"top1": [0.4, 0.6]}}, "validation": None, "seconds": {"total": 1.0, "train": 0.5}}
+RESULTS = {
+    "test": {"top1": 0.5, "interval95": {"top1": [0.4, 0.6]}},
+    "validation": None,
+    "seconds": {"total": 1.0, "train": 0.5},
+}
 
 
 @quick
@@ -155,7 +166,14 @@ def test_rows(rows: Any, folder: Path) -> None:
         assert all(isinstance(row["step"], int) and isinstance(row["split"], str) for row in found)
 
 
-ABOUT = {"config": CONFIG, "versions": {}, "data": "0" * 64, "seconds": {"total": 1.0}, "unlogged": {"loss": [1.0, 2.0]}, "score": 0.5}
+ABOUT = {
+    "config": CONFIG,
+    "versions": {},
+    "data": "0" * 64,
+    "seconds": {"total": 1.0},
+    "unlogged": {"loss": [1.0, 2.0]},
+    "score": 0.5,
+}
 
 
 @quick
