@@ -38,14 +38,14 @@ class Evaluations:
     def evaluate(self, step: int, state: State, write: Write, waiting: Callable[[], Any]) -> dict[str, float]:
         """Evaluates what is due, writes a row of the log for each, and returns the validation's scores, if any.
 
-        Nothing is written until all is evaluated, within `waiting`, which may end it.
+        Nothing is written until all is evaluated. Batches are waited for within `waiting`, which may end it.
         """
         steps, found = self.run.steps, dict[str, dict[str, float]]()
-        with waiting():
-            for one, every in self.every:
-                if steps.due(step, every):
-                    scores = evaluate_also(predictor_of(self.run, state), one, self.run.config.evaluate.batch_size)
-                    found[one.name], self.last[one.name] = plain(scores), to_json(scores)
+        size = self.run.config.evaluate.batch_size
+        for one, every in self.every:
+            if steps.due(step, every):
+                scores = evaluate_also(predictor_of(self.run, state), one, size, waiting=waiting)
+                found[one.name], self.last[one.name] = plain(scores), to_json(scores)
         for name, numbers in found.items():
             write(step, name, {**numbers, "epoch": step / steps.per_epoch})
         return found.get(VALIDATION, {})

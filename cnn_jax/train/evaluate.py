@@ -1,6 +1,7 @@
 """Scores over a whole split: every example once, streamed, whatever the batch size and the number of devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,16 @@ def evaluate(predictor: Predictor, source: Source, batch_size: int, keep: Keep |
     return evaluate_also(predictor, evaluation, batch_size, keep)
 
 
-def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int, keep: Keep | None = None) -> Scores:
+def evaluate_also(
+    predictor: Predictor,
+    evaluation: Evaluation,
+    batch_size: int,
+    keep: Keep | None = None,
+    waiting: Callable[[], Any] = nullcontext,
+) -> Scores:
     """The scores of an evaluation; with the task's own predictions also its loss.
+
+    Each batch is waited for within `waiting`, which may end all by an exception.
 
     The last batch is padded and the padding dropped; so is an example that could not be decoded.
     """
@@ -41,7 +50,7 @@ def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int,
     batch_size = predictor.devices * -(-min(batch_size, len(source)) // predictor.devices)
     forward = predictor.compiled(evaluation.predict or scored(predictor.task))
     totals, sums = evaluator.start(), np.zeros(2)
-    for batch in prefetch(evaluation_batches(source, batch_size)):
+    for batch in _each(prefetch(evaluation_batches(source, batch_size)), waiting):
         said = jax.device_get(forward(predictor.variables, batch))
         outputs, losses = (said, None) if evaluation.predict else said
         # Every call has the same shape, so there is one program; rows that stand for no example end here.
@@ -57,6 +66,15 @@ def evaluate_also(predictor: Predictor, evaluation: Evaluation, batch_size: int,
     if evaluation.predict:
         return scores
     return scores._replace(numbers={"loss": Score(float(sums[0] / max(sums[1], 1))), **scores.numbers})
+
+
+def _each(batches: Iterator[Example], waiting: Callable[[], Any]) -> Iterator[Example]:
+    while True:
+        with waiting():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def writer(folder: Path, source: Source) -> Keep:

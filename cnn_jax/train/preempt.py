@@ -1,8 +1,8 @@
 """A polite end: SIGTERM, SIGHUP and Ctrl-C ask for a save and the end; a second one ends the process at once.
 
 Where there is nothing to save, as while data are opened, the first step is compiled or the test split is scored, the
-process ends at once. So it does where it waits for a batch, and in an evaluation, after saving. Only while XLA compiles
-an evaluation, with steps that are not saved, a signal has to wait until that is done.
+process ends at once. Where it waits for a batch, of a training or an evaluation, it saves and ends. What the devices are
+busy with is waited for, be it the compilation of an evaluation.
 """
 
 import os
@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+SAID = "stopped; all that was done is saved: run the same command again to go on"
 PATIENCE = 4  # seconds for the main thread to come out of code that is no Python, as XLA's compiler
 READERS = ("prefetch", "decode")  # threads that read data
 
@@ -29,7 +30,8 @@ class Preempted(Exception):
 class Stop:
     """Whether this process has been asked to end.
 
-    A signal raises Preempted in the main thread, but within `held` it is only noted, until `waiting` is entered.
+    Where there is nothing to save a signal ends the process. Within `held` it is only noted, until `waiting` is
+    entered, within which it raises Preempted in the main thread.
     """
 
     def __init__(self) -> None:
@@ -47,6 +49,8 @@ class Stop:
     def note(self) -> None:
         """What a signal does, in the main thread."""
         self.asked = True
+        if self._nothing_to_save:
+            _end()  # an exception would go through whatever is done just now, and XLA does not survive that
         self._raise_if_asked()
 
     @contextmanager
@@ -62,7 +66,7 @@ class Stop:
     def _raise_if_asked(self) -> None:
         if self.asked and self._at_once:
             self.over = True
-            raise Preempted("stopped; all that was done is saved: run the same command again to go on")
+            raise Preempted(SAID)
 
     def overdue(self) -> bool:
         """Whether nothing would be lost by ending the process, and the main thread does not do it."""
@@ -107,8 +111,15 @@ def _watch(pipe: int, stop: Stop) -> None:
             if number[0] in SIGNALS:
                 time.sleep(PATIENCE)
                 if stop.overdue():
-                    print("error: stopped before there was anything to save", file=sys.stderr, flush=True)
-                    os._exit(Preempted.exit_code)
+                    _end()
+
+
+def _end() -> None:
+    """Ends the process as if it were killed, with a word and the exit code of a stop."""
+    print(SAID, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(Preempted.exit_code)
 
 
 def _leave() -> None:

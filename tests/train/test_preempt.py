@@ -28,17 +28,22 @@ def test_a_signal_is_noted_once_and_then_acts_as_before(number: signal.Signals) 
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_where_nothing_is_to_be_saved_it_raises_at_once(number: signal.Signals) -> None:
-    with pytest.raises(Preempted, match="all that was done is saved"), stop_requested():
+def test_where_nothing_is_to_be_saved_it_ends_at_once(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(Preempted), stop_requested():
         os.kill(os.getpid(), number)
         time.sleep(30)
+    assert ended == [75] and capsys.readouterr().err == f"{preempt.SAID}\n"
 
 
 def test_what_was_noted_raises_where_the_loop_waits() -> None:
     with pytest.raises(Preempted), stop_requested() as stop, stop.held():
         os.kill(os.getpid(), signal.SIGTERM)
         with stop.waiting():
-            raise AssertionError
+            raise AssertionError("it goes on")
 
 
 def test_code_that_is_no_python_is_ended_where_nothing_is_lost(
@@ -57,7 +62,7 @@ def test_code_that_is_no_python_is_ended_where_nothing_is_lost(
         os.kill(os.getpid(), signal.SIGHUP)
         while not ended:
             time.sleep(0.01)
-    assert ended == [75] and capsys.readouterr().err == "error: stopped before there was anything to save\n"
+    assert ended == [75] and capsys.readouterr().err == f"{preempt.SAID}\n"
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
