@@ -1,8 +1,8 @@
 """A polite end: SIGTERM, SIGHUP and Ctrl-C ask for a save and the end; a second one ends the process at once.
 
 Where there is nothing to save, as while data are opened, the first step is compiled or the test split is scored, the
-process ends at once. Where it waits for a batch, of a training or an evaluation, it saves and ends. What the devices are
-busy with is waited for, be it the compilation of an evaluation.
+process ends at once. Where it waits for a batch, of a training or an evaluation, it saves and ends. Devices
+that are busy, as with compiling an evaluation, are waited for.
 """
 
 import os
