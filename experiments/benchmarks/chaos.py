@@ -104,6 +104,8 @@ def expect(found: Ended, *codes: int) -> None:
 
 def stopped(training: Training, number: signal.Signals, *codes: int) -> None:
     process = training.start()
+    while process.poll() is None and not (training.folder / ".lock").exists():
+        time.sleep(0.005)  # before that Python itself is starting, and ends as any program does
     training.until_saved(process, training.draw.randrange(4))
     time.sleep(training.draw.uniform(0, 0.3))
     process.send_signal(number)
