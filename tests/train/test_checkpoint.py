@@ -74,6 +74,24 @@ def test_state_and_about_come_back_bit_by_bit(folder: Path) -> None:
     assert opened(folder) == [] and checkpoint.steps(folder) == [3, 2, 1]
 
 
+def test_what_comes_first_is_done_before_the_seal(tmp_path: Path) -> None:
+    """Rows of the log are on the disk when a checkpoint counts; where they cannot be, it does not count."""
+    sealed: list[bool] = []
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+    checkpoints.save(1, state_of(1), {}, None, lambda: sealed.append((checkpoints.folder / "1.sha256").exists()))
+    checkpoints.finish()
+    assert sealed == [False] and checkpoint.newest_good(checkpoints.folder) == 1
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    checkpoints.save(2, state_of(2), {}, None, full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        checkpoints.finish()
+    checkpoints.close()
+    assert checkpoint.newest_good(checkpoints.folder) == 1
+
+
 def test_the_seal_is_what_sha256sum_checks(folder: Path) -> None:
     check = ["sha256sum", "--check", "--strict", "--quiet", "3.sha256"]
     assert subprocess.run(check, cwd=folder).returncode == 0
