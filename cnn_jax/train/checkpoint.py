@@ -233,14 +233,21 @@ def restore_variables(folder: Path, step: int) -> Any:
 
 def _hear_no_closed_loops() -> None:
     """After a failed write TensorStore's threads still tell Orbax's event loop, which is gone: not worth a word."""
-    before = sys.excepthook
+    uncaught, unraisable = sys.excepthook, sys.unraisablehook  # they come in by either way
 
-    def not_of_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            before(kind, error, trace)
+    def is_closed_loop(error: BaseException | None) -> bool:
+        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
-    if getattr(before, "__name__", "") != not_of_closed_loops.__name__:
-        sys.excepthook = not_of_closed_loops
+    def hear_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not is_closed_loop(error):
+            uncaught(kind, error, trace)
+
+    def hear_unraisable(what: Any) -> None:
+        if not is_closed_loop(what.exc_value):
+            unraisable(what)
+
+    if getattr(unraisable, "__name__", "") != hear_unraisable.__name__:
+        sys.excepthook, sys.unraisablehook = hear_uncaught, hear_unraisable
 
 
 @jax.jit
