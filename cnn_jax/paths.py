@@ -6,8 +6,10 @@ from pathlib import Path
 def written(text: str | Path) -> Path:
     """The path that someone wrote, with a leading ~ as their home: in `--flag=~/x` the shell leaves it as it is.
 
-    Raises ValueError where there is no such user.
+    Raises ValueError where there is no such user, and for no words: a variable that the shell had not was meant.
     """
+    if not str(text):
+        raise ValueError("a path or name is empty: write it, or leave the flag out")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -52,16 +52,17 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     spec = predictor.spec
     if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
-    if data:
+    if data is not None:
         splits, source = {}, scored(lookup(data), split, spec)
     else:
         splits = opened(config.data.source, validation=config.data.validation)  # type: ignore[union-attr]
         source = aligned(in_memory(split_of(splits, split)), spec)
-    if not data and source.spec.fingerprint != spec.fingerprint:
+    if data is None and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
     # 'folder:PATH' is no file name
-    target = written(out) if out else run_folder.place(folder, "evaluations", re.sub(r"[^\w.-]+", "_", name))
+    own = ("evaluations", re.sub(r"[^\w.-]+", "_", name))
+    target = run_folder.place(folder, *own) if out is None else written(out)
     keep = writer(target / run_folder.OUTPUTS, source) if outputs else None
     found = evaluate(predictor, source, settings.batch_size, keep)
     reporter = report.of(predictor.task.report)

@@ -51,7 +51,7 @@ def folder(
         between splits, no image that can be decoded, images of differing sizes.
     """
     root = written(path)
-    if not path or not root.is_dir():
+    if not root.is_dir():
         raise ValueError(
             f"folder:{printable(path)} is not a folder: give the path that holds train/CLASS or CLASS folders"
         )
@@ -82,7 +82,7 @@ def folder(
         citation="",
         fingerprint=fingerprint,
         corrupt=corrupt,
-        notes=(*left.notes(), *_copies(root, splits, contents)),
+        notes=(*left.notes(), *_like_splits(root, splits), *_copies(root, splits, contents)),
     )
 
 
@@ -99,6 +99,17 @@ def _splits(root: Path, left: LeftOut) -> dict[str, Classes]:
                 f"class folder '{name}' is missing in {printable(absent)}: splits must have the same classes"
             )
     return splits
+
+
+def _like_splits(root: Path, splits: Mapping[str, Classes]) -> Iterator[str]:
+    """What is said where the folders taken for classes hold no pictures but folders of the same names, as splits do."""
+    below = [{file.relative_to(root).parts[1:-1][:1] for file in files} for files in splits.get("all", {}).values()]
+    if below and () not in below[0] and len(below[0]) > 1 and all(names == below[0] for names in below):
+        names = sorted(splits["all"])
+        yield (
+            f"{len(names)} folders are taken for classes, as {names[0]} and {names[1]}, though all hold folders of the "
+            "same names: if they are splits, call them train, validation and test"
+        )
 
 
 def _one_class(root: Path, name: str, files: list[Path]) -> str:

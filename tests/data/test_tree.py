@@ -85,3 +85,21 @@ def test_a_set_of_deep_images_has_one_white_which_prediction_takes_over(tmp_path
         np.testing.assert_array_equal(found, source.arrays["image"][row])
     plain = read(f"folder:{tmp_path}", "train", 0, channels=1, white=65535)
     assert plain.spec.prepare.white == 65535 and plain.arrays["image"].max() == 3005 // 257
+
+
+def test_a_letter_with_an_accent_is_one_name_in_both_of_its_forms(tmp_path):
+    one, other = "caf\u00e9", "cafe\u0301"
+    for base, split, name in ((0, "train", one), (20, "test", other)):
+        for index in range(3):
+            write(tmp_path / split / name / str(index), base + index)
+            write(tmp_path / split / "dog" / str(index), 100 + base + index)
+    assert opened(lookup(f"folder:{tmp_path}"))["test"].spec.classes == (one, "dog")
+    write(tmp_path / "train" / other / "0", 7)
+    with pytest.raises(ValueError, match="shown by the same name"):
+        opened(lookup(f"folder:{tmp_path}"))
+
+
+def test_splits_by_names_of_their_own_are_not_taken_for_classes_in_silence(tmp_path):
+    split_folders(tmp_path, ("train_set", "val_set", "test_set"))
+    with pytest.warns(UserWarning, match="3 folders are taken for classes, as test_set and train_set, though all hold"):
+        assert len(opened(lookup(f"folder:{tmp_path}"))["train"].spec.classes) == 3
