@@ -1,5 +1,6 @@
 """Paths and names as people write them and read them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,8 +22,11 @@ def printable(name: object) -> str:
 
     What a file name has that is no UTF-8 is shown as its bytes, as \\xe9.
     """
+    text = str(name)
+    with suppress(UnicodeError):  # in an ASCII locale Python takes each byte of é for one that it cannot decode
+        text = text.encode(errors="surrogateescape").decode(errors="surrogateescape")
     letters = []
-    for letter in str(name):
+    for letter in text:
         if "\udc80" <= letter <= "\udcff":  # a byte that Python could not decode
             letters.append(f"\\x{ord(letter) - 0xDC00:02x}")
         elif letter == "\t":
