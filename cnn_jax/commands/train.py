@@ -118,6 +118,7 @@ def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[st
     except BaseException:
         if aside and not folder.exists():
             aside.rename(folder)  # the new run did not even begin
+            print(f"it is back in {folder}")
         raise
 
 

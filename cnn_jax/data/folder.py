@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.decoded import Files, decoded_splits
+from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.prepare import Prepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import digest_files
@@ -121,8 +122,15 @@ def _one_class(root: Path, name: str, files: list[Path]) -> str:
 def _files(root: Path, classes: list[str], files: Classes) -> Files:
     paths = [file for name in classes for file in files[name]]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files[name]) for name in classes])
+
+    def load(index: int) -> tuple[bytes, int]:
+        try:
+            return paths[index].read_bytes(), int(labels[index])
+        except OSError as error:  # it is gone by now, or may not be read
+            raise CorruptImage(f"cannot read the image ({error.strerror})") from error
+
     return Files(
-        load=lambda index: (paths[index].read_bytes(), int(labels[index])),
+        load=load,
         name=lambda index: printable(paths[index]),
         size=len(paths),
         groups=labels,

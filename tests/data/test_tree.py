@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.data import folder
 from cnn_jax.data.files import read_example
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import from_json, to_json
@@ -103,3 +104,23 @@ def test_splits_by_names_of_their_own_are_not_taken_for_classes_in_silence(tmp_p
     split_folders(tmp_path, ("train_set", "val_set", "test_set"))
     with pytest.warns(UserWarning, match="3 folders are taken for classes, as test_set and train_set, though all hold"):
         assert len(opened(lookup(f"folder:{tmp_path}"))["train"].spec.classes) == 3
+
+
+def test_a_file_that_is_gone_by_now_costs_its_example_alone(tmp_path, monkeypatch):
+    flat(tmp_path, 5)
+    (tmp_path / "few").mkdir()
+    write(tmp_path / "few" / "0", 200)
+    real = folder.class_folders
+
+    def listed(*args):
+        found = real(*args)
+        (tmp_path / "cat" / "03.png").unlink()
+        return found
+
+    monkeypatch.setattr(folder, "class_folders", listed)
+    with pytest.warns(UserWarning) as caught:
+        splits = opened(lookup(f"folder:{tmp_path}"))
+    said = [str(warning.message) for warning in caught]
+    assert any("03.png: cannot read the image (No such file or directory); corrupt='error'" in line for line in said)
+    assert any(line.endswith("1 of 3 classes have no test example, as 'few'") for line in said)
+    assert sum(map(len, splits.values())) == 10
