@@ -114,7 +114,10 @@ def made(function: Callable[[], Splits]) -> Splits:
         inspect.signature(function).bind()
     except TypeError as error:  # a source that needs a path, named without one
         raise ValueError(f"the source {describe(function)} cannot be opened: {error}") from None
-    return dict(function())
+    splits = function()
+    if not isinstance(splits, Mapping):
+        raise ValueError(f"{describe(function)} is no source of data: it returns no splits")
+    return dict(splits)
 
 
 def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int = 0) -> Splits:
