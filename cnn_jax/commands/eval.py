@@ -43,7 +43,6 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     from cnn_jax.data.source import in_memory, opened, split_of
     from cnn_jax.evals.evaluator import to_json
     from cnn_jax.lookup import lookup
-    from cnn_jax.report import log
     from cnn_jax.train import run_folder
     from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
     from cnn_jax.train.predictor import load
@@ -74,8 +73,7 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
         _print(evaluate_also(predictor, one, settings.batch_size).numbers)
     try:  # last: a folder that cannot be written costs no score
         target.mkdir(parents=True, exist_ok=True)
-        rows = log.read(folder) if (folder / log.FILE).is_file() else []
-        reporter.figures(target, rows, found, source)
+        reporter.figures(target, _rows(folder), found, source)
         run_folder.write_tables(target / "tables.npz", found, spec)
         numbers = {"split": split, "step": step, "data": source.spec.name, **to_json(found)}
         run_folder.write_json(target / "scores.json", numbers)
@@ -83,6 +81,17 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
         warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
     else:
         print(f"written to {target}/")
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """The log of the run, for its curves; what is damaged costs no score."""
+    from cnn_jax.report import log
+
+    try:
+        return log.read(folder) if (folder / log.FILE).is_file() else []
+    except ValueError as error:
+        warnings.warn(f"no curves are drawn: {error}", stacklevel=2)
+        return []
 
 
 def _print(numbers: Mapping[str, Any]) -> None:
