@@ -71,7 +71,8 @@ def ask_for_huge_pages() -> None:
     if "hugetlb" in tunables or not ON_REQUEST.is_file() or "[madvise]" not in ON_REQUEST.read_text(encoding="utf-8"):
         return
     os.environ[TUNABLES] = f"{tunables}:{HUGE_PAGES}".lstrip(":")
-    sys.stdout.flush()
+    if sys.stdout:  # not where a shell has closed it by >&-
+        sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

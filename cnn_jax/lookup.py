@@ -159,6 +159,9 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         function = _evaluate(node.func, text)
         if any(key.arg is None for key in node.keywords):
             raise ValueError(f"'{text}': write arguments as key=value")
+        names = [key.arg for key in node.keywords]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"'{text}': '{twice[0]}' is given twice")
         args = [_evaluate(arg, text) for arg in node.args]
         settings = {str(key.arg): _evaluate(key.value, text) for key in node.keywords}
         if parts.is_composer(function) and not settings:

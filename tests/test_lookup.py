@@ -163,6 +163,7 @@ ERRORS = {
     "foldr:photos": "unknown name 'foldr': did you mean 'folder'",
     "folder(photos, colour=3)": "folder has no setting 'colour': known: ",
     "folder(photos, path='x')": "'path' is given twice",
+    "folder(path='x', path='y')": "'path' is given twice",
     "folder('a', 'b')": "write arguments as key=value",
     "elsewhere(sorce='folder:a')": "elsewhere has no setting 'sorce': did you mean 'source'",
     "sgd(momentum=1 + 1j * x)": "literals or names of functions",

@@ -58,8 +58,8 @@ def unit_images(batch: Batch, augmentation: str) -> dict[str, jax.Array]:
         low, high = batch.fields[name].range or (-math.inf, math.inf)
         promise = f"{low:g} to {high:g}" if batch.fields[name].range else "nothing"
         require(
-            0 <= low and high <= 1,
-            f"{augmentation} needs images in [0, 1]; '{name}' promises {promise}: store bytes or divide",
+            0 <= low and 1 / 255 <= high <= 1,  # less than a grey level would be rounded away
+            f"{augmentation} needs images in [0, 1]; '{name}' promises {promise}: store bytes, or scale to 0..1",
         )
     return found
 

@@ -43,7 +43,6 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     from cnn_jax.data.source import in_memory, opened, split_of
     from cnn_jax.evals.evaluator import to_json
     from cnn_jax.lookup import lookup
-    from cnn_jax.report import log
     from cnn_jax.train import run_folder
     from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
     from cnn_jax.train.predictor import load
@@ -52,16 +51,17 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
     spec = predictor.spec
     if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
-    if data:
+    if data is not None:
         splits, source = {}, scored(lookup(data), split, spec)
     else:
         splits = opened(config.data.source, validation=config.data.validation)  # type: ignore[union-attr]
         source = aligned(in_memory(split_of(splits, split)), spec)
-    if not data and source.spec.fingerprint != spec.fingerprint:
+    if data is None and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
     # 'folder:PATH' is no file name
-    target = written(out) if out else run_folder.place(folder, "evaluations", re.sub(r"[^\w.-]+", "_", name))
+    own = ("evaluations", re.sub(r"[^\w.-]+", "_", name))
+    target = run_folder.place(folder, *own) if out is None else written(out)
     keep = writer(target / run_folder.OUTPUTS, source) if outputs else None
     found = evaluate(predictor, source, settings.batch_size, keep)
     reporter = report.of(predictor.task.report)
@@ -73,8 +73,7 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
         _print(evaluate_also(predictor, one, settings.batch_size).numbers)
     try:  # last: a folder that cannot be written costs no score
         target.mkdir(parents=True, exist_ok=True)
-        rows = log.read(folder) if (folder / log.FILE).is_file() else []
-        reporter.figures(target, rows, found, source)
+        reporter.figures(target, _rows(folder), found, source)
         run_folder.write_tables(target / "tables.npz", found, spec)
         numbers = {"split": split, "step": step, "data": source.spec.name, **to_json(found)}
         run_folder.write_json(target / "scores.json", numbers)
@@ -82,6 +81,17 @@ def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: b
         warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
     else:
         print(f"written to {target}/")
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """The log of the run, for its curves; what is damaged costs no score."""
+    from cnn_jax.report import log
+
+    try:
+        return log.read(folder) if (folder / log.FILE).is_file() else []
+    except ValueError as error:
+        warnings.warn(f"no curves are drawn: {error}", stacklevel=2)
+        return []
 
 
 def _print(numbers: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.launch import cli
+from cnn_jax.paths import written
 
 # The short English names of the 1,000 classes of ILSVRC 2012, in the order of their WordNet numbers, that all use.
 IMAGENET = Path(__file__).parents[1] / "weights" / "imagenet.txt"
@@ -35,11 +36,13 @@ def run(arguments: list[str]) -> int:
     words = cli.parse("import", values, arguments)
     if len(words) != 2:
         raise cli.UsageError("say a model and a file: launch.py import MODEL FILE")
-    _import(words[0], words[1], values.workdir, values.classes and Path(values.classes), values.weights)
+    names = None if values.classes is None else written(values.classes)
+    folder = None if values.workdir is None else written(values.workdir)
+    _import(words[0], words[1], folder, names, values.weights)
     return 0
 
 
-def _import(text: str, file: str, workdir: str | None, names: Path | None, part: str) -> None:
+def _import(text: str, file: str, folder: Path | None, names: Path | None, part: str) -> None:
     from cnn_jax.data.prepare import Prepare  # JAX starts here, not for --help
     from cnn_jax.data.spec import Field, Spec
     from cnn_jax.inspect import models
@@ -88,7 +91,7 @@ def _import(text: str, file: str, workdir: str | None, names: Path | None, part:
         citation=variant.source,
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
-    folder = Path(workdir or f"runs/{name}")
+    folder = folder or Path("runs", name)
     imported.create(folder, model, variables, spec)
     print(f"{text}: {parameters(variables['params']):,} parameters, {count} classes, named as by {scheme.name}")
     print(

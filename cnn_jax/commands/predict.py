@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
     if len(words) < 2:
         raise cli.UsageError("say a run folder and at least one image: launch.py predict RUN INPUT...")
     folder, *inputs = map(written, words)
-    out = written(values.out) if values.out else None
+    out = None if values.out is None else written(values.out)
     _predict(folder, inputs, values.checkpoint, values.convert, out)
     return 0
 

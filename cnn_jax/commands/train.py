@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
         config_path.set_value(name, config, value)
     seeds = None if values.seeds is None else _seeds(values.seeds)
     configuration.check(config)
-    folder = written(values.workdir or f"runs/{config.name}")
+    folder = written(f"runs/{config.name}" if values.workdir is None else values.workdir)
     if seeds is None:
         _train(config, folder, path, values.fresh)
         return 0
@@ -118,6 +118,7 @@ def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[st
     except BaseException:
         if aside and not folder.exists():
             aside.rename(folder)  # the new run did not even begin
+            print(f"it is back in {folder}")
         raise
 
 

@@ -34,7 +34,8 @@ SAID = {
 class Files(NamedTuple):
     """The encoded pictures of one split.
 
-    load: index -> bytes and label. name: index -> what messages call it. groups: as in DecodedSource.
+    load: index -> bytes and label, or CorruptImage where they cannot be had. name: index -> what messages call it.
+    groups: as in DecodedSource.
     """
 
     load: Callable[[int], tuple[bytes, int]]
@@ -138,13 +139,13 @@ def _reader(files: Files, spec: Spec) -> Read:
     prepare, count = spec.prepare, len(spec.classes)
 
     def read(index: int, key: int | None) -> Example:
-        data, label = files.load(index)
-        if not -1 <= label < count:
-            raise ValueError(f"{spec.name}: {files.name(index)} has the label {label}, there are {count} classes")
         try:
+            data, label = files.load(index)
             image, _ = read_image(data, prepare, key)
         except CorruptImage as error:
             raise CorruptImage(f"{files.name(index)}: {error}") from error
+        if not -1 <= label < count:
+            raise ValueError(f"{spec.name}: {files.name(index)} has the label {label}, there are {count} classes")
         return {"image": image, "label": np.asarray(label, np.int32)}
 
     return read

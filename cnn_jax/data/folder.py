@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.decoded import Files, decoded_splits
+from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.prepare import Prepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import digest_files
@@ -51,7 +52,7 @@ def folder(
         between splits, no image that can be decoded, images of differing sizes.
     """
     root = written(path)
-    if not path or not root.is_dir():
+    if not root.is_dir():
         raise ValueError(
             f"folder:{printable(path)} is not a folder: give the path that holds train/CLASS or CLASS folders"
         )
@@ -82,7 +83,7 @@ def folder(
         citation="",
         fingerprint=fingerprint,
         corrupt=corrupt,
-        notes=(*left.notes(), *_copies(root, splits, contents)),
+        notes=(*left.notes(), *_like_splits(root, splits), *_copies(root, splits, contents)),
     )
 
 
@@ -101,6 +102,17 @@ def _splits(root: Path, left: LeftOut) -> dict[str, Classes]:
     return splits
 
 
+def _like_splits(root: Path, splits: Mapping[str, Classes]) -> Iterator[str]:
+    """What is said where the folders taken for classes hold no pictures but folders of the same names, as splits do."""
+    below = [{file.relative_to(root).parts[1:-1][:1] for file in files} for files in splits.get("all", {}).values()]
+    if below and () not in below[0] and len(below[0]) > 1 and all(names == below[0] for names in below):
+        names = sorted(splits["all"])
+        yield (
+            f"{len(names)} folders are taken for classes, as {names[0]} and {names[1]}, though all hold folders of the "
+            "same names: if they are splits, call them train, validation and test"
+        )
+
+
 def _one_class(root: Path, name: str, files: list[Path]) -> str:
     inside = {file.parent for file in files} - {root / name}
     hint = f"is it folder:{printable(root / name)}?" if len(inside) > 1 else "give a folder of class folders"
@@ -110,8 +122,15 @@ def _one_class(root: Path, name: str, files: list[Path]) -> str:
 def _files(root: Path, classes: list[str], files: Classes) -> Files:
     paths = [file for name in classes for file in files[name]]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files[name]) for name in classes])
+
+    def load(index: int) -> tuple[bytes, int]:
+        try:
+            return paths[index].read_bytes(), int(labels[index])
+        except OSError as error:  # it is gone by now, or may not be read
+            raise CorruptImage(f"cannot read the image ({error.strerror})") from error
+
     return Files(
-        load=lambda index: (paths[index].read_bytes(), int(labels[index])),
+        load=load,
         name=lambda index: printable(paths[index]),
         size=len(paths),
         groups=labels,

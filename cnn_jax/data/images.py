@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from cnn_jax.data.metadata import says_white, white_is_zero, without_metadata
+from cnn_jax.data.metadata import is_signed, says_white, white_is_zero, without_metadata
 
 T = TypeVar("T")
 
@@ -87,9 +87,9 @@ def decode_image(
       uint8 [H, W, channels], and the height and width of the picture at full size.
 
     Raises:
-      CorruptImage: the data is not an image, a damaged one, one of 32-bit integers or of floats, or one of more pixels
-        than $CNN_JAX_MAX_PIXELS (by default 178,956,970). At that size a picture takes 0.5 GiB and while it is decoded
-        up to 2.5.
+      CorruptImage: the data is not an image, a damaged one, one of signed or 32-bit integers or of floats, or one of
+        more pixels than $CNN_JAX_MAX_PIXELS (by default 178,956,970). At that size a picture takes 0.5 GiB and while it
+        is decoded up to 2.5.
     """
     return _read(data, partial(_decode, channels=channels, least=least, white=white))
 
@@ -253,6 +253,8 @@ def _decode_jpeg(data: bytes, channels: int, least: tuple[int, int]) -> np.ndarr
 def _convert(picture: Image.Image, channels: int, white: int | None = None) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("floating-point pixels: store them in 8 or 16 bits, or as an array in an .npz file")
+    if is_signed(picture):
+        raise ValueError("signed integers: store them in 8 or 16 bits, or as an array in an .npz file")
     if picture.mode.startswith("I"):  # Pillow's own conversion of 16 bits clips at 255
         values = _deep(picture)
         greatest = int(values.max())

@@ -9,7 +9,8 @@ PALETTE, TRANSPARENCY = b"PLTE", b"tRNS"
 JPEG_NOTES = (*range(0xE0, 0xF0), 0xFE)  # APP0 to APP15 and comments
 ADOBE, ADOBE_BYTES = 0xEE, 16  # the one of them that says how colours are stored, and its least length
 WEBP_NOTES, WEBP_FLAGS = (b"EXIF", b"ICCP", b"XMP "), 0x2C  # and the bits by which its header announces them
-BITS, PHOTOMETRIC, WHITEST = 258, 262, 281  # tags of TIFF: BitsPerSample, ..., MaxSampleValue
+BITS, PHOTOMETRIC, WHITEST, KIND = 258, 262, 281, 339  # tags of TIFF: BitsPerSample, ..., MaxSampleValue, SampleFormat
+SIGNED = 2  # the kind of numbers that goes below 0
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -50,6 +51,12 @@ def says_white(picture: Image.Image, data: bytes) -> int:
 def white_is_zero(picture: Image.Image) -> bool:
     """Whether great values are dark, which Pillow regards in TIFF of 8 bits only."""
     return picture.format == "TIFF" and picture.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+
+
+def is_signed(picture: Image.Image) -> bool:
+    """Whether values may be below 0, which Pillow reads as if they were not in TIFF of 8 bits."""
+    kind = picture.tag_v2.get(KIND, 0) if picture.format == "TIFF" else 0  # type: ignore[attr-defined]
+    return SIGNED in (kind if isinstance(kind, tuple) else (kind,))
 
 
 def _chunks(data: bytes, start: int, head: str, extra: int, end: bytes = b"") -> list[tuple[bytes, bytes]]:

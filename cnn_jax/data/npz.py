@@ -45,7 +45,7 @@ def npz(
         dtypes, values that are not finite in float32, labels out of range; one line.
     """
     text, file = printable(path), written(path)
-    if not path or not file.is_file():
+    if not file.is_file():
         raise ValueError(f"npz:{text} is not a file")
     names: Names = {}
     left: list[str] = []
@@ -122,6 +122,8 @@ def _oddities(arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[str]:
     if next(iter(images.values())).dtype != np.uint8:
         if not 0 <= low <= high <= 1:
             yield f"float images go from {low:g} to {high:g} and are used as they are: divide them to lie in 0..1"
+        elif high < DARK / 255:
+            yield f"float images go up to {high:g} only and are used as they are: multiply them to lie in 0..1"
     elif high < DARK:
         yield f"images of bytes go up to {high:g} only and are divided by 255 all the same: multiply, or store floats"
     if sum(array.nbytes for array in images.values()) > COMPARED:

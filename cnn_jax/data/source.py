@@ -114,7 +114,10 @@ def made(function: Callable[[], Splits]) -> Splits:
         inspect.signature(function).bind()
     except TypeError as error:  # a source that needs a path, named without one
         raise ValueError(f"the source {describe(function)} cannot be opened: {error}") from None
-    return dict(function())
+    splits = function()
+    if not isinstance(splits, Mapping):
+        raise ValueError(f"{describe(function)} is no source of data: it returns no splits")
+    return dict(splits)
 
 
 def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int = 0) -> Splits:
@@ -137,7 +140,7 @@ def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int
         _note(train, f"the validation split is {what}, as data.validation = {validation:g} says", warn=False)
         splits |= {"train": train, "validation": held_out}
     if "train" in splits:
-        _note_classes_without_examples(splits["train"])
+        _note_classes_without_examples(splits["train"], splits.get("test"))
     return splits
 
 
@@ -181,18 +184,32 @@ def _carved_test(source: Source) -> Splits:
     return {"train": train, "test": test}
 
 
-def _note_classes_without_examples(train: Source) -> None:
-    groups = strata(train)
-    if groups is None or not any(field.role == "label" for field in train.spec.targets.values()):
+def _note_classes_without_examples(train: Source, test: Source | None) -> None:
+    if not any(field.role == "label" for field in train.spec.targets.values()):
         return
-    present = set(np.unique(groups).tolist())
-    if missing := [name for label, name in enumerate(train.spec.classes) if label not in present]:
-        count = f"{len(missing)} of {len(train.spec.classes)} classes"
-        text = f"{count} have no training example, as '{printable(missing[0])}'"
-        if missing[0] == "0" == train.spec.classes[0]:
-            text += ": if labels begin at 1, subtract 1 from them"
+    names, trained = train.spec.classes, _labels_present(train)
+    absent = [label for label in range(len(names)) if trained is not None and label not in trained]
+    begins_at_one = absent[:1] == [0] and names[0] == "0"
+    _note_absent(train, "training", absent, ": if labels begin at 1, subtract 1 from them" * begins_at_one)
+    if test is not None and (tested := _labels_present(test)) is not None:
+        _note_absent(train, "test", [i for i in range(len(names)) if i not in absent and i not in tested])
+
+
+def _labels_present(source: Source) -> set[int] | None:
+    """The classes of which there are examples, None where they are not known without reading them all."""
+    base = origin(source)[0]
+    if isinstance(base, DecodedSource) and callable(base.groups):
+        return None
+    groups = strata(source)
+    return None if groups is None else set(np.unique(groups).tolist())
+
+
+def _note_absent(train: Source, examples: str, absent: list[int], hint: str = "") -> None:
+    names = train.spec.classes
+    if absent:
+        text = f"{len(absent)} of {len(names)} classes have no {examples} example, as '{printable(names[absent[0]])}'"
         if not any(text in note for note in train.spec.notes):
-            _note(train, text)
+            _note(train, text + hint)
 
 
 def split_of(splits: Splits, split: str) -> Source:

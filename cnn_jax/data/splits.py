@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,17 +202,25 @@ def digest_files(root: Path, files: Sequence[Path]) -> tuple[str, dict[Path, byt
 
     Also the sha256 of each file, {} where the contents were not read. Paths are bytes, as the file system has them.
     """
-    found = sorted((file.relative_to(root).as_posix(), file.stat().st_size, file) for file in files)
+    found = sorted((file.relative_to(root).as_posix(), _size(file), file) for file in files)
     small = sum(size for _, size, _ in found) <= HASHED_BYTES
     sha = hashlib.sha256()
     contents = {}
     for path, size, file in found:
         sha.update(os.fsencode(path) + f"\0{size}\0".encode())
         if small:
-            data = file.read_bytes()
-            sha.update(data)
-            contents[file] = hashlib.sha256(data).digest()
+            with suppress(OSError):  # which whoever decodes the file will say
+                data = file.read_bytes()
+                sha.update(data)
+                contents[file] = hashlib.sha256(data).digest()
     return sha.hexdigest(), contents
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
 
 
 def check_sha256(what: str, found: str, expected: str) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 from cnn_jax.data.images import SUFFIXES
 from cnn_jax.paths import printable
@@ -73,7 +74,8 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
             passed_over(path, left, "files beside the class folders")
     found = {}
     for path in classes:
-        pictures = found[printable(path.name)] = list(_pictures(path, left))
+        # One file system writes é as one letter, another as e and an accent.
+        pictures = found[normalize("NFC", printable(path.name))] = list(_pictures(path, left))
         if not pictures:
             raise ValueError(
                 f"class folder {printable(path)} has no images, as .jpg or .png: add some, or move it away"

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 wrong input, 3 training diverged, 74 a file could not be w
 saving (run the same command again to go on), 130 interrupted before there was anything to save.
 """
 
+import errno
 import importlib
 import keyword
 import logging
@@ -26,6 +27,8 @@ from cnn_jax.paths import printable
 
 DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the libraries log
 LOG_OF_XLA = "TF_CPP_MIN_LOG_LEVEL"  # 3: only what ends the process
+UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
+LINE = 1000  # characters of a message at most: beyond it the middle is left out
 BAD_INPUT, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 74, 75, 130  # 3 and 75 stand with the exceptions that mean them
 
 
@@ -97,7 +100,7 @@ def exit_code(error: Exception) -> int | None:
     ):
         return BAD_INPUT
     if isinstance(error, OSError):
-        return NOT_WRITTEN
+        return BAD_INPUT if error.errno in UNNAMEABLE else NOT_WRITTEN
     return BAD_INPUT if isinstance(error, ValueError | flags.Error | ImportError) else None
 
 
@@ -157,8 +160,13 @@ def _fail(error: object, code: int) -> int:
         text = f"'{error.filename}': {error.strerror}"
     # What was asked for is no error: a signal came, and the run is saved.
     begin = "" if code in (STOPPED, INTERRUPTED) else "error: "
-    print(f"{begin}{printable(' '.join(text.splitlines()))}", file=sys.stderr)
+    print(f"{begin}{_line(text)}", file=sys.stderr)
     return code
+
+
+def _line(text: str) -> str:
+    line = printable(" ".join(text.splitlines()))
+    return line if len(line) <= LINE else f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
 
 
 def _show_warning(
@@ -169,6 +177,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    text = printable(" ".join(str(message).splitlines()))
+    text = _line(str(message))
     if compilation_cache.is_news(text):
         print(f"warning: {text}", file=sys.stderr)

@@ -69,7 +69,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
             run_folder.write_json(folder / run_folder.SKIPPED, found)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
-        if start == run.steps.total and (done := _results(folder / run_folder.RESULTS)):
+        if start == run.steps.total and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
             print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
             return done
         print(_introduction(run, state, start, folder), flush=True)
@@ -82,17 +82,19 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
             return _finish(run, splits, evaluations, state, folder, clock)
 
 
-def _results(path: Path) -> dict[str, float] | None:
-    """What a complete run has returned, None where it has not been written, or is damaged, and is computed anew."""
+def _results(path: Path, seed: int, steps: int) -> dict[str, float] | None:
+    """What a complete run has returned; None where that is not there, damaged or another run's: it is computed anew."""
     if not path.is_file():
         return None
     try:
-        found = _headlines(run_folder.read_json(path))
-        if all(isinstance(value, int | float) for value in found.values()):
+        written = run_folder.read_json(path)
+        found = _headlines(written)
+        own = (written["seed"], written["steps"]) == (seed, steps)
+        if own and all(isinstance(value, int | float) for value in found.values()):
             return found
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
-    warnings.warn(f"'{path}' is damaged: the run is scored again", stacklevel=3)
+    warnings.warn(f"'{path}' is damaged, or another run's: the run is scored again", stacklevel=3)
     return None
 
 

@@ -97,7 +97,7 @@ def mistakes_gallery(
     for ax in axes[len(worst) :]:
         ax.axis("off")
     examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
-    places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 22) for file in files]
+    places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 18) for file in files]
     for ax, example, (confidence, _, true, predicted), place in zip(axes, examples, worst, places, strict=False):
         draw_example(ax, example)
         ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=9.5, color=ORANGE)

@@ -10,6 +10,7 @@ import math
 import os
 import socket
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,8 @@ class MetricLog:
         events = folder / "tensorboard"
         events.mkdir(parents=True, exist_ok=True)
         path = folder / FILE
+        if start_step and not path.exists():
+            warnings.warn(f"'{path}' is gone: the log begins anew after step {start_step}", stacklevel=2)
         lines = _lines(path) if path.exists() else []
         kept = [(text, row) for text, row in lines if start_step is None or row["step"] <= start_step]
         if unscored:
@@ -107,7 +110,7 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Each whole line as (text, row)."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    lines = path.read_bytes().decode("utf-8-sig", errors="replace").split("\n")
     lines = lines[:-1] if lines[-1] == "" else lines
     rows = []
     for number, text in enumerate(lines, start=1):
@@ -139,7 +142,8 @@ def _row(values: Any) -> dict[str, Any]:
 def _replace(path: Path, text: str) -> None:
     """Write the file so that a kill at any moment leaves either the old or the new one."""
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    temporary.unlink(missing_ok=True)  # which may be a link to anywhere
+    with temporary.open("xb") as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())

@@ -27,6 +27,8 @@ def classify(
       shift_test: pixels by which an image is also shifted, down right and up left, its own logits counting half and
         those of the two shifted images a quarter each (Jordan 2024, arXiv:2404.00498, section 3.5).
     """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing = {label_smoothing} must be at least 0 and below 1")
     source, target = next(iter(spec.inputs)), named(spec.targets, "label")
     classes = len(spec.classes)
     if (flip_test or shift_test) and spec.input.role != "image":

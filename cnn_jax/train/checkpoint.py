@@ -193,7 +193,8 @@ def write_score(folder: Path, step: int, score: float | None) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a kill, or a cut of the power, at any moment leaves the old one or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    temporary.unlink(missing_ok=True)  # which may be a link to anywhere
+    with temporary.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -32,10 +32,18 @@ def decayed(params: Any) -> Any:
     return jax.tree.map_with_path(decays, params)
 
 
+def _check_shares(**shares: float) -> None:
+    """Raises ValueError for an average that forgets nothing, or grows."""
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} = {share} must be at least 0 and below 1")
+
+
 def sgd(
     lr: optax.Schedule, weight_decay: float, *, momentum: float = 0.9, nesterov: bool = True
 ) -> optax.GradientTransformation:
     """Momentum SGD; decay is L2, added to the gradient (Sutskever et al. 2013)."""
+    _check_shares(momentum=momentum)
     descent = optax.sgd(lr, momentum=momentum or None, nesterov=nesterov)
     return optax.chain(optax.add_decayed_weights(weight_decay, decayed), descent) if weight_decay else descent
 
@@ -44,6 +52,7 @@ def adam(
     lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
     """Adam; decay is L2, added to the gradient (Kingma & Ba 2015)."""
+    _check_shares(b1=b1, b2=b2)
     descent = optax.adam(lr, b1, b2, eps)
     return optax.chain(optax.add_decayed_weights(weight_decay, decayed), descent) if weight_decay else descent
 
@@ -52,11 +61,13 @@ def adamw(
     lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
     """Adam with decoupled decay (Loshchilov & Hutter 2019)."""
+    _check_shares(b1=b1, b2=b2)
     return optax.adamw(lr, b1, b2, eps, weight_decay=weight_decay, mask=decayed)
 
 
 def lion(lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.99) -> optax.GradientTransformation:
     """The sign of a momentum (Chen et al. 2023); takes a learning rate 3 to 10 times smaller than Adam's."""
+    _check_shares(b1=b1, b2=b2)
     return optax.lion(lr, b1, b2, weight_decay=weight_decay, mask=decayed)
 
 
@@ -64,6 +75,7 @@ def lamb(
     lr: optax.Schedule, weight_decay: float, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6
 ) -> optax.GradientTransformation:
     """Adam with a trust ratio per array, for very large batches (You et al. 2020)."""
+    _check_shares(b1=b1, b2=b2)
     return optax.lamb(lr, b1, b2, eps, weight_decay=weight_decay, mask=decayed)
 
 
@@ -74,6 +86,8 @@ def muon(
 
     A kernel [..., in, out] counts as the matrix [... x in, out]. AdamW learns at `adam_lr` times the rate.
     """
+
+    _check_shares(momentum=momentum)
 
     def matrices(params: Any) -> Any:
         return jax.tree.map(lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params)

@@ -10,6 +10,8 @@ import optax
 
 from cnn_jax.config import Experiment
 from cnn_jax.data.spec import Spec
+from cnn_jax.lookup import describe
+from cnn_jax.parts import EXPERIMENT
 from cnn_jax.tasks.task import Task
 from cnn_jax.train import mesh, transfer
 from cnn_jax.train import state as state_of
@@ -84,9 +86,16 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     # One trace for its shapes and the start; the key is an argument, so that every seed runs the same program.
     created = jax.jit(functools.partial(_create, config, task, optimizer))
     create = functools.partial(created, jax.random.fold_in(jax.random.key(config.seed), INIT))
+    try:
+        shapes = jax.eval_shape(create, {})
+    except (TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        text = describe(config.model.build)
+        if EXPERIMENT in text:  # a bug in the user's own code is shown as one
+            raise
+        raise ValueError(f"model.build = {text} makes no model: {type(error).__name__}: {error}") from error
     engine = mesh.build(
         step,
-        jax.eval_shape(create, {}),
+        shapes,
         jax.random.fold_in(jax.random.key(config.seed), TRAIN),
         spec.fields,
         parallel=compute.parallel,

@@ -42,6 +42,7 @@ PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nu
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
 LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
+LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, "tensorboard")
 LARGEST_JSON = 64 * 2**20
 OF_DESKTOPS = (".DS_Store", ".directory", ".localized", "Thumbs.db", "desktop.ini")
 PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
@@ -60,12 +61,11 @@ def versions() -> dict[str, str]:
 
 def _git_revision() -> str:
     """The revision of this project's own repository, not of another one that it is installed inside of."""
-    here = Path(__file__).parent
+    # Without what says, as in a hook of git, which repository is meant.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    options = dict(cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, timeout=5, check=True)
     try:
-        subprocess.run(
-            ["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True, timeout=5, check=True
-        )
-        options = dict(cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], **options)  # type: ignore[call-overload]
         revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
         changed = subprocess.run(["git", "status", "--porcelain"], **options).stdout.strip()  # type: ignore[call-overload]
     except (OSError, subprocess.SubprocessError):
@@ -154,8 +154,14 @@ def set_aside(folder: Path) -> Path | None:
 def opened(folder: Path) -> Iterator[None]:
     """Makes the folder and holds it for this process alone.
 
-    Raises ValueError if it cannot be written, or another process is training in it.
+    Raises ValueError if it cannot be written, also because of a link, or another process is training in it.
     """
+    # What is not written anew and renamed. Checkpoints may lie on another disk, behind a link of the user's own.
+    for name in (LOCK, SOURCE, LOG, RESULTS, CHECKPOINTS, *FOLDERS):
+        path = folder / name if name == CHECKPOINTS else place(folder, name)
+        if path.exists() and path.is_dir() != (name in (CHECKPOINTS, *FOLDERS)):
+            kind = "folder" if path.is_dir() else "file"
+            raise ValueError(f"'{path}' is a {kind}, which a run cannot use: remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w", encoding="utf-8")

@@ -104,6 +104,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Checked by the library as a whole: offsets, sizes and shapes agree, and cover the file without overlap."""
     try:
         return safetensors.numpy.load_file(path)
-    # All but the first for a type that NumPy has not.
-    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError) as error:  # of 8 bits or less, which NumPy has not
+        what = f"a type of numbers that is not read ({error}): store its tensors in 16 or 32 bits"
+        raise ValueError(f"'{path}': {what}") from None
+    except (safetensors.SafetensorError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}': damaged or truncated ({error})") from None

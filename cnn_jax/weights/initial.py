@@ -15,6 +15,7 @@ from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import CLASSIFIER, depths
 from cnn_jax.lookup import describe, did_you_mean
+from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
@@ -48,7 +49,7 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     if before and checkpoint.newest_good(folder / run_folder.CHECKPOINTS) is not None:
         return Initial(_normalised(spec, before["mean"], before["std"]), {}, before)
     try:
-        spec, variables, sha256 = (_of_folder if Path(word).is_dir() else _of_file)(config, spec, word)
+        spec, variables, sha256 = (_of_folder if written(word).is_dir() else _of_file)(config, spec, word)
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
     mean, std = spec.prepare.mean, spec.prepare.std
@@ -66,7 +67,7 @@ def weights_file(word: str) -> Path:
     """The file that a path, hf:ORG/REPO or package:NAME means; it is fetched where necessary."""
     if word.startswith(hub.PREFIX):
         return hub.fetch(word)
-    return package.find(word) if word.startswith(package.PREFIX) else Path(word)
+    return package.find(word) if word.startswith(package.PREFIX) else written(word)
 
 
 def _of_file(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
@@ -89,7 +90,7 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str,
 
 def _of_folder(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
     """The last checkpoint of a run, or imported weights; the data is normalised as theirs was."""
-    stored = stored_variables(Path(word))
+    stored = stored_variables(written(word))
     spec = _normalised(spec, stored.spec.prepare.mean, stored.spec.prepare.std)
     found = part_of(stored.variables, config.transfer.part)
     new = _new(config, spec)

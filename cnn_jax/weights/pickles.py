@@ -27,6 +27,7 @@ CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 NUMBERS = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
 TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BINSTRING", "SHORT_BINSTRING", "STRING"}
+BYTES = {"BINBYTES", "SHORT_BINBYTES"}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PUT, GET = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
 
@@ -96,7 +97,7 @@ def _run(stream: BinaryIO, storages: dict[str, Storage]) -> Any:
                 return stack.pop()
             case name if name in CONSTANTS:
                 stack.append(CONSTANTS[name])
-            case name if name in NUMBERS or name in TEXTS:
+            case name if name in NUMBERS or name in TEXTS or name in BYTES:
                 stack.append(arg)
             case name if name in EMPTY:
                 stack.append(EMPTY[name]())
@@ -135,6 +136,9 @@ def _run(stream: BinaryIO, storages: dict[str, Storage]) -> Any:
                 if storages.setdefault(storage.key, storage) != storage:
                     raise BadPickle(f"damaged: the storage {storage.key} is described in two ways")
                 stack.append(storage)
+            case "NEWOBJ":
+                function, _ = since(len(stack) - 2)
+                stack.append(BESIDE[function.name]())
             case "REDUCE":
                 function, arguments = since(len(stack) - 2)
                 copied += sum(len(item) for item in arguments if isinstance(item, list | tuple | dict))
@@ -185,14 +189,25 @@ def _size(numbers: list[int] | tuple[int, ...] = ()) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _device(*_: Any) -> None:
+def _nothing(*_: Any) -> None:
     return None
 
 
-CALLS: dict[str, Callable[..., Any]] = {
+# What training scripts keep beside the weights, as the best score and their arguments: it is passed over.
+BESIDE: dict[str, Callable[..., Any]] = dict.fromkeys(
+    (
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.dtype",
+        "_codecs.encode",
+        "argparse.Namespace",
+    ),
+    _nothing,
+)
+CALLS: dict[str, Callable[..., Any]] = BESIDE | {
     "collections.OrderedDict": _ordered,
     "torch.Size": _size,
-    "torch.device": _device,
+    "torch.device": _nothing,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,

@@ -21,6 +21,7 @@ SETS = (
 DEPTH = 4  # of dictionaries within dictionaries that are looked into
 # What may stand before every name: of DataParallel, torch.compile, and of classes around a model.
 WRAPPERS = ("module", "_orig_mod", "model", "network", "net", "backbone", "encoder", *SETS[6:])
+ANYWHERE = ("module", "_orig_mod")  # those of them that no model has in its own names
 BESIDE = ("n_averaged", "module.n_averaged")  # a counter that torch's AveragedModel keeps beside its module
 
 
@@ -93,4 +94,16 @@ def _unwrapped(path: Path, tensors: Mapping[str, T]) -> dict[str, T]:
         taken, left = f"{taken}{word}.", _below(named, word)
     if taken:
         warnings.warn(f"'{path}': '{taken}' before every name is taken off", stacklevel=4)
-    return left
+    bare = {name: _bare(name) for name in left}
+    changed = [name for name in left if bare[name] != name and name not in BESIDE]
+    if not changed or len(set(bare.values())) < len(left):
+        return left
+    what = f"{' and '.join(map(repr, ANYWHERE))} in {len(changed)} of {len(left)} names are taken off"
+    warnings.warn(f"'{path}': {what}, as in '{changed[0]}'", stacklevel=4)
+    return _unwrapped(path, {bare[name]: value for name, value in left.items()})
+
+
+def _bare(name: str) -> str:
+    """A name without the words of what was around a part of the model alone."""
+    words = [word for word in name.split(".") if word not in ANYWHERE]
+    return ".".join(words) or name

@@ -146,7 +146,7 @@ def test_nonsense_is_refused(jitter) -> None:
 def test_images_beyond_the_unit_range_are_refused(make_batch, keys, promised, said: str) -> None:
     data = make_batch({"photo": np.zeros((2, 4, 4, 3), np.float32)}, {"photo": "image"}, range=promised)
     for augmentation in (colour.colour_jitter, rand_augment, trivial_augment, random_erasing):
-        needs = f"^{augmentation.__name__} needs images in \\[0, 1\\]; 'photo' {said}: store bytes or divide$"
+        needs = f"^{augmentation.__name__} needs images in \\[0, 1\\]; 'photo' {said}: store bytes, or scale to 0..1$"
         with pytest.raises(ValueError, match=needs):
             augmentation(keys(2), data)
     random_erasing(keys(2), data, fill=0.0)  # asks nothing of the range

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cnn_jax.augment.colour import colour_jitter
-from cnn_jax.augment.draw import unit_images
 from cnn_jax.augment.erase import cutout, random_erasing
 from cnn_jax.augment.geometry import flip, random_resized_crop, rotate, scale, shift
 from cnn_jax.augment.policy import rand_augment, trivial_augment
@@ -62,11 +61,8 @@ def test_strength_zero_changes_nothing_and_no_value_leaves_what_is_promised(span
 
 @pytest.mark.parametrize("name", UNIT)
 def test_what_maps_grey_values_refuses_other_ranges(name: str, make_batch: Callable, keys) -> None:
-    for span in RANGES:
+    for span in RANGES:  # 1e-7 is no grey level
         batch = batch_of(make_batch, *span)
-        if 0 <= span[0] and span[1] <= 1:
-            unit_images(batch, name)
-            continue
         with pytest.raises(ValueError, match=f"{name} needs images in \\[0, 1\\]; 'image' promises .* to "):
             jax.eval_shape(UNIT[name], keys(2), batch)
 

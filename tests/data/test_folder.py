@@ -280,7 +280,7 @@ def test_bad_folders_are_named_in_one_line(tmp_path, build, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("folder('')", "is not a folder"),
+        ("folder('')", "a path or name is empty"),
         ("folder:/no/such/place", "is not a folder"),
         ("folder", "cannot be opened: missing a required argument: 'path'"),
         ("folder:", "not a function's name"),

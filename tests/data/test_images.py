@@ -113,11 +113,21 @@ def test_tiff_of_another_byte_order_and_with_white_at_zero(order, photometric):
     np.testing.assert_array_equal(decode(data, 1), expected if photometric else 255 - expected)
 
 
-@pytest.mark.parametrize(("kind", "says"), [(np.int32, "32-bit integers"), (np.float32, "floating-point pixels")])
+@pytest.mark.parametrize(("kind", "says"), [(np.int32, "signed integers"), (np.float32, "floating-point pixels")])
 def test_other_numbers_are_refused_with_a_way_out(kind, says):
     data = encode(Image.fromarray(np.arange(9, dtype=kind).reshape(3, 3)), "TIFF")
     with pytest.raises(CorruptImage, match=f"{says}: store them in 8 or 16 bits, or as an array in an .npz"):
         decode(data, 1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_integers_are_no_brightness(bits):
+    values = np.arange(-2, 2, dtype=f"<i{bits // 8}")
+    tags = {256: 2, 257: 2, 258: bits, 259: 1, 262: 1, 273: 134, 277: 1, 278: 2, 279: values.nbytes, 339: 2}
+    data = b"II" + struct.pack("<HIH", 42, 8, len(tags))
+    data += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    with pytest.raises(CorruptImage, match="signed integers: store them in 8 or 16 bits"):
+        decode(data + struct.pack("<I", 0) + values.tobytes(), 1)
 
 
 def chunk(kind: bytes, body: bytes, flaw: int = 0) -> bytes:

@@ -198,5 +198,5 @@ def test_an_archive_is_opened_once_and_takes_no_more_than_twice_its_size(tmp_pat
 def test_other_files_are_refused(tmp_path):
     np.save(tmp_path / "array.npy", np.zeros(3))
     for path in (str(tmp_path / "array.npy"), str(tmp_path / "none.npz"), ""):
-        with pytest.raises(ValueError, match="is not a"):
+        with pytest.raises(ValueError, match="is not a|is empty"):
             opened(lookup(f"npz({path!r})"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.data import folder
 from cnn_jax.data.files import read_example
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import from_json, to_json
@@ -85,3 +86,41 @@ def test_a_set_of_deep_images_has_one_white_which_prediction_takes_over(tmp_path
         np.testing.assert_array_equal(found, source.arrays["image"][row])
     plain = read(f"folder:{tmp_path}", "train", 0, channels=1, white=65535)
     assert plain.spec.prepare.white == 65535 and plain.arrays["image"].max() == 3005 // 257
+
+
+def test_a_letter_with_an_accent_is_one_name_in_both_of_its_forms(tmp_path):
+    one, other = "caf\u00e9", "cafe\u0301"
+    for base, split, name in ((0, "train", one), (20, "test", other)):
+        for index in range(3):
+            write(tmp_path / split / name / str(index), base + index)
+            write(tmp_path / split / "dog" / str(index), 100 + base + index)
+    assert opened(lookup(f"folder:{tmp_path}"))["test"].spec.classes == (one, "dog")
+    write(tmp_path / "train" / other / "0", 7)
+    with pytest.raises(ValueError, match="shown by the same name"):
+        opened(lookup(f"folder:{tmp_path}"))
+
+
+def test_splits_by_names_of_their_own_are_not_taken_for_classes_in_silence(tmp_path):
+    split_folders(tmp_path, ("train_set", "val_set", "test_set"))
+    with pytest.warns(UserWarning, match="3 folders are taken for classes, as test_set and train_set, though all hold"):
+        assert len(opened(lookup(f"folder:{tmp_path}"))["train"].spec.classes) == 3
+
+
+def test_a_file_that_is_gone_by_now_costs_its_example_alone(tmp_path, monkeypatch):
+    flat(tmp_path, 5)
+    (tmp_path / "few").mkdir()
+    write(tmp_path / "few" / "0", 200)
+    real = folder.class_folders
+
+    def listed(*args):
+        found = real(*args)
+        (tmp_path / "cat" / "03.png").unlink()
+        return found
+
+    monkeypatch.setattr(folder, "class_folders", listed)
+    with pytest.warns(UserWarning) as caught:
+        splits = opened(lookup(f"folder:{tmp_path}"))
+    said = [str(warning.message) for warning in caught]
+    assert any("03.png: cannot read the image (No such file or directory); corrupt='error'" in line for line in said)
+    assert any(line.endswith("1 of 3 classes have no test example, as 'few'") for line in said)
+    assert sum(map(len, splits.values())) == 10

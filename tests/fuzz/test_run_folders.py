@@ -134,6 +134,8 @@ def test_run_of_version_0_1(data: st.DataObject, tmp_path_factory: pytest.TempPa
 
 
 RESULTS = {
+    "seed": 0,
+    "steps": 8,
     "test": {"top1": 0.5, "interval95": {"top1": [0.4, 0.6]}},
     "validation": None,
     "seconds": {"total": 1.0, "train": 0.5},
@@ -144,7 +146,7 @@ RESULTS = {
 @given(values=changed(RESULTS))
 def test_results(values: Any, folder: Path) -> None:
     written(folder, "results.json", values)
-    found = answers(lambda: training._results(folder / "results.json"))
+    found = answers(lambda: training._results(folder / "results.json", 0, 8))
     assert found is None or all(isinstance(value, int | float) for value in found.values())
 
 

@@ -25,6 +25,7 @@ CODES = [
     (flags.Error("bad flag"), 2, "bad flag"),
     (Diverged("nan"), 3, "nan"),
     (OSError(errno.ENOSPC, "No space left on device", "run/a"), 74, "'run/a': No space left on device"),
+    (OSError(errno.ENAMETOOLONG, "too long", "a" * 5000), 2, f"'{'a' * 499} ... {'a' * 489}': too long"),
     (CheckpointError("not written"), 74, "not written"),
     (Preempted("stopped at step 3"), 75, "stopped at step 3"),
     (KeyboardInterrupt(), 130, "interrupted"),

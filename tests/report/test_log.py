@@ -163,3 +163,10 @@ def test_importing_the_log_stays_light() -> None:
 def test_the_words_for_not_finite_are_read_by_float() -> None:
     for word, value in log.NOT_FINITE.items():
         assert float(word) == value or (math.isnan(float(word)) and math.isnan(value))
+
+
+def test_a_lost_log_is_said(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="metrics.jsonl' is gone: the log begins anew after step 7"):
+        MetricLog(tmp_path, 7).close()
+    (tmp_path / log.FILE).write_bytes(b"\xef\xbb\xbf" + b'{"step": 3, "split": "train"}\n')  # as some editors save it
+    assert read(tmp_path) == [{"step": 3, "split": "train"}]

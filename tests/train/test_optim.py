@@ -168,3 +168,9 @@ def test_muon_is_adamw_at_a_lower_rate_for_what_is_no_kernel() -> None:
     for name in ("bias", "dense", "norm"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, err_msg=name)
     assert not np.allclose(found["kernel"], expected["kernel"], atol=1e-2)
+
+
+@pytest.mark.parametrize(("build", "shares"), [(optim.sgd, {"momentum": 2.0}), (optim.adamw, {"b2": 1.0})])
+def test_averages_that_grow_are_refused(build: Callable[..., optax.GradientTransformation], shares: dict) -> None:
+    with pytest.raises(ValueError, match="must be at least 0 and below 1"):
+        build(lambda step: 0.1, 0.0, **shares)

@@ -82,4 +82,28 @@ def test_the_revision_is_that_of_the_projects_own_repository(
         subprocess.run([*git, *words], check=True)
     monkeypatch.setattr(run_folder, "__file__", str(file))
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setenv("GIT_DIR", str(Path(".git").absolute()))  # as a hook of git sets it
     assert run_folder.versions()["git"] == (head if tracked else "unknown")
+
+
+@pytest.mark.parametrize("name", [".lock", "experiment.py", "metrics.jsonl", "figures", "figures/curves.png"])
+def test_training_writes_through_no_link_of_a_run_folder(name, tmp_path):
+    """As experiment.py -> ~/.profile in a run folder from a stranger."""
+    (tmp_path / "mine").write_text("precious")
+    run = tmp_path / "run"
+    (run / name).parent.mkdir(parents=True)
+    (run / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match=f"'{run / name}' is a link, through which nothing is written: remove it"):
+        with run_folder.opened(run):
+            pass
+    (run / "config.json.tmp").symlink_to(tmp_path / "mine")
+    run_folder.write_json(run / "config.json", {})
+    assert (tmp_path / "mine").read_text() == "precious" and run_folder.read_json(run / "config.json") == {}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("checkpoints", "file"), ("figures", "file"), ("metrics.jsonl", "folder")])
+def test_what_is_in_the_way_is_said_before_the_training(name, kind, tmp_path):
+    (tmp_path / name).mkdir() if kind == "folder" else (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match=f"{name}' is a {kind}, which a run cannot use: remove it"):
+        with run_folder.opened(tmp_path):
+            pass

@@ -104,3 +104,9 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, refused):
     assert "a has the type complex128" in refused(files.write, path, {"a": np.ones(2, complex)})
     assert files.read(path).keys() == ARRAYS.keys()
     assert "must end in .safetensors or .npz" in refused(files.write, tmp_path / "a.pth", ARRAYS)
+
+
+def test_numbers_of_eight_bits_are_no_damage(tmp_path, refused):
+    header = b'{"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
+    assert "a type of numbers that is not read" in refused(lambda: files.read(tmp_path / "a.safetensors"))

@@ -1,8 +1,10 @@
 """PyTorch's files: what is in them comes out, whatever else they want does not happen."""
 
+import io
 import os
 import pickle
 import zipfile
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.weights import pth
+from cnn_jax.weights import pickles, pth
 
 FORMATS = ("zip", "legacy")
 ONES = np.ones((2, 3), np.float32)
@@ -50,8 +52,21 @@ def test_prefixes_of_wrappers_are_taken_off(tmp_path, build):
     counted = build.dictionary({"n_averaged": ONES, "module.a": ONES})  # torch.optim.swa_utils.AveragedModel
     with pytest.warns(UserWarning, match="module."):
         assert list(pth.read(build.zip(tmp_path / "d.pth", counted, storages))) == ["a"]
-    mixed = build.dictionary({"module.a": ONES, "b": ONES})
-    assert list(pth.read(build.zip(tmp_path / "b.pth", mixed, storages))) == ["module.a", "b"]
+    # A part of the model alone was wrapped, or its head was put on afterwards.
+    for names in (("module.a", "b"), ("net.a._orig_mod.x", "net.b"), ("module.model.a", "model.b")):
+        mixed = build.dictionary(dict.fromkeys(names, ONES))
+        with pytest.warns(UserWarning, match="in 1 of 2 names are taken off, as in"):
+            found = list(pth.read(build.zip(tmp_path / "b.pth", mixed, storages)))
+        assert found == ["a.x" if "x" in names[0] else "a", "b"]
+    both = build.dictionary({"module.a": ONES, "a": ONES})  # which is which nobody knows
+    assert list(pth.read(build.zip(tmp_path / "b.pth", both, storages))) == ["module.a", "a"]
+
+
+def test_what_a_script_keeps_beside_the_weights_is_passed_over():
+    beside = {"best": np.float64(0.9), "args": Namespace(lr=0.1, best=np.float32(1)), "epoch": 3}
+    for protocol in (2, 3, 4):
+        value, _ = pickles.run(io.BytesIO(pickle.dumps(beside, protocol)))
+        assert value == {"best": None, "args": None, "epoch": 3}
 
 
 @given(data=st.data())
