@@ -140,7 +140,7 @@ def opened(function: Callable[[], Splits], *, validation: float = 0.0, seed: int
         _note(train, f"the validation split is {what}, as data.validation = {validation:g} says", warn=False)
         splits |= {"train": train, "validation": held_out}
     if "train" in splits:
-        _note_classes_without_examples(splits["train"], splits.get("test"))
+        note_absent_classes(splits, "train")
     return splits
 
 
@@ -184,32 +184,22 @@ def _carved_test(source: Source) -> Splits:
     return {"train": train, "test": test}
 
 
-def _note_classes_without_examples(train: Source, test: Source | None) -> None:
-    if not any(field.role == "label" for field in train.spec.targets.values()):
-        return
-    names, trained = train.spec.classes, _labels_present(train)
-    absent = [label for label in range(len(names)) if trained is not None and label not in trained]
-    begins_at_one = absent[:1] == [0] and names[0] == "0"
-    _note_absent(train, "training", absent, ": if labels begin at 1, subtract 1 from them" * begins_at_one)
-    if test is not None and (tested := _labels_present(test)) is not None:
-        _note_absent(train, "test", [i for i in range(len(names)) if i not in absent and i not in tested])
-
-
-def _labels_present(source: Source) -> set[int] | None:
-    """The classes of which there are examples, None where they are not known without reading them all."""
+def note_absent_classes(splits: Splits, split: str) -> None:
+    """Notes the classes of which a split has no examples, where that is known without reading them all."""
+    train, source = splits["train"], splits[split]
     base = origin(source)[0]
-    if isinstance(base, DecodedSource) and callable(base.groups):
-        return None
-    groups = strata(source)
-    return None if groups is None else set(np.unique(groups).tolist())
-
-
-def _note_absent(train: Source, examples: str, absent: list[int], hint: str = "") -> None:
-    names = train.spec.classes
-    if absent:
-        text = f"{len(absent)} of {len(names)} classes have no {examples} example, as '{printable(names[absent[0]])}'"
+    known = not (isinstance(base, DecodedSource) and callable(base.groups))
+    groups = strata(source) if known else None
+    if groups is None or not any(field.role == "label" for field in train.spec.targets.values()):
+        return
+    names, present = train.spec.classes, set(np.unique(groups).tolist())
+    if absent := [label for label in range(len(names)) if label not in present]:
+        kind = "training" if split == "train" else split
+        text = f"{len(absent)} of {len(names)} classes have no {kind} example, as '{printable(names[absent[0]])}'"
+        if absent[0] == 0 and names[0] == "0":
+            text += ": if labels begin at 1, subtract 1 from them"
         if not any(text in note for note in train.spec.notes):
-            _note(train, text + hint)
+            _note(train, text)
 
 
 def split_of(splits: Splits, split: str) -> Source:

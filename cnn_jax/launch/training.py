@@ -15,7 +15,19 @@ import numpy as np
 from cnn_jax import config as configuration
 from cnn_jax import report
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import Source, Splits, View, fraction, in_memory, opened, say, skipped, split_of, strata
+from cnn_jax.data.source import (
+    Source,
+    Splits,
+    View,
+    fraction,
+    in_memory,
+    note_absent_classes,
+    opened,
+    say,
+    skipped,
+    split_of,
+    strata,
+)
 from cnn_jax.evals.evaluator import plain, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
@@ -48,7 +60,8 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
     run_folder.refuse_other_run(folder, values)
     refuse_local_modules(experiment_file, values)
     splits = opened(config.data.source, validation=config.data.validation)
-    _final_split(config, splits)  # what is missing is said now, not at the end
+    if (final := _final_split(config, splits)) in splits:  # what is missing is said now, not at the end
+        note_absent_classes(splits, final)
     source = _training_split(config, splits)
     check_batch_size(config.data.batch_size, len(source))
     start_with = initial.prepare(config, source.spec, folder)

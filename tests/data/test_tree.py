@@ -6,7 +6,7 @@ from PIL import Image
 
 from cnn_jax.data import folder
 from cnn_jax.data.files import read_example
-from cnn_jax.data.source import opened
+from cnn_jax.data.source import note_absent_classes, opened
 from cnn_jax.data.spec import from_json, to_json
 from cnn_jax.lookup import lookup
 from tests.data.reading import labels, read
@@ -120,6 +120,7 @@ def test_a_file_that_is_gone_by_now_costs_its_example_alone(tmp_path, monkeypatc
     monkeypatch.setattr(folder, "class_folders", listed)
     with pytest.warns(UserWarning) as caught:
         splits = opened(lookup(f"folder:{tmp_path}"))
+        note_absent_classes(splits, "test")
     said = [str(warning.message) for warning in caught]
     assert any("03.png: cannot read the image (No such file or directory); corrupt='error'" in line for line in said)
     assert any(line.endswith("1 of 3 classes have no test example, as 'few'") for line in said)

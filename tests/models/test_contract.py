@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import cnn_jax.models
 from cnn_jax.inspect.anatomy import count_macs, count_params, variable_shapes
+from cnn_jax.inspect.models import published
 from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names
 from cnn_jax.models.variant import Variant
 from cnn_jax.train.optim import decayed
@@ -26,12 +27,7 @@ from cnn_jax.train.optim import decayed
 MODULES = [
     importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)
 ]
-VARIANTS = {
-    f"{module.__name__.split('.')[-1]}.{name}": value
-    for module in MODULES
-    for name, value in vars(module).items()
-    if isinstance(value, Variant)
-}
+VARIANTS = published()
 # Compiling every depth of a family would test the same code again: the smallest of each file runs, all are traced.
 SMALLEST = [
     min((name for name in VARIANTS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)
