@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -84,3 +84,23 @@ def deeds() -> type[Deeds]:
         sys.addaudithook(_hook)
         sys._deeds_are_heard = True  # type: ignore[attr-defined]
     return Deeds
+
+
+class Said(NamedTuple):
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def launch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """launch("train", path, ...) as the command line would do it."""
+    from cnn_jax.launch import cli  # after the settings above
+
+    def call(*words: object) -> Said:
+        capsys.readouterr()
+        return Said(cli.main([str(word) for word in words]), *capsys.readouterr())
+
+    return call

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -59,25 +58,6 @@ def experiment() -> Experiment:
         compute=Compute(devices=1),
     )
 '''
-
-
-class Said(NamedTuple):
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def launch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """launch("train", path, ...) as the command line would do it."""
-
-    def call(*words: object) -> Said:
-        capsys.readouterr()
-        return Said(cli.main([str(word) for word in words]), *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture

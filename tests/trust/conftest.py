@@ -1,9 +1,7 @@
 """A run of nothing but parts of this project, a folder of imported weights, and the command line within the process."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -36,25 +34,6 @@ def experiment():
         compute=Compute(devices=1),
     )
 """
-
-
-class Said(NamedTuple):
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def launch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """launch("eval", path, ...) as the command line would do it."""
-
-    def call(*words: object) -> Said:
-        capsys.readouterr()
-        return Said(cli.main([str(word) for word in words]), *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="session")
