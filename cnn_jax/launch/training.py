@@ -60,8 +60,9 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
     run_folder.refuse_other_run(folder, values)
     refuse_local_modules(experiment_file, values)
     splits = opened(config.data.source, validation=config.data.validation)
-    if (final := _final_split(config, splits)) in splits:  # what is missing is said now, not at the end
-        note_absent_classes(splits, final)
+    scored = {_final_split(config, splits), *([VALIDATION] if config.data.validation else [])}
+    for split in sorted(scored & splits.keys()):  # what is missing is said now, not at the end
+        note_absent_classes(splits, split)
     source = _training_split(config, splits)
     check_batch_size(config.data.batch_size, len(source))
     start_with = initial.prepare(config, source.spec, folder)
