@@ -32,41 +32,27 @@ def fate() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def after(owner: object, name: str, *, when: int, before: bool = False) -> None:
-    """Lets `fate` follow (or precede) the call of `owner.name` that has `when` as its first or second argument."""
+def after(owner: object, name: str, *, when: int) -> None:
+    """Lets `fate` follow the call of `owner.name` that has `when` as its first or second argument."""
     original = getattr(owner, name)
 
     def watched(*args: object, **kwargs: object) -> object:
-        due = when in args[:2]
-        if due and before:
-            fate()
         result = original(*args, **kwargs)
-        if due and not before:
+        if when in args[:2]:
             fate()
         return result
 
     setattr(owner, name, watched)
 
 
-def sealing(temporary: Path, target: Path) -> None:
-    if Path(temporary).name == f"{STEP}.sha256.tmp":
-        fate()
-    replace(temporary, target)
-
-
-replace = os.replace
 if MOMENT in ("dispatched", "asked to stop", "stuck"):
     after(loop.Meter, "push", when=STEP)
 elif MOMENT == "logged":
     after(MetricLog, "write", when=STEP)
 elif MOMENT == "saving":
     after(checkpoint.Checkpoints, "save", when=STEP)
-elif MOMENT == "written":
-    after(checkpoint, "_seal", when=STEP, before=True)
 elif MOMENT in ("sealed", "full disk"):
     after(checkpoint, "_seal", when=STEP)
-elif MOMENT == "sealing":
-    os.replace = sealing
 
 # Drawing takes longer than training.
 classify.figures = (lambda *_: fate()) if MOMENT == "scored" else (lambda *_: None)
