@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cnn_jax.train import run_folder
+from cnn_jax.train import checkpoint, run_folder
 
 ROOT = Path(__file__).parents[1]
 WITHOUT = """
@@ -56,3 +56,11 @@ def test_a_disk_without_locks_is_a_warning(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.warns(UserWarning, match="No locks available"), run_folder.opened(tmp_path / "run"):
         pass
+
+
+def test_checkpoints_are_sealed_where_folders_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "state").write_text("x")
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    checkpoint._seal(tmp_path, 7)
+    assert checkpoint.is_good(tmp_path, 7)

@@ -153,7 +153,7 @@ def fit_images(images: np.ndarray, prepare: Prepare) -> np.ndarray:
 
 def described(spec: Spec, parts: Iterable[np.ndarray]) -> Spec:
     """The spec with the channel statistics of these examples of train; a constant channel is noted."""
-    mean, std = statistics_of_parts(parts)
+    mean, std = statistics(parts)
     notes = list(spec.notes)
     if constant := [channel for channel, value in enumerate(std) if value == 1]:
         what = f"{len(constant)} of {len(std)} channels have one value in all of train, as channel {constant[0]}"
@@ -161,13 +161,11 @@ def described(spec: Spec, parts: Iterable[np.ndarray]) -> Spec:
     return replace(with_statistics(spec, mean, std), notes=tuple(notes))
 
 
-def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std per channel of [N, ..., C], for uint8 in [0, 1] units. A constant channel has std 1."""
-    return statistics_of_parts([images])
+def statistics(parts: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel of arrays [N, ..., C] of one kind, for uint8 in [0, 1] units.
 
-
-def statistics_of_parts(parts: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`statistics` of images that come in several arrays of the same kind."""
+    A constant channel has std 1.
+    """
     total, squares, count, scale = np.zeros(()), np.zeros(()), 0.0, 1.0
     for images in parts:
         scale = 255.0 if images.dtype == np.uint8 else 1.0

@@ -42,9 +42,8 @@ def evaluate_also(
 ) -> Scores:
     """The scores of an evaluation; with the task's own predictions also its loss.
 
-    Each batch is waited for within `waiting`, which may end all by an exception.
-
-    The last batch is padded and the padding dropped; so is an example that could not be decoded.
+    Each batch is waited for within `waiting`, which may end all by an exception. The last batch is padded and the
+    padding dropped; so is an example that could not be decoded.
     """
     source, evaluator = evaluation.source, evaluation.evaluator
     batch_size = predictor.devices * -(-min(batch_size, len(source)) // predictor.devices)

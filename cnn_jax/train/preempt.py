@@ -7,6 +7,7 @@ that are busy, as with compiling an evaluation, are waited for.
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -84,10 +85,10 @@ def stop_requested() -> Iterator[Stop]:
 
     found = {number: signal.getsignal(number) for number in SIGNALS}
     before: dict[int, Any] = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
-    read, write = os.pipe()
-    os.set_blocking(write, False)
+    read, write = socket.socketpair()  # not a pipe, which Windows cannot make non-blocking
+    write.setblocking(False)
     threading.Thread(target=_watch, args=(read, stop), name="stop", daemon=True).start()
-    earlier = signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # written to even where no Python is run
+    earlier = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)  # written to even where no Python is run
     for number in before:
         signal.signal(number, note)
     try:
@@ -101,13 +102,13 @@ def stop_requested() -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(earlier)
-        os.close(write)
+        write.close()
 
 
-def _watch(pipe: int, stop: Stop) -> None:
+def _watch(pipe: socket.socket, stop: Stop) -> None:
     """Ends the process some seconds after a signal that the main thread cannot take, where nothing is lost by that."""
-    with os.fdopen(pipe, "rb", buffering=0) as numbers:
-        while number := numbers.read(1):
+    with pipe:
+        while number := pipe.recv(1):
             if number[0] in SIGNALS:
                 time.sleep(PATIENCE)
                 if stop.overdue():

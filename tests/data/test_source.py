@@ -42,17 +42,17 @@ def rows(part) -> set[bytes]:
 
 def test_statistics_are_those_of_numpy():
     images = np.random.default_rng(0).integers(0, 256, (700, 5, 6, 3), np.uint8)
-    mean, std = statistics(images)
+    mean, std = statistics([images])
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-9)
     signals = np.random.default_rng(0).normal(3, 2, (600, 7, 2)).astype(np.float32)
-    mean, std = statistics(signals)
+    mean, std = statistics([signals])
     np.testing.assert_allclose(mean, signals.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(std, signals.std((0, 1)), rtol=1e-5)
 
 
 def test_a_constant_channel_has_std_one():
-    assert statistics(np.full((5, 2, 2, 1), 51, np.uint8)) == ((0.2,), (1.0,))
+    assert statistics([np.full((5, 2, 2, 1), 51, np.uint8)]) == ((0.2,), (1.0,))
 
 
 # Arrays

@@ -1,6 +1,7 @@
 """How other libraries call the parts of `cnn_jax.models.convnext`."""
 
 import re
+from collections.abc import Callable, Mapping
 
 TOP = {
     "stem_conv": "stem.0",
@@ -22,15 +23,14 @@ DOWNSAMPLE = {"norm": 0, "conv": 1}
 
 def timm(path: str) -> str:
     """stage1_block2/expand -> stages.0.blocks.1.mlp.fc1; and stage1, the feature -> stages.0."""
-    if path in TOP:
-        return TOP[path]
-    if found := re.fullmatch(r"downsample(\d)_(conv|norm)", path):
-        return f"stages.{int(found[1]) - 1}.downsample.{DOWNSAMPLE[found[2]]}"
-    if found := re.fullmatch(r"stage(\d)", path):
-        return f"stages.{int(found[1]) - 1}"
-    block, _, layer = path.partition("/")  # the layer scale lies in the block itself
-    stage, number = block.removeprefix("stage").split("_block")
-    return f"stages.{int(stage) - 1}.blocks.{int(number) - 1}" + (f".{LAYERS[layer]}" if layer else "")
+    return _name(
+        path,
+        TOP,
+        LAYERS,
+        stage=lambda i: f"stages.{i - 1}",
+        block=lambda i, j: f"stages.{i - 1}.blocks.{j - 1}",
+        downsample=lambda i: f"stages.{i - 1}.downsample",
+    )
 
 
 TORCHVISION = {
@@ -46,15 +46,35 @@ TORCHVISION_LAYERS = {"depthwise": "block.0", "norm": "block.2", "expand": "bloc
 
 def torchvision(path: str) -> str:
     """stage1_block2/expand -> features.1.1.block.3; and stage1, the feature -> features.1. Of version 1 only."""
-    if path in TORCHVISION:
-        return TORCHVISION[path]
-    if found := re.fullmatch(r"downsample(\d)_(conv|norm)", path):
-        return f"features.{2 * int(found[1]) - 2}.{DOWNSAMPLE[found[2]]}"
-    if found := re.fullmatch(r"stage(\d)", path):
-        return f"features.{2 * int(found[1]) - 1}"
-    block, _, layer = path.partition("/")
-    stage, number = block.removeprefix("stage").split("_block")
-    return f"features.{2 * int(stage) - 1}.{int(number) - 1}" + (f".{TORCHVISION_LAYERS[layer]}" if layer else "")
+    return _name(
+        path,
+        TORCHVISION,
+        TORCHVISION_LAYERS,
+        stage=lambda i: f"features.{2 * i - 1}",
+        block=lambda i, j: f"features.{2 * i - 1}.{j - 1}",
+        downsample=lambda i: f"features.{2 * i - 2}",
+    )
 
 
 torchvision.leaves = {"gamma": "layer_scale"}  # type: ignore[attr-defined]  # timm calls it as we do
+
+
+def _name(
+    path: str,
+    top: Mapping[str, str],
+    layers: Mapping[str, str],
+    *,
+    stage: Callable[[int], str],
+    block: Callable[[int, int], str],
+    downsample: Callable[[int], str],
+) -> str:
+    """The name of a part: one of `top`, or of a stage, a block in it or the downsampling before it, from 1 on."""
+    if path in top:
+        return top[path]
+    if found := re.fullmatch(r"downsample(\d)_(conv|norm)", path):
+        return f"{downsample(int(found[1]))}.{DOWNSAMPLE[found[2]]}"
+    if found := re.fullmatch(r"stage(\d)", path):
+        return stage(int(found[1]))
+    place, _, layer = path.partition("/")  # the layer scale lies in the block itself
+    number, position = place.removeprefix("stage").split("_block")
+    return block(int(number), int(position)) + (f".{layers[layer]}" if layer else "")
