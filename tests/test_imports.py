@@ -31,7 +31,11 @@ NUMPY_ONLY = ("data", "evals")
 # The frame of the command line finds the commands by their files; it imports none of their code.
 EXCEPTIONS = {("cnn_jax/launch/cli.py", "cnn_jax.commands")}
 # Comparisons with PyTorch, each behind an extra.
-PEERS = ("experiments/benchmarks/on_torch.py", "experiments/benchmarks/parity.py")
+PEERS = (
+    "experiments/benchmarks/accelerator_torch.py",
+    "experiments/benchmarks/on_torch.py",
+    "experiments/benchmarks/parity.py",
+)
 
 
 def files() -> list[Path]:
