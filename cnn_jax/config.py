@@ -122,6 +122,12 @@ class Evaluate:
 
     every: str = setting("1 epochs", "how often the validation split is scored", duration=True)
     batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
+    patience: int = setting(
+        0,
+        "early stopping: evaluations of the validation split in a row without a better score, after which the training "
+        "ends; the best state is then the one that is scored; 0 = none",
+        low=0,
+    )
     test: str = setting(
         "end", "when the test split is read: at the end, once, or never, as for sweeps", choices=("end", "never")
     )
@@ -201,6 +207,11 @@ def check(config: Experiment) -> None:
         raise ValueError(f"name = {config.name!r} must be a folder's name: letters, digits, and _ . - between them")
     if config.optim.lr <= 0:
         raise ValueError(f"optim.lr = {config.optim.lr!r} must be above 0")
+    if config.evaluate.patience and not config.data.validation:
+        raise ValueError(
+            f"evaluate.patience = {config.evaluate.patience} waits for better scores of the validation split: "
+            "keep one, as --config.data.validation=0.1"
+        )
     if config.data.batch_size % config.optim.accumulate:
         raise ValueError(
             f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "

@@ -89,6 +89,7 @@ REFUSED = {
     "duration": ["10", "ten epochs", 10],
     "evaluate.every": ["often", "10", 5],
     "evaluate.batch_size": [0, -1, 1.5],
+    "evaluate.patience": [-1, 1.5],
     "evaluate.test": ["always", ""],
     "evaluate.also": [None, "nothing", sgd, lambda task, spec, splits: (), elsewhere],
     "save_every": ["1 minute"],

@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     """Prints the scores and writes them, with figures, to RUN/evaluations/NAME/, or to --out."""
     values = flags.FlagValues()
     flags.DEFINE_enum("split", "test", SPLITS, "which split to score", flag_values=values)
-    flags.DEFINE_string("checkpoint", "last", "last, best (by validation) or a step", flag_values=values)
+    flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_string("data", None, "another source, as folder:PATH", flag_values=values)
     flags.DEFINE_bool("outputs", False, "also keep what the model says of each example", flag_values=values)
     flags.DEFINE_string("out", None, "folder to write to, in place of RUN/evaluations/NAME", flag_values=values)
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _evaluate(folder: Path, split: str, which: str, data: str | None, outputs: bool, out: str | None) -> None:
+def _evaluate(folder: Path, split: str, which: str | None, data: str | None, outputs: bool, out: str | None) -> None:
     from cnn_jax import report  # JAX starts here, not for --help
     from cnn_jax.data.scoring import aligned, scored
     from cnn_jax.data.source import in_memory, opened, split_of

@@ -22,7 +22,7 @@ from cnn_jax.paths import printable, written
 def run(arguments: list[str]) -> int:
     """Prints the most probable classes of each input and draws FOLDER/NAME.png."""
     values = flags.FlagValues()
-    flags.DEFINE_string("checkpoint", "last", "last, best (by validation) or a step", flag_values=values)
+    flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_bool("convert", False, "resize, crop and recolour images unlike the run's", flag_values=values)
     flags.DEFINE_string("out", None, "where the pictures go (default: RUN/predictions)", flag_values=values)
     if cli.wants_help(arguments):
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _predict(folder: Path, inputs: list[Path], which: str, convert: bool, out: Path | None) -> None:
+def _predict(folder: Path, inputs: list[Path], which: str | None, convert: bool, out: Path | None) -> None:
     import jax  # JAX starts here, not for --help
 
     from cnn_jax import report

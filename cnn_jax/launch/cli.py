@@ -29,6 +29,7 @@ DEBUG = "CNN_JAX_DEBUG"  # environment variable: show tracebacks, and what the l
 LOG_OF_XLA = "TF_CPP_MIN_LOG_LEVEL"  # 3: only what ends the process
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
 LINE = 1000  # characters of a message at most: beyond it the middle is left out
+CHECKPOINT = "last, best (by validation) or a step; by default that which results.json scored"  # help of --checkpoint
 BAD_INPUT, NOT_WRITTEN, STOPPED, INTERRUPTED = 2, 74, 75, 130  # 3 and 75 stand with the exceptions that mean them
 
 

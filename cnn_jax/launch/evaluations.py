@@ -1,12 +1,16 @@
-"""What is evaluated during a training, how often, and what came of it last."""
+"""What is evaluated during a training, how often, what came of it, and whether the training goes on."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from cnn_jax.data.source import Splits, in_memory, split_of
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import plain, to_json
 from cnn_jax.train.evaluate import evaluate_also
+from cnn_jax.train.loop import Verdict
+from cnn_jax.train.patience import Standing, is_over, standing
 from cnn_jax.train.run import Run, predictor_of
 from cnn_jax.train.state import State
 from cnn_jax.train.steps import in_steps
@@ -21,34 +25,63 @@ class Evaluations:
 
     validation: the split, read once.
     last: {name: numbers and intervals, as JSON} of the latest time that each was done in this session.
+    history: (step, score) of the validations since the run began, in this session or before.
     """
 
     def __init__(self, run: Run, splits: Splits) -> None:
-        self.run, self.last = run, dict[str, dict[str, Any]]()
+        self.run, self.last, self.history = run, dict[str, dict[str, Any]](), list[tuple[int, float]]()
         found = list(run.config.evaluate.also(run.task, run.spec, splits))
         self.validation = in_memory(split_of(splits, VALIDATION)) if run.config.data.validation else None
         if self.validation is not None:
             found.insert(0, Evaluation(VALIDATION, self.validation, run.task.evaluator))
         self.every = [(one, self._steps(one.every)) for one in found]
 
+    def recall(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Takes the history from the rows of the log that a run goes on with."""
+        headline = self.run.task.headline
+        self.history = [(row["step"], row.get(headline, math.nan)) for row in rows if row["split"] == VALIDATION]
+
+    def standing(self) -> Standing:
+        """The best validation so far, and how many have followed."""
+        return standing(self.history)
+
+    def over(self) -> bool:
+        """Whether the training has ended for want of a better validation."""
+        return is_over(self.history, self.run.config.evaluate.patience)
+
     def due(self, step: int) -> bool:
         """Whether anything is evaluated after `step`."""
         return any(self.run.steps.due(step, every) for _, every in self.every)
 
-    def evaluate(self, step: int, state: State, write: Write, waiting: Callable[[], Any]) -> dict[str, float]:
-        """Evaluates what is due, writes a row of the log for each, and returns the validation's scores, if any.
+    def evaluate(self, step: int, state: State, write: Write, waiting: Callable[[], Any]) -> Verdict:
+        """Evaluates what is due, writes a row of the log for each, and says what follows.
 
-        Nothing is written until all is evaluated. Batches are waited for within `waiting`, which may end it.
+        With patience a state that is the best so far must be kept, and the training ends when it is over. Nothing is
+        written until all is evaluated. Batches are waited for within `waiting`, which may end it.
         """
-        steps, found = self.run.steps, dict[str, dict[str, float]]()
-        size = self.run.config.evaluate.batch_size
-        for one, every in self.every:
-            if steps.due(step, every):
-                scores = evaluate_also(predictor_of(self.run, state), one, size, waiting=waiting)
-                found[one.name], self.last[one.name] = plain(scores), to_json(scores)
+        steps = self.run.steps
+        found = self._scores([one for one, every in self.every if steps.due(step, every)], state, waiting)
         for name, numbers in found.items():
             write(step, name, {**numbers, "epoch": step / steps.per_epoch})
-        return found.get(VALIDATION, {})
+        if VALIDATION not in found:
+            return Verdict()
+        score = found[VALIDATION].get(self.run.task.headline, math.nan)
+        self.history.append((step, score))
+        best = self.standing().step == step and self.run.config.evaluate.patience > 0
+        return Verdict(score, keep=best, end=self.over())
+
+    def evaluate_all(self, state: State) -> None:
+        """Does each evaluation again, for `last`."""
+        self._scores([one for one, _ in self.every], state, nullcontext)
+
+    def _scores(
+        self, evaluations: list[Evaluation], state: State, waiting: Callable[[], Any]
+    ) -> dict[str, dict[str, float]]:
+        found, size = dict[str, dict[str, float]](), self.run.config.evaluate.batch_size
+        for one in evaluations:
+            scores = evaluate_also(predictor_of(self.run, state), one, size, waiting=waiting)
+            found[one.name], self.last[one.name] = plain(scores), to_json(scores)
+        return found
 
     def _steps(self, duration: str) -> int:
         steps, config = self.run.steps, self.run.config

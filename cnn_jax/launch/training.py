@@ -4,7 +4,6 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,17 +82,22 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
             run_folder.write_json(folder / run_folder.SKIPPED, found)
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
-        if start == run.steps.total and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
+        unscored = bool(about.get(loop.UNSCORED)) and not checkpoint.is_scored(checkpoints.folder, start)
+        evaluations.recall(metric_log.read_until(folder, start, unscored=unscored))
+        ended = start == run.steps.total or evaluations.over()
+        if ended and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
             print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
             return done
         print(_introduction(run, state, start, folder), flush=True)
         clock = Clock(about.get("seconds", {}), began)
         try:
-            state = _fit(run, source, evaluations, state, start, checkpoints, folder, clock, about, stop)
+            state, reached = _fit(
+                run, source, evaluations, state, start, checkpoints, folder, clock, about, stop, unscored=unscored
+            )
         finally:
             checkpoints.close()
         with stop.waiting(nothing_to_save=True):
-            return _finish(run, splits, evaluations, state, folder, clock)
+            return _finish(run, splits, evaluations, state, reached, folder, clock)
 
 
 def _results(path: Path, seed: int, steps: int) -> dict[str, float] | None:
@@ -159,7 +163,9 @@ def _fit(
     clock: Clock,
     before: Mapping[str, Any],
     stop: Stop,
-) -> State:
+    *,
+    unscored: bool,
+) -> tuple[State, int]:
     versions = run_folder.read_json(folder / run_folder.VERSIONS)
     config = run_folder.read_json(folder / run_folder.CONFIG)
     steps, size = run.steps, run.config.data.batch_size
@@ -167,29 +173,39 @@ def _fit(
     def about() -> dict[str, Any]:
         return {"config": config, "versions": versions, "data": run.spec.fingerprint, "seconds": clock.seconds()}
 
-    unscored = bool(before.get(loop.UNSCORED)) and not checkpoint.is_scored(checkpoints.folder, start)
     with (
         MetricLog(folder, start, unscored=unscored) as log,
         progress(steps.total, start, steps.per_epoch, size, run.spec.units) as show,
     ):
         clock.loop_began = time.monotonic()
+        if evaluations.over():
+            return state, start
         evaluate = partial(evaluations.evaluate, write=log.write, waiting=stop.waiting)
         hooks = loop.Hooks(log.write, show, evaluate, evaluations.due, stop, about, log.sync)
         return loop.fit(run, source, state, start, checkpoints, hooks, before.get(loop.UNLOGGED), unscored=unscored)
 
 
 def _finish(
-    run: Run, splits: Splits, evaluations: Evaluations, state: State, folder: Path, clock: Clock
+    run: Run, splits: Splits, evaluations: Evaluations, state: State, reached: int, folder: Path, clock: Clock
 ) -> dict[str, float]:
-    """The final evaluation: the only place of a training run that reads the test split."""
-    config, rows = run.config, metric_log.read(folder)
+    """The final evaluation: the only place of a training run that reads the test split.
+
+    It scores the state after the last step, or with patience the best by validation.
+    """
+    config, rows, checkpoints = run.config, metric_log.read(folder), folder / run_folder.CHECKPOINTS
+    best = checkpoint.best(checkpoints)
+    step = reached if best is None or not config.evaluate.patience else best
+    if step != reached:
+        state = run.engine.place(checkpoint.restore(checkpoints, step, run.engine.target))
     split, source = _final_split(config, splits), evaluations.validation
     if config.evaluate.test == "end" and (split == "test" or source is None):
         source = in_memory(split_of(splits, split))
-    if not evaluations.last:  # the log, of a run that was stopped after its last step, has no intervals
-        evaluations.evaluate(run.steps.total, state, write=lambda *_: None, waiting=nullcontext)
-    last = {row["split"]: row for row in rows if row["split"] != "train"}
-    last = {name: {**row, **evaluations.last.get(name, {})} for name, row in last.items()}
+    if step != reached or reached < run.steps.total or not evaluations.last:  # what the log has, has no intervals
+        evaluations.evaluate_all(state)
+    logged = {row["split"]: row for row in rows if row["split"] != "train" and row["step"] == step}
+    last = {
+        name: {"step": step, "split": name, **logged.get(name, {}), **found} for name, found in evaluations.last.items()
+    }
     results: dict[str, Any] = {"test": None, "validation": last.pop(VALIDATION, None), "also": last}
     if source is not None:
         keep = writer(folder / run_folder.OUTPUTS, source) if config.evaluate.outputs else None
@@ -199,11 +215,12 @@ def _finish(
         report.of(run.task.report).figures(folder / run_folder.FIGURES, rows, scores, source)
     results |= {
         "seed": config.seed,
-        "steps": run.steps.total,
+        "steps": reached,
+        "step": step,
         "seconds": clock.seconds(),
         "parameters": parameters(run.engine.whole(state).params),
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
-        "best_step": checkpoint.best(folder / run_folder.CHECKPOINTS),
+        "best_step": best,
     }
     if found := skipped(splits):
         run_folder.write_json(folder / run_folder.SKIPPED, found)

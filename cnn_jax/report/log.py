@@ -46,10 +46,7 @@ class MetricLog:
         path = folder / FILE
         if start_step and not path.exists():
             warnings.warn(f"'{path}' is gone: the log begins anew after step {start_step}", stacklevel=2)
-        lines = _lines(path) if path.exists() else []
-        kept = [(text, row) for text, row in lines if start_step is None or row["step"] <= start_step]
-        if unscored:
-            kept = [(text, row) for text, row in kept if row["step"] != start_step or row["split"] == "train"]
+        kept = _kept(path, start_step, unscored)
         text = "".join(text + "\n" for text, _ in kept)
         if not path.exists() or path.read_bytes() != text.encode():
             _replace(path, text)
@@ -106,6 +103,19 @@ def read(folder: str | Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"no {FILE} in {folder}: name the folder of a run that has trained")
     return [row for _, row in _lines(path)]
+
+
+def read_until(folder: str | Path, step: int, *, unscored: bool = False) -> list[dict[str, Any]]:
+    """The rows that a `MetricLog` of these arguments goes on with; none where there is no log."""
+    return [row for _, row in _kept(Path(folder) / FILE, step, unscored)]
+
+
+def _kept(path: Path, start_step: int | None, unscored: bool) -> list[tuple[str, dict[str, Any]]]:
+    lines = _lines(path) if path.exists() else []
+    kept = [(text, row) for text, row in lines if start_step is None or row["step"] <= start_step]
+    if unscored:
+        kept = [(text, row) for text, row in kept if row["step"] != start_step or row["split"] == "train"]
+    return kept
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -166,7 +166,7 @@ def newest_good(folder: Path) -> int | None:
 
 
 def best(folder: Path) -> int | None:
-    """The step with the best score among the good checkpoints; the latest where no score was recorded."""
+    """The first step with the best score among the good checkpoints; the latest where no score was recorded."""
     return _best(folder, [step for step in steps(folder) if is_good(folder, step)])
 
 
@@ -274,7 +274,8 @@ def _snapshot(state: State) -> State:
 def _best(folder: Path, candidates: list[int]) -> int | None:
     scores = {step: _score(folder, step) for step in candidates}
     scored = [(score, step) for step, score in scores.items() if isinstance(score, int | float) and score == score]
-    return max(scored)[1] if scored else max(scores, default=None)
+    # The earliest of equals, as early stopping takes it.
+    return max(scored, key=lambda pair: (pair[0], -pair[1]))[1] if scored else max(scores, default=None)
 
 
 def _score(folder: Path, step: int) -> Any:

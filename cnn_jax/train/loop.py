@@ -17,13 +17,24 @@ from cnn_jax.train.state import State
 UNLOGGED, UNSCORED = "unlogged", "unscored"
 
 
+class Verdict(NamedTuple):
+    """What an evaluation says of a state: its score, None where the validation was not due, and what follows from it.
+
+    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it.
+    """
+
+    score: float | None = None
+    keep: bool = False
+    end: bool = False
+
+
 class Hooks(NamedTuple):
     """What the loop tells the world.
 
     write: (step, split, metrics) -> into the metric log.
     show: (step, metrics) -> on the screen, after every step.
-    evaluate: (step, state) -> the validation scores of this step, {} where none are due; it writes them itself, when
-      all is evaluated. It may raise Preempted before.
+    evaluate: (step, state) -> the verdict on it; it writes the scores itself, when all is evaluated. It may raise
+      Preempted before. In a run of several processes the verdict must be the same in all.
     due: (step) -> whether anything is to be evaluated after it.
     stop: whether the run has been asked to end.
     about: () -> the JSON kept with a checkpoint.
@@ -32,7 +43,7 @@ class Hooks(NamedTuple):
 
     write: Write
     show: Show
-    evaluate: Callable[[int, State], dict[str, float]]
+    evaluate: Callable[[int, State], Verdict]
     due: Callable[[int], bool]
     stop: Stop
     about: Callable[[], dict[str, Any]]
@@ -49,8 +60,8 @@ def fit(
     unlogged: Mapping[str, Any] | None = None,
     *,
     unscored: bool = False,
-) -> State:
-    """Trains from step `start` to the end and returns the last state, saved.
+) -> tuple[State, int]:
+    """Trains from step `start` to the end, of the run or by a verdict, and returns the last state, saved, and its step.
 
     Args:
       run: the parts.
@@ -75,20 +86,23 @@ def fit(
         for step in range(start, steps.total)
     )
 
-    def save(step: int, scores: Mapping[str, float], *, unscored: bool = False) -> None:
+    def save(step: int, score: float | None, *, unscored: bool = False) -> None:
         meter.flush()
         # A copy: it is written while the next steps are added to the original.
         sums = {name: [*pair] for name, pair in meter.sums.items()}
         about = {**hooks.about(), UNLOGGED: sums, **({UNSCORED: True} if unscored else {})}
-        checkpoints.save(step, run.engine.whole(state), about, scores.get(run.task.headline), hooks.sync)
+        checkpoints.save(step, run.engine.whole(state), about, score, hooks.sync)
 
-    done = saved = start
+    done, saved, verdict = start, start, Verdict()
     try:
         with closing(prefetch(batches)) as ready, hooks.stop.held():
             if unscored:
-                checkpoint.write_score(checkpoints.folder, start, hooks.evaluate(start, state).get(run.task.headline))
+                verdict = hooks.evaluate(start, state)
+                checkpoint.write_score(checkpoints.folder, start, verdict.score)
                 unscored = False
             for step in range(start + 1, steps.total + 1):
+                if verdict.end:
+                    break
                 with hooks.stop.waiting(nothing_to_save=done == saved):
                     batch = next(ready)
                 if step == start + 1:
@@ -98,26 +112,26 @@ def fit(
                     state, fetch = run.engine.step(state, batch)
                 done = step
                 meter.push(step, fetch)
-                scores: dict[str, float] = {}
+                verdict = Verdict()
                 if hooks.due(step):
                     meter.flush()
                     unscored = True
-                    scores = hooks.evaluate(step, state)
+                    verdict = hooks.evaluate(step, state)
                     unscored = False
-                if steps.due(step, steps.save):
-                    save(step, scores)
+                if steps.due(step, steps.save) or verdict.keep or verdict.end:
+                    save(step, verdict.score)
                     saved = step
                 checkpoints.poll()
     except Preempted:
         if done > saved:
-            save(done, {}, unscored=unscored)
+            save(done, None, unscored=unscored)
         checkpoints.finish()
         raise Preempted(
             f"stopped at step {done} of {steps.total}, which is saved: run the same command again to go on"
         ) from None
     meter.flush()
     checkpoints.finish()
-    return state
+    return state, done
 
 
 def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> tuple[State, int, dict[str, Any]]:

@@ -120,8 +120,10 @@ class Stored(NamedTuple):
     proof: Path
 
 
-def stored_variables(folder: Path, which: str = "last") -> Stored:
+def stored_variables(folder: Path, which: str | None = None) -> Stored:
     """The variables to evaluate of the checkpoint 'last', 'best' or of a step, or those of imported weights.
+
+    None means the one that the final scores of the run are of: the last, or with patience the best by validation.
 
     Raises FileNotFoundError or ValueError where there is no such folder or no good checkpoint.
     """
@@ -132,13 +134,13 @@ def stored_variables(folder: Path, which: str = "last") -> Stored:
         except (SafetensorError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"'{file}' is damaged: {error}") from None
     checkpoints = folder / run_folder.CHECKPOINTS
-    step = run_folder.checkpoint_step(checkpoints, which)
+    step = run_folder.checkpoint_step(checkpoints, which or run_folder.checkpoint_scored(folder))
     variables = flatten_dict(checkpoint.restore_variables(checkpoints, step), sep="/")
     return Stored(spec, variables, step, checkpoints / f"{step}.sha256")
 
 
-def load(folder: Path, which: str = "last", *, devices: list[jax.Device] | None = None) -> Opened:
-    """Reads a run folder with its checkpoint 'last', 'best' (by validation) or of a step, or a folder of `import`.
+def load(folder: Path, which: str | None = None, *, devices: list[jax.Device] | None = None) -> Opened:
+    """Reads a run folder with its checkpoint as `stored_variables` finds it, or a folder of `import`.
 
     Data and optimizer are not touched. The source of the experiment in the folder is run only where the configuration
     names something that is defined there.

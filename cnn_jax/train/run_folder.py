@@ -218,6 +218,15 @@ def describe_run(
     write_json(folder / CONFIG, config)  # last: with it the folder is a run folder
 
 
+def checkpoint_scored(folder: Path) -> str:
+    """Which checkpoint the final scores of the run in `folder` are of: 'best' where it has patience, else 'last'.
+
+    As config.json says it, which is only looked into: who trusts it checks it elsewhere.
+    """
+    evaluate = (_read(folder / CONFIG) or {}).get("evaluate")
+    return "best" if isinstance(evaluate, dict) and evaluate.get("patience") else "last"
+
+
 def checkpoint_step(folder: Path, which: str) -> int:
     """The step of the checkpoint 'last', 'best' or of a number; raises where there is no such good one."""
     if which not in ("last", "best") and not which.isdigit():

@@ -57,6 +57,7 @@ def _overhead(name: str) -> tuple[float, float]:
     from cnn_jax.report.log import MetricLog
     from cnn_jax.report.progress import progress
     from cnn_jax.train import loop
+    from cnn_jax.train.preempt import Stop
     from cnn_jax.train.run import assemble, fresh
 
     _, config = load(name)
@@ -83,8 +84,8 @@ def _overhead(name: str) -> tuple[float, float]:
         whole = run._replace(steps=run.steps._replace(total=steps))
         began = time.perf_counter()
         with progress(steps, 0, run.steps.per_epoch, config.data.batch_size) as show:
-            hooks = loop.Hooks(log.write, show, lambda *_: {}, lambda _: False, lambda: False, dict)
-            state = loop.fit(whole, source, state, 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
+            hooks = loop.Hooks(log.write, show, lambda *_: loop.Verdict(), lambda _: False, Stop(), dict, lambda: None)
+            state, _ = loop.fit(whole, source, state, 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
         jax.block_until_ready(state)
         return time.perf_counter() - began
 
@@ -137,6 +138,7 @@ def _memory() -> list[float]:
     from cnn_jax.data.source import opened
     from cnn_jax.launch.experiment_file import load
     from cnn_jax.train import loop
+    from cnn_jax.train.preempt import Stop
     from cnn_jax.train.run import assemble, fresh
 
     _, config = load("digits")
@@ -145,9 +147,9 @@ def _memory() -> list[float]:
     run = assemble(config, source.spec, len(source))
     sizes: list[float] = []
 
-    def watch(*_: object) -> dict[str, float]:
+    def watch(*_: object) -> loop.Verdict:
         sizes.append(_resident_megabytes())
-        return {}
+        return loop.Verdict()
 
     steps = run.steps
     hooks = loop.Hooks(
@@ -155,8 +157,9 @@ def _memory() -> list[float]:
         show=lambda *_: None,
         evaluate=watch,
         due=lambda step: steps.due(step, steps.evaluate),
-        stop=lambda: False,
+        stop=Stop(),
         about=dict,
+        sync=lambda: None,
     )
     loop.fit(run, source, fresh(run), 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
     return sizes

@@ -15,7 +15,7 @@ from cnn_jax.config import Experiment
 from cnn_jax.data.batches import training_indices
 from cnn_jax.data.source import ArraySource
 from cnn_jax.train import preempt
-from cnn_jax.train.loop import UNLOGGED, UNSCORED, Hooks, fit
+from cnn_jax.train.loop import UNLOGGED, UNSCORED, Hooks, Verdict, fit
 from cnn_jax.train.meter import Diverged
 from cnn_jax.train.preempt import Preempted, Stop, stop_requested
 from cnn_jax.train.run import Run, assemble
@@ -38,6 +38,7 @@ class Stage:
         self.run: Run = run._replace(engine=engine, steps=steps)
         self.stop_at: int | None = None
         self.stop, self.stop_in_evaluation = Stop(), False
+        self.keep, self.end = tuple[int, ...](), 0  # steps of which the evaluation says so
         self.folder = Path()
         self.now = 0
 
@@ -58,14 +59,14 @@ class Stage:
         self.events.append(("write", step, split))
         self.rows.append((step, split, dict(metrics)))
 
-    def validate(self, step: int, state: int) -> dict[str, float]:
+    def validate(self, step: int, state: int) -> Verdict:
         self.events.append(("validate", state))
         with self.stop.waiting():
             if self.stop_in_evaluation:
                 self.stop.note()
         scores = {"top1": state / 100, "nll": 1.0}
         self.write(step, "validation", scores)
-        return scores
+        return Verdict(scores["top1"], keep=state in self.keep, end=state == self.end)
 
     def save(self, step: int, state: int, about: dict[str, Any], score: float | None, first: Any) -> None:
         self.unscored = about.get(UNSCORED, False)
@@ -119,7 +120,7 @@ def test_metrics_are_fetched_one_step_late(stage: Set) -> None:
 def test_each_step_gets_its_own_batch_wherever_it_begins(stage: Set) -> None:
     for start in (0, 3):
         run = stage(total=8)
-        assert run.fit(start) == 8
+        assert run.fit(start) == (8, 8)
         expected = [("step", s + 1, *training_indices(0, s, batch_size=16, size=80)) for s in range(start, 8)]
         assert run.of("step") == expected
 
@@ -157,6 +158,14 @@ def test_what_is_due_at_one_step_is_written_then_scored_then_saved(stage: Set) -
     begin = run.events.index(("fetch", 2))
     assert run.events[begin : begin + 5] == at_two
     assert run.of("validate", "save", "finish")[2:] == [("validate", 4), ("save", 4, 4, 0.04, {}), ("finish",)]
+
+
+def test_an_evaluation_may_have_its_state_saved_and_may_end_the_training(stage: Set) -> None:
+    run = stage(total=9, evaluate=2, save=5)
+    run.keep, run.end = (2,), 6
+    assert run.fit() == (6, 6)
+    assert [event[1:4] for event in run.of("save")] == [(2, 2, 0.02), (5, 5, None), (6, 6, 0.06)]
+    assert run.of("step", "finish")[-1] == ("finish",) and run.now == 6
 
 
 def test_a_checkpoint_between_validations_has_no_score(stage: Set) -> None:
@@ -233,6 +242,9 @@ def test_asked_to_stop_in_an_evaluation_it_saves_and_evaluates_when_it_goes_on(s
     assert [row for row in second.rows if row[1] == "validation"] == [r for r in whole.rows if r[1] == "validation"]
     assert json.loads((tmp_path / "2" / "score.json").read_text()) == {"score": 0.02}
     assert second.of("save") == whole.of("save")[1:] and not second.unscored
+    third = stage(total=6, evaluate=2, save=2)
+    third.folder, third.end = tmp_path, 2
+    assert third.fit(2, {}, unscored=True) == (2, 2) and third.of("step", "save") == []
 
 
 def test_asked_to_stop_while_it_waits_for_a_batch_it_saves_what_was_done(
