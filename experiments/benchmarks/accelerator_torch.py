@@ -6,16 +6,17 @@ of a usual one (the median of five repetitions), version.
 
 import json
 import statistics
-import sys
 import time
 
 import torch
 import torchvision
 from torch.nn import functional as F
 
+from cnn_jax.launch import script
 
-def main() -> None:
-    job = json.loads(sys.argv[1])
+
+def main(words: list[str]) -> None:
+    job = json.loads(words[0])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # TF32, as XLA's default
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main, words=True, keep_programs=False)
