@@ -54,4 +54,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    script.run(main, words=True, keep_programs=False)
+    script.run(main, words=True)
