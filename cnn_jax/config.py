@@ -17,6 +17,7 @@ from cnn_jax.evals.also import nothing
 from cnn_jax.lookup import Function, describe, did_you_mean, lookup, modules_of
 
 LARGEST = 2**31 - 1  # of whole numbers: what a device counts in
+STRETCH, RESTART = "stretch", "restart"  # how the learning rate goes on in a run that is made longer
 DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?|%)\s*$")
 
 
@@ -148,7 +149,14 @@ class Experiment:
     augment: Function = required(
         "augmentation on the device, as 'compose(flip, shift(pixels=4))'; identity = none", called="keys, batch"
     )
-    duration: str = setting("10 epochs", "length of the training", duration=True)
+    duration: str = setting("10 epochs", "length of the training; a longer one makes a run longer", duration=True)
+    extend: str = setting(
+        STRETCH,
+        "the learning rate of a run that is made longer: stretch = the schedule of the longer run, from the present "
+        "step on; restart = the schedule begins anew over the steps that are left",
+        choices=(STRETCH, RESTART),
+    )
+    extended: str = setting("", "where the run was made longer, and how, as 'restart 500' steps; train writes it")
     save_every: str = setting("1 epochs", "how often a checkpoint is written", duration=True)
     log_every: str = setting("1%", "how often the training metrics are logged", duration=True)
     keep: int = setting(2, "latest checkpoints that are kept, beside the best by validation", low=1)
@@ -205,6 +213,7 @@ def check(config: Experiment) -> None:
             raise ValueError(f"{shown} must be a duration, as '20 epochs', '500 steps', '60000 examples' or '5%'")
     if not re.fullmatch(r"\w[\w.-]*", config.name):
         raise ValueError(f"name = {config.name!r} must be a folder's name: letters, digits, and _ . - between them")
+    extensions(config.extended)
     if config.optim.lr <= 0:
         raise ValueError(f"optim.lr = {config.optim.lr!r} must be above 0")
     if config.evaluate.patience and not config.data.validation:
@@ -217,6 +226,14 @@ def check(config: Experiment) -> None:
             f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "
             f"{config.optim.accumulate} equal parts"
         )
+
+
+def extensions(text: str) -> list[tuple[str, int]]:
+    """'stretch 70, restart 500' -> [('stretch', 70), ('restart', 500)]. Raises ValueError for anything else."""
+    found = [re.fullmatch(rf"({STRETCH}|{RESTART}) (\d{{1,10}})", part) for part in text.split(", ")] if text else []
+    if not all(found):
+        raise ValueError(f"extended = {text[:100]!r} must be as 'stretch 70, restart 500': how, and at which step")
+    return [(match[1], int(match[2])) for match in found if match]
 
 
 def _check_type(name: str, expected: Any, value: Any) -> None:

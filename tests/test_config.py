@@ -87,6 +87,8 @@ REFUSED = {
     "transfer.frozen": [3, None],
     "augment": [None, cosine, "flip", compose(lambda keys, batch: batch), compose(digits)],
     "duration": ["10", "ten epochs", 10],
+    "extend": ["longer", ""],
+    "extended": ["longer", "restart", "restart 5,restart 9", 5],
     "evaluate.every": ["often", "10", 5],
     "evaluate.batch_size": [0, -1, 1.5],
     "evaluate.patience": [-1, 1.5],

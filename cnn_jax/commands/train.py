@@ -1,9 +1,16 @@
-"""Train an experiment, or go on with a run that was stopped.
+"""Train an experiment, go on with a run that was stopped, or make one longer.
 
 python launch.py train EXPERIMENT [--workdir=FOLDER] [--config.FIELD=VALUE ...]
+python launch.py train RUN [--config.duration='20 epochs'] [--config.extend=stretch|restart]
 
 EXPERIMENT is a file such as experiments/digits.py. The run's folder (default: runs/NAME) is resumed where it exists;
---fresh moves it aside and starts anew. Each field of the configuration is a flag.
+--fresh moves it aside and starts anew. Each field of the configuration is a flag. RUN is a run folder: it goes on with
+the configuration and the experiment's file in it, which is run where the configuration names functions of it.
+
+A longer duration makes a run longer, whether it has ended or not, with either command: it goes on from its last
+checkpoint, the log goes on, and its results are kept as results-stepN.json. The learning rate follows the schedule of
+the longer run from there on (stretch), or the schedule begins anew over the steps that are left (restart); a warm-up in
+percent is of the steps that its schedule has, other settings in percent are of the whole training.
 """
 
 import statistics
@@ -57,15 +64,25 @@ def run(arguments: list[str]) -> int:
     if word is None:
         raise cli.UsageError("say which experiment: launch.py train EXPERIMENT (launch.py list shows them)")
     path, config = experiment_file.load(word)
+    run = experiment_file.run_of(word)
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
-    cli.parse("train", values, arguments, words=1)
+    left = cli.parse("train", values, arguments, words=1)
+    if left != [word]:
+        experiment_file.load(left[0])
+        raise cli.UsageError(
+            f"'{word}' was taken for the experiment: write a flag's value behind =, as --workdir=FOLDER"
+        )
     # Into the original: the flag's value is a deep copy, in which functions are no longer those that have names.
     for name, value in config_flags.get_override_values(values["config"]).items():
         config_path.set_value(name, config, value)
     seeds = None if values.seeds is None else _seeds(values.seeds)
     configuration.check(config)
-    folder = written(f"runs/{config.name}" if values.workdir is None else values.workdir)
+    if run and (values.fresh or seeds):
+        raise cli.UsageError(
+            f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
+        )
+    folder = run or Path("runs", config.name) if values.workdir is None else written(values.workdir)
     if seeds is None:
         _train(config, folder, path, values.fresh)
         return 0
@@ -73,9 +90,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _experiment_word(arguments: list[str]) -> str | None:
-    # A word may also be the value of the flag before it, so one that is an experiment goes first.
+    # A word may also be the value of the flag before it, so experiments go first, and then run folders.
     words = [word for word in arguments if not word.startswith("-")]
-    return next((word for word in words if experiment_file.find(word)), words[0] if words else None)
+    found = [word for is_one in (experiment_file.find, experiment_file.run_of) for word in words if is_one(word)]
+    return next(iter([*found, *words]), None)
 
 
 def _check_field_names(config: Experiment, arguments: list[str]) -> None:

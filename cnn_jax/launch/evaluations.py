@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from cnn_jax.config import extensions
 from cnn_jax.data.source import Splits, in_memory, split_of
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import plain, to_json
 from cnn_jax.train.evaluate import evaluate_also
 from cnn_jax.train.loop import Verdict
-from cnn_jax.train.patience import Standing, is_over, standing
+from cnn_jax.train.patience import Standing, standing
 from cnn_jax.train.run import Run, predictor_of
 from cnn_jax.train.state import State
 from cnn_jax.train.steps import in_steps
@@ -43,11 +44,12 @@ class Evaluations:
 
     def standing(self) -> Standing:
         """The best validation so far, and how many have followed."""
-        return standing(self.history)
+        config = self.run.config
+        return standing(self.history, config.evaluate.patience, extensions(config.extended))
 
     def over(self) -> bool:
         """Whether the training has ended for want of a better validation."""
-        return is_over(self.history, self.run.config.evaluate.patience)
+        return 0 < self.run.config.evaluate.patience <= self.standing().waited
 
     def due(self, step: int) -> bool:
         """Whether anything is evaluated after `step`."""

@@ -11,7 +11,7 @@ from cnn_jax.launch import cli
 from cnn_jax.lookup import did_you_mean, in_file, load_file
 from cnn_jax.paths import written
 
-FOLDER = Path("experiments")
+FOLDER, CONFIG = Path("experiments"), "config.json"
 LARGEST = 2**20  # bytes of an experiment's file
 FIELDS = ("Reproduces", "Command", "Time", "Expected")
 
@@ -54,11 +54,24 @@ def find(word: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def run_of(word: str) -> Path | None:
+    """The run folder that a word on the command line means, or None; experiments of that name go first."""
+    folder = written(word)
+    return folder if find(word) is None and (folder / CONFIG).is_file() else None
+
+
 def load(word: str) -> tuple[Path, Experiment]:
-    """The experiment in the file `word`, or of that name in the folder `experiments`.
+    """The experiment in the file `word`, or of that name in the folder `experiments`, or that of a run folder.
 
     Raises FileNotFoundError with the nearest name, or ValueError with the line for whatever goes wrong in the file.
     """
+    if folder := run_of(word):
+        from cnn_jax.train import run_folder  # JAX starts here, not for other words
+        from cnn_jax.train.predictor import read_config
+
+        config = read_config(folder)
+        assert config is not None  # as the folder has one
+        return folder / run_folder.SOURCE, config
     path = find(word)
     if path is None:
         known = [str(file) for file in experiment_files()] if FOLDER.is_dir() else []

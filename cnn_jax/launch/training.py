@@ -33,7 +33,7 @@ from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
-from cnn_jax.train import checkpoint, loop, run_folder, transfer
+from cnn_jax.train import checkpoint, extension, loop, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.checks import check_augment, check_batch_size, check_stem, refuse_local_modules
 from cnn_jax.train.evaluate import evaluate, writer
@@ -64,6 +64,8 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
         note_absent_classes(splits, split)
     source = _training_split(config, splits)
     check_batch_size(config.data.batch_size, len(source))
+    config = extension.continued(config, folder, len(source))
+    values = configuration.to_json(config)
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
     check_augment(config.augment, source.spec, config.data.batch_size)
@@ -88,6 +90,8 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
         if ended and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
             print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
             return done
+        if not ended:
+            run_folder.keep_results(folder, start)
         print(_introduction(run, state, start, folder), flush=True)
         clock = Clock(about.get("seconds", {}), began)
         try:
@@ -252,6 +256,9 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
     begins = f"going on from step {start}" if start else "from the beginning"
     total = parameters(engine.whole(state).params)
     trained = f"{_trained(run):,} trained, " if config.transfer.frozen else ""
+    if config.extended:
+        made = (f"at step {step} ({how})" for how, step in configuration.extensions(config.extended))
+        begins += f", made longer {', '.join(made)}"
     if config.transfer.weights:
         begins += f" with the weights of {config.transfer.weights}" * (not start)
     return (

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cnn_jax.config import RESTART
+
 History = Sequence[tuple[int, float]]  # (step, score) of the evaluations of the validation split, in order
 
 
@@ -22,14 +24,19 @@ class Standing(NamedTuple):
     waited: int = 0
 
 
-def standing(history: History) -> Standing:
-    """Where a run stands after the evaluations in `history`; a score that is nan is never better."""
-    now = Standing()
+def standing(history: History, patience: int = 0, extended: Sequence[tuple[str, int]] = ()) -> Standing:
+    """Where a run stands after the evaluations in `history`; a score that is nan is never better.
+
+    extended: how and at which steps the run was made longer, see `config.extensions`. Waiting begins anew where it had
+    been over, and where the schedule restarts.
+    """
+    now, before = Standing(), 0
+    restarts, steps = [step for how, step in extended if how == RESTART], [step for _, step in extended]
     for step, score in history:
+        if any(before < at < step for at in restarts):
+            now = now._replace(waited=0)
         now = Standing(step, score) if score > now.score else now._replace(waited=now.waited + 1)
+        if step in restarts or (step in steps and now.waited >= patience):
+            now = now._replace(waited=0)
+        before = step
     return now
-
-
-def is_over(history: History, patience: int) -> bool:
-    """Whether the last `patience` evaluations were all without a better score; never where that is 0."""
-    return 0 < patience <= standing(history).waited

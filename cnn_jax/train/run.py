@@ -13,13 +13,13 @@ from cnn_jax.data.spec import Spec
 from cnn_jax.lookup import describe
 from cnn_jax.parts import EXPERIMENT
 from cnn_jax.tasks.task import Task
-from cnn_jax.train import mesh, transfer
+from cnn_jax.train import extension, mesh, transfer
 from cnn_jax.train import state as state_of
 from cnn_jax.train.mesh import Engine
 from cnn_jax.train.predictor import Compiled, Predictor, compiler, make_model
 from cnn_jax.train.state import State
 from cnn_jax.train.step import Settings, train_step
-from cnn_jax.train.steps import Steps, in_steps, steps_of
+from cnn_jax.train.steps import Steps, steps_of
 
 INIT, TRAIN = 0, 1  # streams of the seed's key
 
@@ -59,13 +59,7 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     devices = mesh.choose_devices(compute.devices, batch_size, optim.accumulate)
     # The schedule is in steps of this training: how long it is must be known before the optimizer is built.
     steps = steps_of(config, examples)
-    warmup = in_steps(optim.warmup, examples=examples, batch_size=batch_size, total=steps.total)
-    if warmup > steps.total:
-        raise ValueError(
-            f"optim.warmup = '{optim.warmup}' is {warmup} steps, longer than the training of {steps.total}: make it "
-            "shorter, as --config.optim.warmup='5%'"
-        )
-    schedule = optim.schedule(optim.lr, steps.total, warmup)
+    schedule = extension.schedule(config, examples, steps.total)
     model = make_model(config.model, config.compute.precision, spec)
     task = config.model.task(model, spec)
     if task.whole_batch and optim.accumulate > 1:

@@ -9,7 +9,7 @@ labels.json         which training examples were used, of those that the split h
 weights.json        where the first weights came from, where they were not drawn
 metrics.jsonl       the log; tensorboard/ holds the same as events
 checkpoints/        the states
-results.json        the final scores
+results.json        the final scores; of a run that was made longer those of before as results-stepN.json
 tables/             per class, per pair of classes, ...: what is no single number, as .npz
 outputs/            what the model said of each example of the test split, with `evaluate.outputs`
 figures/            pictures of all that
@@ -74,14 +74,17 @@ def _git_revision() -> str:
 
 
 def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises ValueError if `folder` holds a run of another configuration, here as JSON, or what is no run."""
+    """Raises ValueError if `folder` holds a run of another configuration, here as JSON, or what is no run.
+
+    Another duration is let through: whether it is a longer one is seen when the data are known.
+    """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: choose another --workdir")
     if _is_empty(folder):
         return
     if not _is_run(folder):
         raise ValueError(f"'{folder}' is not empty and no run folder: choose another --workdir")
-    before = _configuration(folder)
+    before = configuration_of(folder)
     if before is None:
         return  # it was killed before there was anything to go on from
     now = dict(config)
@@ -89,6 +92,9 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
         str(before["data"].get("source")), now["data"]["source"]
     ):  # whether the data are the same, their fingerprint says
         before = {**before, "data": {**before["data"], "source": now["data"]["source"]}}
+    if before["duration"] != now["duration"]:
+        before = {**before, "duration": now["duration"], "extend": now["extend"]}
+    now["extended"] = now["extended"] or before["extended"]  # who names the experiment need not know of it
     lines = configuration.differences(before, now)
     if lines:
         raise ValueError(
@@ -97,7 +103,7 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _configuration(folder: Path) -> dict[str, Any] | None:
+def configuration_of(folder: Path) -> dict[str, Any] | None:
     """What the run in `folder` began with: config.json, or where it is gone or damaged the newest checkpoint's."""
     data = _read(folder / DATA) or {}
     config = _read(folder / CONFIG) or newest_about(folder).get("config")
@@ -216,6 +222,13 @@ def describe_run(
     if experiment_file.resolve() != (folder / SOURCE).resolve():
         shutil.copyfile(experiment_file, folder / SOURCE)
     write_json(folder / CONFIG, config)  # last: with it the folder is a run folder
+
+
+def keep_results(folder: Path, step: int) -> None:
+    """Renames the results of a run that had ended by `step` to results-stepN.json, as it goes on."""
+    steps = (_read(folder / RESULTS) or {}).get("steps")
+    if isinstance(steps, int) and steps <= step:
+        os.replace(folder / RESULTS, folder / f"results-step{steps}.json")
 
 
 def checkpoint_scored(folder: Path) -> str:

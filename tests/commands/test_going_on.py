@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from cnn_jax.report import log
@@ -74,8 +75,102 @@ def test_a_run_with_patience_ends_early_and_its_best_state_is_scored(
         assert plain(read(copy / "results.json")) == plain(results)
         assert plain(log.read(copy)) == plain(rows) and state(copy, end) == state(run, end)
 
+    # Made longer it waits anew.
+    assert launch("train", run, "--config.duration=62 steps").code == 0
+    assert read(run / "results-step8.json") == results | {"steps": 8} and read(run / "results.json")["steps"] > 10
+
 
 def test_patience_needs_a_validation_split(project: Path, launch: Callable) -> None:
     said = launch("train", TINY, PATIENT[0], "--config.data.validation=0", "--workdir=run")
     assert said.code == 2 and said.err.count("\n") == 1 and "keep one, as --config.data.validation=0.1" in said.err
     assert not Path("run").exists()
+
+
+# What a state has beside weights: momentum, an average, and a decay of the learning rate or none.
+KEPT = ("--config.optim.ema=0.9", "--config.keep=20")
+CONSTANT = (*KEPT, "--config.optim.schedule=constant")
+COSINE = (*KEPT, "--config.optim.schedule=cosine", "--config.optim.warmup=50%")
+LONGER = "--config.duration=12 steps"
+
+
+def whole_state(run: Path, step: int) -> list[bytes]:
+    with ocp.StandardCheckpointer() as reader:
+        found = reader.restore((run / "checkpoints" / str(step) / "state").absolute())
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(found)]
+
+
+def rates(run: Path) -> list[float]:
+    return [row["learning_rate"] for row in log.read(run) if row["split"] == "train"]
+
+
+def test_stretched_it_is_the_run_that_was_so_long_from_the_beginning(
+    project: Path, launch: Callable, tmp_path: Path
+) -> None:
+    long, run = project / "long", project / "run"
+    assert launch("train", TINY, *CONSTANT, LONGER, f"--workdir={long}").code == 0
+    assert launch("train", TINY, *CONSTANT, f"--workdir={run}").code == 0
+    former = read(run / "results.json")
+    unfinished = as_killed_after(4, run, tmp_path / "unfinished")
+
+    said = launch("train", TINY, *CONSTANT, LONGER, f"--workdir={run}")  # it had ended
+    assert said.code == 0 and "going on from step 6, made longer at step 6 (stretch)" in said.out
+    assert read(run / "results-step6.json") == former and read(run / "results.json")["steps"] == 12
+    config = read(run / "config.json")
+    assert (config["duration"], config["extended"]) == ("12 steps", "stretch 6")
+    assert whole_state(run, 12) == whole_state(long, 12)
+    steps = [row["step"] for row in log.read(run) if row["split"] == "train"]
+    assert steps == [2, 4, 6, 8, 10, 12]
+
+    said = launch("train", TINY, *CONSTANT, LONGER, f"--workdir={unfinished}")
+    assert said.code == 0 and "going on from step 4, made longer at step 4 (stretch)" in said.out
+    assert whole_state(unfinished, 12) == whole_state(long, 12) and plain(log.read(unfinished)) == plain(log.read(long))
+    expected, found = (plain(read(folder / "results.json")) for folder in (long, unfinished))
+    assert found == expected and not (unfinished / "results-step6.json").exists()
+
+    for words in (("--config.duration=6 steps",), ()):
+        said = launch("train", TINY, *CONSTANT, *words, f"--workdir={run}")
+        assert said.code == 2 and said.err.count("\n") == 1
+        assert "is of 12 steps (12 steps), and duration = '6 steps' is 6 steps: a run can be made longer" in said.err
+    said = launch("train", TINY, *CONSTANT, "--config.duration=20 steps", "--config.optim.lr=1", f"--workdir={run}")
+    assert said.code == 2 and "another configuration (optim.lr: 0.05 -> 1.0): give" in said.err
+    said = launch("train", TINY, *CONSTANT, LONGER, "--config.extend=restart", f"--workdir={run}")
+    assert said.code == 2 and "another configuration (extend: stretch -> restart): give" in said.err
+    assert "is complete (step 12)" in launch("train", TINY, *CONSTANT, LONGER, f"--workdir={run}").out
+
+
+def test_restarted_its_schedule_begins_anew_and_a_kill_changes_nothing(
+    project: Path, launch: Callable, tmp_path: Path
+) -> None:
+    run, again = project / "run", project / "again"
+    assert launch("train", TINY, *COSINE, f"--workdir={run}").code == 0
+    said = launch("train", run, LONGER, "--config.extend=restart")  # a run folder in place of the experiment
+    assert said.code == 0 and "going on from step 6, made longer at step 6 (restart)" in said.out
+    first = rates(run)[:3]
+    assert rates(run) == [*first, *first] and max(first) > 3 * first[-1]
+    killed = as_killed_after(8, run, tmp_path / "killed")
+    assert launch("train", killed).code == 0
+    assert whole_state(killed, 12) == whole_state(run, 12) and plain(log.read(killed)) == plain(log.read(run))
+    assert plain(read(killed / "results.json")) == plain(read(run / "results.json"))
+    # The recorded configuration is that of a run which makes it in one go.
+    words = (LONGER, "--config.extend=restart", "--config.extended=restart 6")
+    assert launch("train", TINY, *COSINE, *words, f"--workdir={again}").code == 0
+    assert whole_state(again, 12) == whole_state(run, 12)
+    assert read(again / "config.json") == read(run / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "--fresh"], "is a run, which goes on: to begin anew name the experiment"),
+        (["run", "--seeds=0,1"], "is a run, which goes on"),
+        (["--workdir", "run", "nothing"], "there is no experiment 'nothing'"),
+        (["run", "--config.extended=longer"], "extended = 'longer' must be as 'stretch 70, restart 500'"),
+        ([TINY, "--workdir=new", "--config.extended=restart 6"], "restarts at step 6, not before step 6"),
+        (["run", "--config.duration=8 steps", "--config.optim.lr=1"], "(optim.lr: 0.05 -> 1.0)"),
+    ],
+    ids=str,
+)
+def test_what_cannot_go_on_is_said(words: list[str], says: str, project: Path, run: Path, launch: Callable) -> None:
+    said = launch("train", *words)
+    assert said.code == 2 and says in said.err.splitlines()[-1], said.err
+    assert read(run / "config.json")["duration"] == "6 steps" and (run / "results.json").exists()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cnn_jax.train.patience import Standing, is_over, standing
+from cnn_jax.train.patience import Standing, standing
 
 
 @pytest.mark.parametrize(
@@ -21,5 +21,24 @@ def test_the_best_and_how_many_have_followed(scores: list[float], best: int, wai
     history = list(enumerate(scores, start=1))
     found = standing(history)
     assert found == Standing(best, scores[best - 1] if best else -math.inf, waited)
-    for patience in range(4):
-        assert is_over(history, patience) == (0 < patience <= waited)
+
+
+@pytest.mark.parametrize(
+    ("extended", "waited"),
+    [
+        ([("stretch", 3)], 1),  # it had ended there
+        ([("stretch", 2)], 3),  # it had not: as the run that was so long from the beginning
+        ([("restart", 2)], 2),
+        ([("restart", 4)], 0),
+        ([("stretch", 3), ("restart", 4)], 0),
+    ],
+)
+def test_waiting_begins_anew_where_a_run_that_had_ended_was_made_longer(
+    extended: list[tuple[str, int]], waited: int
+) -> None:
+    history = [(1, 0.5), (2, 0.4), (3, 0.4), (4, 0.4)]
+    assert standing(history, 2, extended) == Standing(1, 0.5, waited)
+
+
+def test_a_restart_between_two_evaluations_counts_from_there() -> None:
+    assert standing([(2, 0.5), (4, 0.4), (8, 0.4)], 3, [("restart", 6)]).waited == 1
