@@ -107,7 +107,12 @@ class Transfer:
 
     weights: str = setting("", "to begin with: a file, hf:ORG/REPO, package:NAME or a run folder; '' = drawn at random")
     part: str = setting("", "the part of another run's variables to take, as params/backbone or teacher; '' = all")
-    head: str = setting("new", "the last layer: drawn anew, for any classes, or kept", choices=("new", "keep"))
+    head: str = setting(
+        "auto",
+        "the last layer: auto = kept where the weights are for the same classes in the same order, else new; new = "
+        "drawn for the classes of the data; keep = kept",
+        choices=("auto", "new", "keep"),
+    )
     frozen: str = setting(
         "", "the last feature map (describe names them) up to which nothing changes; backbone = all but the last layer"
     )

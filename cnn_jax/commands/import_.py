@@ -19,9 +19,7 @@ from absl import flags
 
 from cnn_jax.launch import cli
 from cnn_jax.paths import written
-
-# The short English names of the 1,000 classes of ILSVRC 2012, in the order of their WordNet numbers, that all use.
-IMAGENET = Path(__file__).parents[1] / "weights" / "imagenet.txt"
+from cnn_jax.weights.imagenet import imagenet_classes
 
 
 def run(arguments: list[str]) -> int:
@@ -108,7 +106,7 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
 
 def _names(path: Path | None, count: int) -> tuple[str, ...]:
     if path is None:
-        return tuple(IMAGENET.read_text(encoding="utf-8").splitlines() if count == 1000 else map(str, range(count)))
+        return imagenet_classes() if count == 1000 else tuple(map(str, range(count)))
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").strip().split("\n")]
     except UnicodeDecodeError:

@@ -92,7 +92,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) 
             return done
         if not ended:
             run_folder.keep_results(folder, start)
-        print(_introduction(run, state, start, folder), flush=True)
+        print(_introduction(run, state, start, folder, start_with.head), flush=True)
         clock = Clock(about.get("seconds", {}), began)
         try:
             state, reached = _fit(
@@ -249,7 +249,7 @@ def _headlines(results: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
+def _introduction(run: Run, state: State, start: int, folder: Path, head: str) -> str:
     engine, steps, config, spec = run.engine, run.steps, run.config, run.spec
     device = jax.devices()[0].device_kind
     where = f"{engine.devices} {device} device{'s' if engine.devices > 1 else ''}, {config.compute.parallel}"
@@ -261,6 +261,7 @@ def _introduction(run: Run, state: State, start: int, folder: Path) -> str:
         begins += f", made longer {', '.join(made)}"
     if config.transfer.weights:
         begins += f" with the weights of {config.transfer.weights}" * (not start)
+        begins += f" ({head})" * bool(head and not start)
     return (
         f"{config.name}: {run.examples} {spec.units} of {spec.name} {spec.input.shape}, {len(spec.classes)} classes\n"
         f"{total:,} parameters, {trained}{where}, {config.compute.precision}\n"

@@ -19,11 +19,15 @@ from cnn_jax.train.steps import in_steps
 def continued(config: Experiment, folder: Path, examples: int) -> Experiment:
     """`config` as it is for the run in `folder`: with where that was made longer before, and where it is now.
 
+    One that began with a new last layer by default, as all did once, goes on with that in its configuration.
+
     Raises ValueError for a shorter duration. That all else agrees, `run_folder.refuse_other_run` sees to.
     """
     before = run_folder.configuration_of(folder)
     if before is None:
         return config
+    if config.transfer.head == "auto" and before["transfer"]["head"] == "new":
+        config = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, head="new"))
     if before["duration"] == config.duration:
         return dataclasses.replace(config, extended=before["extended"])
     old, new = (

@@ -95,6 +95,8 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     if before["duration"] != now["duration"]:
         before = {**before, "duration": now["duration"], "extend": now["extend"]}
     now["extended"] = now["extended"] or before["extended"]  # who names the experiment need not know of it
+    if now["transfer"]["head"] == "auto" and before["transfer"]["head"] == "new":  # which was the default
+        now["transfer"] = {**now["transfer"], "head": "new"}
     lines = configuration.differences(before, now)
     if lines:
         raise ValueError(

@@ -20,7 +20,8 @@ from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
 from cnn_jax.weights.convert import first_few, to_variables
-from cnn_jax.weights.schemes import choose
+from cnn_jax.weights.imagenet import imagenet_classes
+from cnn_jax.weights.schemes import choose, count_classes
 
 
 class Initial(NamedTuple):
@@ -29,11 +30,22 @@ class Initial(NamedTuple):
     spec: of the data, with the mean and std that the weights were trained with.
     variables: by path, as 'params/stage1_block1/conv1/kernel'; the others are drawn. None for a run that goes on.
     record: what the run folder says of them; None where all are drawn.
+    head: what became of the last layer, in words.
     """
 
     spec: Spec
     variables: Mapping[str, np.ndarray]
     record: dict[str, Any] | None
+    head: str = ""
+
+
+class Loaded(NamedTuple):
+    """spec: with their normalisation. variables: by path. sha256: of their file. kept: the last layer, None without."""
+
+    spec: Spec
+    variables: dict[str, np.ndarray]
+    sha256: str
+    kept: bool | None
 
 
 def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
@@ -49,18 +61,20 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     if before and checkpoint.newest_good(folder / run_folder.CHECKPOINTS) is not None:
         return Initial(_normalised(spec, before["mean"], before["std"]), {}, before)
     try:
-        spec, variables, sha256 = (_of_folder if written(word).is_dir() else _of_file)(config, spec, word)
+        spec, variables, sha256, kept = (_of_folder if written(word).is_dir() else _of_file)(config, spec, word)
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
     mean, std = spec.prepare.mean, spec.prepare.std
     part = {"part": config.transfer.part} if config.transfer.part else {}
-    record = {"weights": word, **part, "sha256": sha256, "arrays": len(variables), "mean": [*mean], "std": [*std]}
+    head = {"head": "kept" if kept else "new"} if kept is not None else {}
+    record = {"weights": word, **part, **head, "sha256": sha256, "arrays": len(variables)}
+    record |= {"mean": [*mean], "std": [*std]}
     if before and before["sha256"] != sha256:
         raise ValueError(
             f"the weights '{word}' have changed since the run in '{folder}' began: bring the old ones back, "
             "or start anew with --fresh"
         )
-    return Initial(spec, variables, record)
+    return Initial(spec, variables, record, _said(config, kept))
 
 
 def weights_file(word: str) -> Path:
@@ -70,7 +84,7 @@ def weights_file(word: str) -> Path:
     return package.find(word) if word.startswith(package.PREFIX) else written(word)
 
 
-def _of_file(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
+def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
     """Published weights; the data is normalised as the variant says, else by its own statistics."""
     if config.transfer.part:
         raise ValueError(f"transfer.part = '{config.transfer.part}' is for run folders, not for files")
@@ -82,22 +96,28 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str,
         spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
     model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
     scheme = choose(model, shape, tensors, family)
-    new = _new(config, spec)
-    variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="new" if new else "keep")
-    loaded = {path: array for path, array in flatten_dict(variables, sep="/").items() if path not in new}
-    return spec, loaded, hashlib.sha256(path.read_bytes()).hexdigest()
+    last = _last_layer(config, spec)
+    names = imagenet_classes()
+    theirs = names if count_classes(tensors, scheme) == len(names) else None
+    kept = _is_kept(config, spec, theirs)
+    variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="keep" if kept else "new")
+    found = flatten_dict(variables, sep="/")
+    loaded = {path: array for path, array in found.items() if kept or path not in last}
+    return Loaded(spec, loaded, hashlib.sha256(path.read_bytes()).hexdigest(), kept if last else None)
 
 
-def _of_folder(config: Experiment, spec: Spec, word: str) -> tuple[Spec, dict[str, np.ndarray], str]:
-    """The last checkpoint of a run, or imported weights; the data is normalised as theirs was."""
+def _of_folder(config: Experiment, spec: Spec, word: str) -> Loaded:
+    """The checkpoint of a run that was scored, or imported weights; the data is normalised as theirs was."""
     stored = stored_variables(written(word))
     spec = _normalised(spec, stored.spec.prepare.mean, stored.spec.prepare.std)
     found = part_of(stored.variables, config.transfer.part)
-    new = _new(config, spec)
-    loaded = {path: array for path, array in found.items() if path not in new}
+    last = _last_layer(config, spec)
+    theirs = stored.spec.classes if last <= found.keys() else None  # a part may have no last layer
+    kept = _is_kept(config, spec, theirs)
+    loaded = {path: array for path, array in found.items() if kept or path not in last}
     wanted = variable_shapes(make_model(config.model, config.compute.precision, spec), spec.input.shape)
-    _check_arrays({path: shape for path, shape in wanted.items() if path not in new}, loaded)
-    return spec, loaded, hashlib.sha256(stored.proof.read_bytes()).hexdigest()
+    _check_arrays({path: shape for path, shape in wanted.items() if kept or path not in last}, loaded)
+    return Loaded(spec, loaded, hashlib.sha256(stored.proof.read_bytes()).hexdigest(), kept if last else None)
 
 
 def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
@@ -139,10 +159,23 @@ def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec
     return with_statistics(spec, tuple(mean), tuple(std))
 
 
-def _new(config: Experiment, spec: Spec) -> set[str]:
-    """Paths of the variables that are drawn although there are weights: those of a new last layer."""
+def _last_layer(config: Experiment, spec: Spec) -> set[str]:
+    """Paths of the variables of the last layer."""
     found = depths(make_model(config.model, config.compute.precision, spec), spec.input.shape)
-    return {path for path, stage in found.items() if stage == CLASSIFIER and config.transfer.head == "new"}
+    return {path for path, stage in found.items() if stage == CLASSIFIER}
+
+
+def _is_kept(config: Experiment, spec: Spec, theirs: Sequence[str] | None) -> bool:
+    """Whether the last layer is taken over from weights for the classes `theirs`, None where they are not known."""
+    head = config.transfer.head
+    return head == "keep" or (head == "auto" and theirs is not None and tuple(theirs) == tuple(spec.classes))
+
+
+def _said(config: Experiment, kept: bool | None) -> str:
+    if kept is None or config.transfer.head not in ("auto", "new", "keep"):
+        return ""
+    why = {"auto": f", as the weights are {'' if kept else 'not '}for the same classes"}
+    return f"the last layer is {'kept' if kept else 'new'}{why.get(config.transfer.head, '')}"
 
 
 def _check_arrays(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:

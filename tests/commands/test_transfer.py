@@ -77,7 +77,11 @@ def test_fine_tuning_the_weights_of_a_run_for_other_classes(here: Path, launch: 
         "--config.transfer.frozen=stem",
         "--config.optim.ema=0.9",
     )
-    assert launch(*words, "--workdir=second").code == 0
+    said = launch(*words, "--workdir=second")
+    assert (
+        said.code == 0
+        and "weights of first (the last layer is new, as the weights are not for the same classes)" in said.out
+    )
     moved = changed(variables("first"), variables("second"))
     assert {path.split("/")[1] for path in moved} == {"block1", "classifier"}
     assert any("batch_stats" in path for path in moved)
@@ -99,6 +103,27 @@ def test_fine_tuning_the_weights_of_a_run_for_other_classes(here: Path, launch: 
     assert launch(*words, "--workdir=third").code == 0
     assert changed(variables("third"), variables("second")) == set()
     assert changed(expected, variables("third")) != set()
+
+
+def test_the_last_layer_is_kept_where_the_classes_are_the_same(here: Path, launch: Callable) -> None:
+    words = ("train", "experiments/tiny.py", "--config.duration=1 steps", "--config.optim.lr=1e-30")
+    assert launch(*words, "--config.optim.lr=0.05", "--workdir=first").code == 0
+    weights = (*words, "--config.transfer.weights=first")
+    said = launch(*weights, "--workdir=kept")
+    assert (
+        said.code == 0
+        and "weights of first (the last layer is kept, as the weights are for the same classes)" in said.out
+    )
+    assert changed(variables("first"), variables("kept")) == set()
+    said = launch(*weights, "--config.transfer.head=new", "--workdir=new")
+    assert said.code == 0 and "weights of first (the last layer is new)" in said.out
+    assert changed(variables("first"), variables("new")) == {"params/Dense_1/kernel", "params/Dense_1/bias"}
+    assert [json.loads(Path(run, "weights.json").read_text())["head"] for run in ("kept", "new")] == ["kept", "new"]
+    # As it was the default once: who goes on with such a run need not say so.
+    assert "is complete" in launch(*weights, "--workdir=new").out
+    assert json.loads(Path("new/config.json").read_text())["transfer"]["head"] == "new"
+    said = launch(*weights, "--config.transfer.head=keep", "--workdir=new")
+    assert said.code == 2 and "transfer.head: new -> keep" in said.err
 
 
 def variables_of_step(run: str, step: int) -> dict[str, np.ndarray]:

@@ -1,9 +1,25 @@
-"""Which variables of a run a part of them means."""
+"""Which variables of a run a part of them means, and whether the last layer of published weights is taken over."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cnn_jax.weights.initial import part_of
+from cnn_jax.augment.compose import identity
+from cnn_jax.config import Data, Experiment, Model, Optim, Transfer
+from cnn_jax.data.digits import digits
+from cnn_jax.models.convmixer import convmixer_768_32
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import sgd
+from cnn_jax.train.schedules import constant
+from cnn_jax.weights import files
+from cnn_jax.weights.convert import tensor_shapes
+from cnn_jax.weights.imagenet import imagenet_classes
+from cnn_jax.weights.initial import part_of, prepare
+from cnn_jax.weights.names.convmixer import timm
+from cnn_jax.weights.parity import all_made_up
 
 RUN = {
     "params/backbone/conv1/kernel": 1,
@@ -51,3 +67,26 @@ def test_a_teacher_of_weights_alone_is_a_model_too() -> None:
 def test_no_such_part_is_one_line(part: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         part_of({path: np.asarray(value) for path, value in RUN.items()}, part)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_published_weights_keep_their_last_layer_for_the_classes_of_imagenet_alone(same: bool, tmp_path: Path) -> None:
+    build = partial(convmixer_768_32, width=4, depth=1, kernel=3, patch=2)
+    files.write(tmp_path / "weights.safetensors", all_made_up(tensor_shapes(build(), (8, 8, 1), timm), calm=False))
+    names = imagenet_classes()
+    spec = digits()["train"].spec
+    spec = dataclasses.replace(spec, classes=names if same else names[::-1])
+    config = Experiment(
+        name="transfer",
+        data=Data(source=digits),
+        model=Model(build=build, task=classify),
+        optim=Optim(build=sgd, lr=0.1, schedule=constant),
+        augment=identity,
+        transfer=Transfer(weights=str(tmp_path / "weights.safetensors")),
+    )
+    found = prepare(config, spec, tmp_path / "run")
+    assert ("params/classifier/kernel" in found.variables) == same
+    assert found.head == f"the last layer is {'kept' if same else 'new'}, as the weights are " + (
+        "for the same classes" if same else "not for the same classes"
+    )
+    assert found.record and found.record["head"] == ("kept" if same else "new")
