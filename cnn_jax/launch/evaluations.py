@@ -9,6 +9,7 @@ from cnn_jax.config import extensions
 from cnn_jax.data.source import Splits, in_memory, split_of
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import plain, to_json
+from cnn_jax.report.progress import Say
 from cnn_jax.train.evaluate import evaluate_also
 from cnn_jax.train.loop import Verdict
 from cnn_jax.train.patience import Standing, standing
@@ -17,6 +18,7 @@ from cnn_jax.train.state import State
 from cnn_jax.train.steps import in_steps
 
 VALIDATION = "validation"  # the split, and the name of its rows in the log
+LINES = 100  # of validations that a whole run shows at most, evenly chosen; the log has them all
 
 Write = Callable[[int, str, Mapping[str, Any]], None]
 
@@ -27,6 +29,7 @@ class Evaluations:
     validation: the split, read once.
     last: {name: numbers and intervals, as JSON} of the latest time that each was done in this session.
     history: (step, score) of the validations since the run began, in this session or before.
+    shown: of so many validations one is shown.
     """
 
     def __init__(self, run: Run, splits: Splits) -> None:
@@ -36,6 +39,8 @@ class Evaluations:
         if self.validation is not None:
             found.insert(0, Evaluation(VALIDATION, self.validation, run.task.evaluator))
         self.every = [(one, self._steps(one.every)) for one in found]
+        validations = -(-run.steps.total // run.steps.evaluate) if run.steps.evaluate else 1
+        self.shown = -(-validations // LINES)
 
     def recall(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes the history from the rows of the log that a run goes on with."""
@@ -55,8 +60,8 @@ class Evaluations:
         """Whether anything is evaluated after `step`."""
         return any(self.run.steps.due(step, every) for _, every in self.every)
 
-    def evaluate(self, step: int, state: State, write: Write, waiting: Callable[[], Any]) -> Verdict:
-        """Evaluates what is due, writes a row of the log for each, and says what follows.
+    def evaluate(self, step: int, state: State, write: Write, say: Say, waiting: Callable[[], Any]) -> Verdict:
+        """Evaluates what is due, writes a row of the log for each, shows the validation, and says what follows.
 
         With patience a state that is the best so far must be kept, and the training ends when it is over. Nothing is
         written until all is evaluated. Batches are waited for within `waiting`, which may end it.
@@ -69,8 +74,24 @@ class Evaluations:
             return Verdict()
         score = found[VALIDATION].get(self.run.task.headline, math.nan)
         self.history.append((step, score))
-        best = self.standing().step == step and self.run.config.evaluate.patience > 0
-        return Verdict(score, keep=best, end=self.over())
+        best, patience = self.standing().step == step, self.run.config.evaluate.patience
+        verdict = Verdict(score, keep=best and patience > 0, end=self.over())
+        if verdict.end or steps.due(step, self.shown * steps.evaluate):
+            say(self._words(step, found[VALIDATION].get("loss", math.nan), score), marked=best)
+        return verdict
+
+    def _words(self, step: int, loss: float, score: float) -> list[str]:
+        """A validation as it is shown, in columns of one width for the whole run."""
+        steps, patience, now = self.run.steps, self.run.config.evaluate.patience, self.standing()
+        epoch, last = step / steps.per_epoch, f"{steps.total / steps.per_epoch:.2f}"
+        waited = f"patience {now.waited} of {patience}" if patience else f"(best {now.score:.4f})"
+        return [
+            f"{VALIDATION}  step {step:{len(str(steps.total))}}",
+            f"epoch {epoch:{len(last)}.2f}",
+            f"loss {loss:.4f}",
+            f"{self.run.task.headline} {score:.4f}",
+            "best" if now.step == step else waited,
+        ]
 
     def evaluate_all(self, state: State) -> None:
         """Does each evaluation again, for `last`."""

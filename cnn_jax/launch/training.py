@@ -179,12 +179,14 @@ def _fit(
 
     with (
         MetricLog(folder, start, unscored=unscored) as log,
-        progress(steps.total, start, steps.per_epoch, size, run.spec.units) as show,
+        progress(steps.total, start, steps.per_epoch, size, run.spec.units) as (show, say),
     ):
         clock.loop_began = time.monotonic()
         if evaluations.over():
             return state, start
-        evaluate = partial(evaluations.evaluate, write=log.write, waiting=stop.waiting)
+        if evaluations.validation is not None and evaluations.shown > 1:
+            say([f"of {evaluations.shown} validations one is shown here (evaluate.every); {metric_log.FILE} has all"])
+        evaluate = partial(evaluations.evaluate, write=log.write, say=say, waiting=stop.waiting)
         hooks = loop.Hooks(log.write, show, evaluate, evaluations.due, stop, about, log.sync)
         return loop.fit(run, source, state, start, checkpoints, hooks, before.get(loop.UNLOGGED), unscored=unscored)
 
@@ -229,10 +231,23 @@ def _finish(
     if found := skipped(splits):
         run_folder.write_json(folder / run_folder.SKIPPED, found)
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
+    if evaluations.history:
+        print(_outcome(run, evaluations, reached, step))
     if source is not None:
         print(f"{split}: {', '.join(f'{name} {value:.4f}' for name, value in plain(scores).items())}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
+
+
+def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> str:
+    """How the training ended by its validation, and which state is scored."""
+    best, headline, lines = evaluations.standing(), run.task.headline, []
+    if reached < run.steps.total:
+        times = f"{headline} was not better {best.waited} times (evaluate.patience)"
+        lines.append(f"ended early at step {reached} of {run.steps.total}: {times}")
+    which = {best.step: "which is scored"}.get(scored, f"scored is the last, step {scored}")
+    lines.append(f"best {headline} by validation: {best.score:.4f} at step {best.step}, {which}")
+    return "\n".join(lines)
 
 
 def parameters(params: Tree) -> int:

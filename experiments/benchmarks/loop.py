@@ -83,7 +83,7 @@ def _overhead(name: str) -> tuple[float, float]:
         nonlocal state
         whole = run._replace(steps=run.steps._replace(total=steps))
         began = time.perf_counter()
-        with progress(steps, 0, run.steps.per_epoch, config.data.batch_size) as show:
+        with progress(steps, 0, run.steps.per_epoch, config.data.batch_size) as (show, _):
             hooks = loop.Hooks(log.write, show, lambda *_: loop.Verdict(), lambda _: False, Stop(), dict, lambda: None)
             state, _ = loop.fit(whole, source, state, 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
         jax.block_until_ready(state)

@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from cnn_jax.launch import evaluations
 from cnn_jax.report import log
 from cnn_jax.train import checkpoint
 from cnn_jax.train.checkpoint import restore_variables
@@ -64,6 +65,13 @@ def test_a_run_with_patience_ends_early_and_its_best_state_is_scored(
     assert results["step"] == results["best_step"] == best and best % 5 and results["validation"]["top1"] == top1
     assert results["validation"]["step"] == best and "interval95" in results["validation"]
     assert checkpoint.newest_good(run / "checkpoints") == end
+    lines = [line for line in said.out.splitlines() if line.startswith("validation  step ")]
+    loss = results["validation"]["loss"]
+    assert len(lines) == len(scores)
+    expected = f"validation  step {best:2}  epoch {best / 50.5:.2f}  loss {loss:.4f}  top1 {top1:.4f}  best"
+    assert lines[-3:-2] == [expected] and lines[-1].endswith("  patience 2 of 2")
+    assert f"ended early at step {end} of 60: top1 was not better 2 times (evaluate.patience)\n" in said.out
+    assert f"best top1 by validation: {top1:.4f} at step {best}, which is scored\n" in said.out
     said = launch("eval", run)
     assert f"checkpoint of step {best}" in said.out and f"top1  {results['test']['top1']:.4f}" in said.out
     assert f"checkpoint of step {end}" in launch("eval", run, "--checkpoint=last").out
@@ -78,6 +86,18 @@ def test_a_run_with_patience_ends_early_and_its_best_state_is_scored(
     # Made longer it waits anew.
     assert launch("train", run, "--config.duration=62 steps").code == 0
     assert read(run / "results-step8.json") == results | {"steps": 8} and read(run / "results.json")["steps"] > 10
+
+
+def test_a_run_shows_at_most_a_hundred_validations(project: Path, launch: Callable, monkeypatch) -> None:
+    monkeypatch.setattr(evaluations, "LINES", 3)
+    words = ("--config.duration=7 steps", "--config.evaluate.every=1 steps", "--config.optim.lr=1e-30")
+    said = launch("train", TINY, *words, "--workdir=run")
+    lines = said.out.splitlines()
+    assert "of 3 validations one is shown here (evaluate.every); metrics.jsonl has all" in lines
+    assert [line.split()[2] for line in lines if line.startswith("validation  step ")] == ["3", "6", "7"]
+    assert lines[-3].endswith(" at step 1, scored is the last, step 7")
+    rows = log.read(project / "run")
+    assert [row["step"] for row in rows if row["split"] == "validation"] == list(range(1, 8))
 
 
 def test_patience_needs_a_validation_split(project: Path, launch: Callable) -> None:

@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def run(
     console: Console, clock: Clock, steps: range, seconds: float = 0.125, total: int = 1000, units: str = "images"
 ) -> None:
-    with progress(total, steps.start - 1, 50, 32, units, console) as show:
+    with progress(total, steps.start - 1, 50, 32, units, console) as (show, _):
         clock.now += 60  # compilation
         for step in steps:
             show(step, {"loss": 2 / step, "top1": 0.5} if step % 10 == 0 else {})
@@ -78,7 +78,7 @@ def test_examples_are_called_what_the_data_calls_them(clock: Clock) -> None:
 
 def test_metrics_are_fetched_only_when_drawn(clock: Clock) -> None:
     file = io.StringIO()
-    with progress(100, 0, 10, 8, console=Console(file=file)) as show:
+    with progress(100, 0, 10, 8, console=Console(file=file)) as (show, _):
         show(1, {})
         show(2, {"loss": Unread()})
         show(3, {"loss": 0.25})
@@ -87,7 +87,7 @@ def test_metrics_are_fetched_only_when_drawn(clock: Clock) -> None:
 
 def test_what_was_last_shown_is_drawn_even_when_training_breaks(clock: Clock) -> None:
     file = io.StringIO()
-    with pytest.raises(RuntimeError), progress(100, 0, 10, 8, console=Console(file=file)) as show:
+    with pytest.raises(RuntimeError), progress(100, 0, 10, 8, console=Console(file=file)) as (show, _):
         show(1, {})
         show(7, {"loss": float("nan")})
         raise RuntimeError
@@ -125,7 +125,7 @@ def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
     shown = {}
     for width in (200, 80, 60, 30, 10):
         file = Terminal()
-        with progress(1000, 0, 50, 32, console=Console(file=file, width=width, color_system=None)) as show:
+        with progress(1000, 0, 50, 32, console=Console(file=file, width=width, color_system=None)) as (show, _):
             show(1, metrics)
             clock.now += 10
             show(11, metrics)
@@ -137,6 +137,33 @@ def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
     assert shown[80] == "step 11/1000  loss 0.123  top1 0.123  auxiliary 0.123  0:16:29 left"
     assert shown[60] == "step 11/1000  loss 0.123  top1 0.123  0:16:29 left"
     assert shown[30] == "step 11/1000  0:16:29 left"
+
+
+VALIDATION = ["validation  step 12", "epoch 0.24", "loss 0.1234", "top1 0.9312", "patience 1 of 3"]
+
+
+def test_a_line_that_stays_stands_above_the_bar_and_fits(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = {}
+    for width in (80, 66, 54, 30):
+        file = Terminal()
+        with progress(1000, 0, 50, 32, console=Console(file=file, width=width, color_system=None)) as (show, say):
+            show(1, {})
+            say(VALIDATION, marked=True)
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).replace("\r", "\n").splitlines()
+        (shown[width],) = [line for line in lines if line.startswith("validation")]
+        assert lines.index(shown[width]) < len(lines) - 2 and lines[-2].startswith("step 1/1000")
+    assert shown[80] == "  ".join(VALIDATION)
+    assert shown[66] == "  ".join(VALIDATION[:1] + VALIDATION[2:])
+    assert shown[54] == "  ".join(VALIDATION[:1] + VALIDATION[3:])
+    assert len(shown[30]) == 30 and shown[30].endswith("…")
+
+
+def test_without_a_terminal_it_is_a_whole_line(clock: Clock) -> None:
+    file = io.StringIO()
+    with progress(1000, 0, 50, 32, console=Console(file=file, width=20)) as (_, say):
+        say(VALIDATION, marked=True)
+    assert file.getvalue() == "  ".join(VALIDATION) + "\n"
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}])
@@ -161,7 +188,7 @@ def test_a_log_file_gets_lines_even_if_colour_is_forced(clock: Clock, monkeypatc
 
 def test_a_call_with_nothing_to_draw_costs_microseconds() -> None:
     metrics: dict[str, Any] = {"loss": 0.5, "top1": 0.5}
-    with progress(10**6, 0, 50, 8, console=Console(file=io.StringIO())) as show:
+    with progress(10**6, 0, 50, 8, console=Console(file=io.StringIO())) as (show, _):
         show(1, metrics)
         start = time.perf_counter()
         for step in range(2, 2002):
