@@ -98,6 +98,7 @@ def fit(
         with closing(prefetch(batches)) as ready, hooks.stop.held():
             if unscored:
                 verdict = hooks.evaluate(start, state)
+                hooks.sync()
                 checkpoint.write_score(checkpoints.folder, start, verdict.score)
                 unscored = False
             for step in range(start + 1, steps.total + 1):

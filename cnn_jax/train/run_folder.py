@@ -229,7 +229,7 @@ def describe_run(
 def keep_results(folder: Path, step: int) -> None:
     """Renames the results of a run that had ended by `step` to results-stepN.json, as it goes on."""
     steps = (_read(folder / RESULTS) or {}).get("steps")
-    if isinstance(steps, int) and steps <= step:
+    if isinstance(steps, int) and 0 < steps <= step:
         os.replace(folder / RESULTS, folder / f"results-step{steps}.json")
 
 

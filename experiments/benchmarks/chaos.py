@@ -40,6 +40,9 @@ SETTINGS = {
     "data.validation": "0.2",
     "model.build": "small_cnn(features=(8, 16), hidden=16, dropout=0.2)",
     "data.batch_size": "32",
+    "evaluate.patience": "5",
+    "optim.schedule": "constant",  # so that a run that was made longer is the one that was so long from the beginning
+    "optim.warmup": "4 steps",
 }
 MEASURED = ("time", "seconds", "examples_per_second")
 DESKTOP = (".DS_Store", "Thumbs.db", "notes.txt", "old.sha256")
@@ -219,6 +222,16 @@ def no_configuration(training: Training) -> None:
         expect(training.run("--config.optim.lr=0.001"), 2)
 
 
+def made_longer(training: Training) -> None:
+    """First a shorter run, which ends or is killed; then the longer one, which is killed, too."""
+    process = training.start(f"--config.duration={training.draw.choice([20, 40])} steps")
+    if training.draw.randrange(2):
+        training.until_saved(process, training.draw.randrange(1, 4))
+        process.kill()
+    process.communicate()
+    killed_while_saving(training)
+
+
 def results_cut(training: Training) -> None:
     expect(training.run(), 0)
     path = training.folder / "results.json"
@@ -242,6 +255,7 @@ FATES: dict[str, Callable[[Training], None]] = {
     "files of desktops": files_of_desktops,
     "configuration gone": no_configuration,
     "results cut": results_cut,
+    "made longer": made_longer,
 }
 
 
@@ -257,13 +271,14 @@ def facts(folder: Path) -> dict[str, Any]:
     from cnn_jax.train import checkpoint
     from cnn_jax.train.predictor import stored_variables
 
-    stored = stored_variables(folder)
+    stored, scored = stored_variables(folder, "last"), stored_variables(folder)
     return {
         "step": stored.step,
         "variables": {name: array.tobytes() for name, array in stored.variables.items()},
         "log": plain(log.read(folder)),
         "results": plain(json.loads((folder / "results.json").read_text(encoding="utf-8"))),
         "best": checkpoint.best(folder / "checkpoints"),
+        "scored": {name: array.tobytes() for name, array in scored.variables.items()},
     }
 
 
