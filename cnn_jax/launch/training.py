@@ -231,23 +231,24 @@ def _finish(
     if found := skipped(splits):
         run_folder.write_json(folder / run_folder.SKIPPED, found)
     run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
-    if evaluations.history:
-        print(_outcome(run, evaluations, reached, step))
+    for line in _outcome(run, evaluations, reached, step):
+        print(line)
     if source is not None:
         print(f"{split}: {', '.join(f'{name} {value:.4f}' for name, value in plain(scores).items())}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
 
 
-def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> str:
+def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> list[str]:
     """How the training ended by its validation, and which state is scored."""
-    best, headline, lines = evaluations.standing(), run.task.headline, []
+    best, headline, lines = evaluations.standing(), run.task.headline, list[str]()
     if reached < run.steps.total:
         times = f"{headline} was not better {best.waited} times (evaluate.patience)"
         lines.append(f"ended early at step {reached} of {run.steps.total}: {times}")
-    which = {best.step: "which is scored"}.get(scored, f"scored is the last, step {scored}")
-    lines.append(f"best {headline} by validation: {best.score:.4f} at step {best.step}, {which}")
-    return "\n".join(lines)
+    if best.step:
+        which = ", which is" if scored == best.step else f"; {'the last, ' * (scored == reached)}step {scored}, is"
+        lines.append(f"best {headline} by validation: {best.score:.4f} at step {best.step}{which} scored")
+    return lines
 
 
 def parameters(params: Tree) -> int:
