@@ -48,7 +48,7 @@ def experiment():
         optim=Optim(build=sgd, lr=0.05, schedule=cosine, ema=0.9),
         augment=compose(flip, partial(shift, pixels=1)),
         duration="{STEPS} steps", save_every="5 steps", log_every="4 steps",
-        evaluate=Evaluate(every="10 steps", batch_size=128),
+        evaluate=Evaluate(every="10 steps", batch_size=128, patience=3),
         compute=Compute(devices=2),
     )
 """
