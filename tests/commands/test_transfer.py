@@ -105,19 +105,15 @@ def test_fine_tuning_the_weights_of_a_run_for_other_classes(here: Path, launch: 
     assert changed(expected, variables("third")) != set()
 
 
-def test_the_last_layer_is_kept_where_the_classes_are_the_same(here: Path, launch: Callable) -> None:
+def test_the_last_layer_is_kept_where_the_classes_are_the_same(here: Path, launch: Callable, trained: Path) -> None:
     words = ("train", "experiments/tiny.py", "--config.duration=1 steps", "--config.optim.lr=1e-30")
-    assert launch(*words, "--config.optim.lr=0.05", "--workdir=first").code == 0
-    weights = (*words, "--config.transfer.weights=first")
+    weights = (*words, f"--config.transfer.weights={trained}")
     said = launch(*weights, "--workdir=kept")
-    assert (
-        said.code == 0
-        and "weights of first (the last layer is kept, as the weights are for the same classes)" in said.out
-    )
-    assert changed(variables("first"), variables("kept")) == set()
+    assert said.code == 0 and "(the last layer is kept, as the weights are for the same classes)" in said.out
+    assert changed(variables(str(trained)), variables("kept")) == set()
     said = launch(*weights, "--config.transfer.head=new", "--workdir=new")
-    assert said.code == 0 and "weights of first (the last layer is new)" in said.out
-    assert changed(variables("first"), variables("new")) == {"params/Dense_1/kernel", "params/Dense_1/bias"}
+    assert said.code == 0 and "(the last layer is new)" in said.out
+    assert changed(variables(str(trained)), variables("new")) == {"params/Dense_1/kernel", "params/Dense_1/bias"}
     assert [json.loads(Path(run, "weights.json").read_text())["head"] for run in ("kept", "new")] == ["kept", "new"]
     # As it was the default once: who goes on with such a run need not say so.
     assert "is complete" in launch(*weights, "--workdir=new").out
