@@ -102,8 +102,8 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
         taken = "are taken to be those of ImageNet" if count == 1000 else "have numbers for names"
         print(f"the {count:,} classes {taken}; --classes=NAMES.txt says others")
     print(f"written to {folder}/")
-    print(f"python launch.py predict {folder} IMAGE...")
-    print(f"python launch.py eval {folder} --data=folder:PATH")
+    print(cli.as_called(f"python launch.py predict {folder} IMAGE..."))
+    print(cli.as_called(f"python launch.py eval {folder} --data=folder:PATH"))
 
 
 def _names(path: Path | None, count: int) -> tuple[str, ...]:

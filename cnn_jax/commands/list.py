@@ -10,7 +10,7 @@ from absl import flags
 
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.launch import cli
-from cnn_jax.launch.experiment_file import described, experiment_files
+from cnn_jax.launch.experiment_file import described, experiment_files, word_for
 from cnn_jax.lookup import did_you_mean
 
 
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
 
 def _experiments() -> None:
     for path in experiment_files():
-        print(path)
+        print(word_for(path))
         try:
             about = described(path)
         except ValueError as error:
@@ -42,9 +42,9 @@ def _experiments() -> None:
             continue
         print(f"    {about.pop('title')}")
         for name, text in about.items():
-            print(f"    {name + ':':12}{text}")
+            print(f"    {name + ':':12}{cli.as_called(text).replace(f'experiments/{path.name}', word_for(path))}")
         print()
-    print("Train one with: python launch.py train EXPERIMENT")
+    print(cli.as_called("Train one with: python launch.py train EXPERIMENT"))
 
 
 def _models(part: str) -> None:
@@ -59,4 +59,4 @@ def _models(part: str) -> None:
     if not rows:
         raise ValueError(f"no model's name contains '{part}': {did_you_mean(part, variants)}")
     print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
-    print("\nMore about one with: python launch.py describe MODEL")
+    print(cli.as_called("\nMore about one with: python launch.py describe MODEL"))
