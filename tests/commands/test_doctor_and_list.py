@@ -16,10 +16,14 @@ def test_list_shows_what_stands_in_the_docstrings(project, launch):
     assert "experiments/torn.py\n    cannot be read: 'experiments/torn.py', line 1: invalid syntax" in said.out
 
 
-def test_list_elsewhere_says_where_to_go(tmp_path, monkeypatch, launch):
+def test_list_elsewhere_names_those_that_come_along(tmp_path, monkeypatch, launch):
     monkeypatch.chdir(tmp_path)
     said = launch("list")
-    assert said.code == 2 and "come with the repository" in said.err
+    assert said.code == 0 and said.err == ""
+    assert "\ndigits\n" in f"\n{said.out}" and "command:    python launch.py train digits\n" in said.out
+    monkeypatch.setattr("sys.argv", ["/usr/bin/cnn_jax"])
+    said = launch("list")
+    assert "command:    cnn_jax train digits\n" in said.out and "launch.py" not in said.out
 
 
 def test_list_models_shows_the_published_ones(launch):
@@ -60,7 +64,7 @@ def test_doctor_says_what_is_there_and_how_to_get_the_rest(launch, monkeypatch):
 def test_every_command_has_help_and_a_line_in_the_page(launch):
     page = launch("--help")
     assert page.code == 0 and launch().code == cli.BAD_INPUT
-    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "train"]
+    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "report", "train"]
     for verb in cli.verbs():
         said = launch(verb, "--help")
         assert said.code == 0 and f"python launch.py {verb}" in said.out

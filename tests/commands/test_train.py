@@ -51,7 +51,7 @@ def test_results_have_their_shape(trained):
         assert tables["classes"].tolist() == [str(digit) for digit in range(10)]
     low, high = results["test"]["interval95"]["top1"]
     assert low <= results["test"]["top1"] <= high
-    assert results["seed"] == 0 and results["steps"] == 6
+    assert results["seed"] == 0 and results["steps"] == 6 and results["headline"] == "top1"
     seconds = results["seconds"]
     assert 0 < seconds["train"] <= seconds["total"] and 0 < seconds["compile"] <= seconds["total"]
 
