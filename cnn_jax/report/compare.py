@@ -17,7 +17,7 @@ from cnn_jax.evals.classification import MEANS, per_example
 from cnn_jax.evals.evaluator import Score
 from cnn_jax.inspect.table import table
 from cnn_jax.paths import printable
-from cnn_jax.report.runs import TEST, VALIDATION, Group, Run, differing
+from cnn_jax.report.runs import TEST, VALIDATION, Group, Run, differing, scored_at
 from cnn_jax.train import run_folder
 
 LOGITS, LABEL = "logits", "label"  # an output of classifiers, and the role of what they predict
@@ -44,7 +44,7 @@ def _one(label: str, run: Run) -> list[str]:
         f"{results['seconds']['total']:,.0f} s on {printable(results['devices'])}, seed {run.seed}"
     ]
     for split, scores in run.scores.items():
-        said.append(f"{printable(split)}, last step:")
+        said.append(f"{printable(split)}, step {run.step}:")
         said += [f"  {printable(name):12} {_number(score)}" for name, score in scores.items()]
     if results.get("best_step") is not None:
         said.append(f"best step by validation: {results['best_step']} (--checkpoint=best)")
@@ -74,18 +74,19 @@ def _scores(groups: Sequence[Group]) -> list[str]:
             group.label,
             len(group.runs),
             *(_cell(group, *pair) for pair in shown),
+            ", ".join(dict.fromkeys(f"{run.step:,}" for run in group.runs)),
             group.runs[0].results["parameters"],
             f"{statistics.fmean(run.results['seconds']['total'] for run in group.runs):,.0f}",
         )
         for group in groups
     ]
-    heads = ("run", "n", *(printable(f"{split} {name}") for split, name in shown), "parameters", "seconds")
+    heads = ("run", "n", *(printable(f"{split} {name}") for split, name in shown), "step", "parameters", "seconds")
     notes = []
     if any(len(group.runs) == 1 for group in groups):
         notes.append("[...]: 95 % interval over the examples of the split, of one run")
     if any(len(group.runs) > 1 for group in groups):
         notes.append("±: standard deviation over n seeds")
-    return [*table(heads, rows).splitlines(), f"last step; {'; '.join(notes)}"]
+    return [*table(heads, rows).splitlines(), "; ".join([scored_at(groups), *notes])]
 
 
 def _cell(group: Group, split: str, name: str) -> str:
@@ -211,14 +212,14 @@ def write_csv(groups: Sequence[Group], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["group", "folder", "seed", *heads, "steps", "parameters", "seconds", *fields])
+        rows.writerow(["group", "folder", "seed", *heads, "step", "steps", "parameters", "seconds", *fields])
         values = differing(groups)
         for group in groups:
             own = [_value(values[name], group.label) for name in fields]
             for run in group.runs:
                 scores = [run.scores.get(split, {}).get(name, Score(math.nan)) for split, name in shown]
                 numbers = ["" if n is None or not math.isfinite(n) else n for score in scores for n in score]
-                facts = [run.results["steps"], run.results["parameters"], run.results["seconds"]["total"]]
+                facts = [run.step, run.results["steps"], run.results["parameters"], run.results["seconds"]["total"]]
                 rows.writerow([group.label, printable(run.folder), run.seed, *numbers, *facts, *own])
 
 

@@ -45,6 +45,11 @@ class Run(NamedTuple):
     def fingerprint(self) -> str:
         return self.data["fingerprint"]
 
+    @property
+    def step(self) -> int:
+        """The one that is scored: the last, or with patience the best by validation."""
+        return self.results.get("step", self.results["steps"])
+
 
 class Group(NamedTuple):
     """Runs that differ in nothing but their seeds, and what they are called together."""
@@ -99,9 +104,10 @@ def read(folder: Path) -> Run:
         config, data = earlier.upgraded(config, data, folder)
         run = Run(folder, config, data, versions, results, *_scored(results), rows)
         _check(run)
+        score = run.scores[run.split][run.headline].value
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"'{folder}' is damaged: {error}") from None
-    if not math.isfinite(run.scores[run.split][run.headline].value):
+    if not math.isfinite(score):
         raise ValueError(f"'{folder}' has diverged: its {printable(run.headline)} is no finite number")
     return run
 
@@ -148,10 +154,10 @@ def _check(run: Run) -> None:
     """Raises an error for what would fail when it is printed or drawn."""
     texts = (run.fingerprint, run.data["name"], run.results["devices"], run.headline)
     seconds = run.results["seconds"]
-    numbers = (run.results["steps"], run.results["parameters"], seconds["total"], run.scores[run.split][run.headline])
+    numbers = (run.step, run.results["steps"], run.results["parameters"], seconds["total"])
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name is no text")
-    if not isinstance(run.seed, int) or not all(isinstance(number, int | float | Score) for number in numbers):
+    if not isinstance(run.seed, int) or not all(isinstance(number, int | float) for number in numbers):
         raise TypeError("a number is none")
     if run.results["seed"] != run.seed:
         raise ValueError("its results are those of another seed")
@@ -222,6 +228,14 @@ def _together(labels: Sequence[str], every: Iterable[str]) -> str:
     if folder and len(inside) == len(labels):
         return printable(folder)
     return printable(", ".join(labels) if len(labels) < 4 else f"{labels[0]} … {labels[-1]}")
+
+
+def scored_at(groups: Sequence[Group]) -> str:
+    """Which steps the scores are of, in words."""
+    runs = [run for group in groups for run in group.runs]
+    if all(run.step == run.results["steps"] for run in runs):
+        return "last step"
+    return "last step, or with evaluate.patience the best by validation, which favours the scores of that split"
 
 
 def differing(groups: Sequence[Group]) -> dict[str, dict[str, list[str]]]:

@@ -104,7 +104,7 @@ def test_two_runs_are_told_apart_in_numbers_and_settings(write: Write) -> None:
     said = said_of(write("plain"), write("slow", 30, lr=0.01, headline="miou"), write("slower", 30, lr=0.001))
     assert said[0] == (
         "run n test top1 test miou test loss validation top1 validation miou validation loss sketches top1 "
-        "sketches miou parameters seconds"
+        "sketches miou step parameters seconds"
     )
     assert said[1].startswith("plain 1 0.9500 [0.9300, 0.9700] – 0.5000 ")
     assert any(line.startswith("slower -0.1000 the 95 % intervals do not overlap") for line in said)
@@ -188,9 +188,21 @@ def test_one_run_is_its_own_summary(write: Write, tmp_path: Path, drawn: list[Fi
     group = groups_of(write("only"))
     said = compare.lines(group)
     assert said[0] == "only: made, 1,234 parameters, 6 steps, 10 s on 2 x cpu, seed 0"
-    assert "  top1         0.9500 [0.9300, 0.9700]" in said and "best step by validation: 4" in said[-1]
+    assert (
+        said[1:4:2] == ["test, step 6:", "  top1         0.9500 [0.9300, 0.9700]"]
+        and "best step by validation: 4" in said[-1]
+    )
     side_by_side.draw(group, tmp_path / "one.png")
     assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "top1"]
+
+
+def test_a_run_that_stopped_early_is_said_to_be_scored_at_its_best_step(write: Write) -> None:
+    early, late = write("early"), write("late", lr=0.2)
+    results = json.loads((early / "results.json").read_text())
+    (early / "results.json").write_text(json.dumps({**results, "step": 4}))
+    said = said_of(early, late)
+    assert " 4 1,234 10" in said[1] and " 6 1,234 10" in said[2]
+    assert said[3].startswith("last step, or with evaluate.patience the best by validation, which favours")
 
 
 def test_twelve_are_drawn_apart(write: Write, tmp_path: Path, drawn: list[Figure]) -> None:
