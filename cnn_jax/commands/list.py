@@ -1,34 +1,44 @@
-"""List the experiments: what each reproduces, its expected score and time; or the published models.
+"""List the experiments, or the parts that an experiment is made of, with their settings.
 
-python launch.py list
-python launch.py list models [FILTER]
+python launch.py list                      # experiments: what each reproduces, its expected score and time
+python launch.py list augmentations        # for --config.augment=
+python launch.py list models resnet        # published models whose name contains resnet
 
-FILTER is a part of the names to show, as resnet.
+KIND is models, sources, augmentations, tasks, optimizers, schedules or evaluations; what they list is written in flags
+of train, as --config.optim.schedule='cosine(final=0.01)'. FILTER is a part of the names to show.
 """
+
+import inspect
+import sys
 
 from absl import flags
 
+from cnn_jax import config as configuration
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.launch import cli
 from cnn_jax.launch.experiment_file import described, experiment_files, word_for
 from cnn_jax.lookup import did_you_mean
+from cnn_jax.parts import KINDS, of_kind, settings
 
 
 def run(arguments: list[str]) -> int:
-    """Prints a paragraph per experiment, or a line per model."""
+    """Prints a paragraph per experiment, or what there is of a kind of parts."""
     values = flags.FlagValues()
     if cli.wants_help(arguments):
-        print(__doc__)
+        print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("list", values, arguments)
-    if words and words[0] != "models":
-        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], ['models'])}")
+    if words and words[0] not in KINDS:
+        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], KINDS)}")
     if len(words) > 2:
         raise cli.UsageError(f"leftover words '{' '.join(words[2:])}': see launch.py list --help")
-    if words:
-        _models(words[1] if len(words) == 2 else "")
-    else:
+    part = words[1] if len(words) == 2 else ""
+    if not words:
         _experiments()
+    elif words[0] == "models":
+        _models(part)
+    else:
+        _parts(words[0], part)
     return 0
 
 
@@ -45,6 +55,18 @@ def _experiments() -> None:
             print(f"    {name + ':':12}{cli.as_called(text).replace(f'experiments/{path.name}', word_for(path))}")
         print()
     print(cli.as_called("Train one with: python launch.py train EXPERIMENT"))
+
+
+def _parts(kind: str, part: str) -> None:
+    known = of_kind(kind)
+    found = {name: value for name, value in known.items() if part.lower() in name}
+    if not found:
+        raise ValueError(f"no name of {kind} contains '{part}': {did_you_mean(part, known)}")
+    for name, value in found.items():
+        text = inspect.getdoc(value) or ""
+        print(f"{name}({settings(value)})\n    {' '.join(text.partition(chr(10) * 2)[0].split())}")
+    fields = [name for name, field in configuration.fields() if field.metadata.get("kind") == kind]
+    print(cli.as_called(f"\nUse one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME"))
 
 
 def _models(part: str) -> None:

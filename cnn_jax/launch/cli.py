@@ -142,12 +142,13 @@ def wants_help(arguments: list[str]) -> bool:
 
 
 def help_text(module: ModuleType, values: flags.FlagValues) -> str:
-    """A verb's docstring and its flags."""
-    lines = [(module.__doc__ or "").strip(), "", "Flags:"]
+    """A verb's docstring and its flags, with the form of their values."""
+    lines = [(module.__doc__ or "").strip(), *(["", "Flags:"] if len(values) else [])]
     for name in sorted(values):
         flag = values[name]
-        default = "" if flag.value in (None, "", False) else f" (default: {flag.value})"
-        lines.append(f"  --{name}: {flag.help}{default}")
+        default = "" if flag.value in (None, "", False) else f"default: {flag.value}"
+        said = "; ".join(filter(None, (flag.parser.syntactic_help, default)))
+        lines.append(f"  --{name}: {flag.help}{f' ({said})' if said else ''}")
     return as_called("\n".join(lines))
 
 
@@ -160,6 +161,7 @@ def _usage() -> str:
     lines = ["Convolutional neural networks on JAX.", "", "python launch.py COMMAND [--help]", ""]
     for verb in verbs():
         lines.append(f"  {verb:10} {_first_line(verb)}")
+    lines += ["", "Begin with: python launch.py train digits"]
     return as_called("\n".join(lines))
 
 

@@ -1,5 +1,9 @@
 """doctor and list, and the page of all commands."""
 
+import pytest
+
+from cnn_jax import config as configuration
+from cnn_jax import parts
 from cnn_jax.data import fashion_mnist, mnist1d
 from cnn_jax.launch import cli
 from cnn_jax.lookup import lookup
@@ -38,11 +42,34 @@ def test_list_models_shows_the_published_ones(launch):
     assert all(lookup(line.split()[0]) for line in everything.splitlines()[1:-2])
 
 
+@pytest.mark.parametrize("kind", [kind for kind in parts.KINDS if kind != "models"])
+def test_list_shows_what_a_field_may_name(kind, launch):
+    said = launch("list", kind)
+    *paragraphs, last = said.out.split("\n\n")
+    lines = paragraphs[0].splitlines()
+    assert said.code == 0 and len(paragraphs) == 1 and all(line.startswith("    ") for line in lines[1::2])
+    assert all(lookup(line.partition("(")[0]) for line in lines[::2])
+    assert lines[::2] == sorted(lines[::2]) and all(text.strip() for text in lines[1::2])
+    fields = [name for name, field in configuration.fields() if field.metadata.get("kind") == kind]
+    assert last == f"Use one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME\n"
+
+
+def test_list_says_settings_and_finds_a_part_of_a_name(launch):
+    assert launch("list", "augmentations", "Flip").out.splitlines()[:2] == [
+        "flip(probability=0.5)",
+        "    Mirror left and right with `probability`.",
+    ]
+    assert "compose(A, B, ...)\n" in launch("list", "augmentations", "comp").out
+    assert launch("list", "sources", "npz").out.startswith("npz(PATH, size=None, ")
+    assert launch("list", "evaluations", "else").out.startswith("elsewhere(source=SOURCE, split='test', ")
+
+
 def test_list_says_what_it_does_not_know(launch):
     for words, text in (
         (("model",), "unknown list 'model': did you mean 'models'?"),
         (("models", "lenet.lenet6"), "no model's name contains 'lenet.lenet6': did you mean 'lenet.lenet5'?"),
         (("models", "a", "b"), "leftover words 'b'"),
+        (("schedules", "cosinus"), "no name of schedules contains 'cosinus': did you mean 'cosine'?"),
     ):
         said = launch("list", *words)
         assert said.code == cli.BAD_INPUT and said.out == "" and text in said.err
@@ -67,5 +94,5 @@ def test_every_command_has_help_and_a_line_in_the_page(launch):
     assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "report", "train"]
     for verb in cli.verbs():
         said = launch(verb, "--help")
-        assert said.code == 0 and f"python launch.py {verb}" in said.out
+        assert said.code == 0 and said.out.splitlines()[2].startswith(f"python launch.py {verb}")
         assert f"{verb:10} {said.out.splitlines()[0]}" in page.out
