@@ -4,12 +4,14 @@ python launch.py list                      # experiments: what each reproduces, 
 python launch.py list augmentations        # for --config.augment=
 python launch.py list models resnet        # published models whose name contains resnet
 
-KIND is models, sources, augmentations, tasks, optimizers, schedules or evaluations; what they list is written in flags
-of train, as --config.optim.schedule='cosine(final=0.01)'. FILTER is a part of the names to show.
+The lists are experiments, models, sources, augmentations, tasks, optimizers, schedules and evaluations; a second word
+is a part of the names to show. What they name is written in flags of train, as
+--config.optim.schedule='cosine(final=0.01)'.
 """
 
 import inspect
 import sys
+from collections.abc import Iterable
 
 from absl import flags
 
@@ -20,6 +22,8 @@ from cnn_jax.launch.experiment_file import described, experiment_files, word_for
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.parts import KINDS, of_kind, settings
 
+EXPERIMENTS = "experiments"
+
 
 def run(arguments: list[str]) -> int:
     """Prints a paragraph per experiment, or what there is of a kind of parts."""
@@ -28,22 +32,26 @@ def run(arguments: list[str]) -> int:
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("list", values, arguments)
-    if words and words[0] not in KINDS:
-        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], KINDS)}")
+    if words and words[0] not in (EXPERIMENTS, *KINDS):
+        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], (EXPERIMENTS, *KINDS))}")
     if len(words) > 2:
         raise cli.UsageError(f"leftover words '{' '.join(words[2:])}': see launch.py list --help")
-    part = words[1] if len(words) == 2 else ""
-    if not words:
-        _experiments()
-    elif words[0] == "models":
+    kind, part = (*(words or [EXPERIMENTS]), "")[:2]
+    if kind == EXPERIMENTS:
+        _experiments(part)
+    elif kind == "models":
         _models(part)
     else:
-        _parts(words[0], part)
+        _parts(kind, part)
     return 0
 
 
-def _experiments() -> None:
-    for path in experiment_files():
+def _experiments(part: str) -> None:
+    known = experiment_files()
+    found = [path for path in known if part.lower() in path.stem]
+    if not found:
+        raise ValueError(_none(EXPERIMENTS, part, [path.stem for path in known]))
+    for path in found:
         print(word_for(path))
         try:
             about = described(path)
@@ -57,11 +65,15 @@ def _experiments() -> None:
     print(cli.as_called("Train one with: python launch.py train EXPERIMENT"))
 
 
+def _none(kind: str, part: str, known: Iterable[str]) -> str:
+    return f"no name of {kind} contains '{part}': {did_you_mean(part, known)}"
+
+
 def _parts(kind: str, part: str) -> None:
     known = of_kind(kind)
     found = {name: value for name, value in known.items() if part.lower() in name}
     if not found:
-        raise ValueError(f"no name of {kind} contains '{part}': {did_you_mean(part, known)}")
+        raise ValueError(_none(kind, part, known))
     for name, value in found.items():
         text = inspect.getdoc(value) or ""
         print(f"{name}({settings(value)})\n    {' '.join(text.partition(chr(10) * 2)[0].split())}")
@@ -79,6 +91,6 @@ def _models(part: str) -> None:
         if part.lower() in name
     ]
     if not rows:
-        raise ValueError(f"no model's name contains '{part}': {did_you_mean(part, variants)}")
+        raise ValueError(_none("models", part, variants))
     print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
     print(cli.as_called("\nMore about one with: python launch.py describe MODEL"))

@@ -1,4 +1,4 @@
-"""Compare finished runs: final scores and their differences, what the runs differ in, and curves over each other.
+"""Compare finished runs: scores and how sure their differences are, settings that differ, curves over each other.
 
 python launch.py report runs/digits                         # one run: its scores and curves
 python launch.py report runs/plain runs/wide runs/slow      # differences are to the first
@@ -91,4 +91,6 @@ def _place(folders: list[Path]) -> Path:
 
     if len(folders) == 1:
         return run_folder.place(folders[0], run_folder.FIGURES) / NAME
-    return run_folder.place(Path(os.path.commonpath([folder.resolve() for folder in folders])), NAME)
+    holding = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
+    here = Path.cwd()
+    return run_folder.place(holding.relative_to(here) if holding.is_relative_to(here) else holding, NAME)

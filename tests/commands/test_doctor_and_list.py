@@ -30,6 +30,12 @@ def test_list_elsewhere_names_those_that_come_along(tmp_path, monkeypatch, launc
     assert "command:    cnn_jax train digits\n" in said.out and "launch.py" not in said.out
 
 
+def test_list_shows_the_experiments_of_a_name(launch):
+    said = launch("list", "experiments", "Fashion")
+    assert said.code == 0 and said.out.splitlines()[0].endswith("fashion_mnist_fast.py") and "digits" not in said.out
+    assert launch("list", "experiments").out == launch("list").out
+
+
 def test_list_models_shows_the_published_ones(launch):
     said = launch("list", "models", "LeNet5_")
     assert said.code == 0 and said.err == ""
@@ -67,7 +73,7 @@ def test_list_says_settings_and_finds_a_part_of_a_name(launch):
 def test_list_says_what_it_does_not_know(launch):
     for words, text in (
         (("model",), "unknown list 'model': did you mean 'models'?"),
-        (("models", "lenet.lenet6"), "no model's name contains 'lenet.lenet6': did you mean 'lenet.lenet5'?"),
+        (("models", "lenet.lenet6"), "no name of models contains 'lenet.lenet6': did you mean 'lenet.lenet5'?"),
         (("models", "a", "b"), "leftover words 'b'"),
         (("schedules", "cosinus"), "no name of schedules contains 'cosinus': did you mean 'cosine'?"),
     ):
