@@ -59,8 +59,8 @@ def all_commands() -> list[str]:
     found = [command for path in DOCUMENTS for command in commands_of(path.read_text())]
     for verb in cli.verbs():
         module = importlib.import_module(f"cnn_jax.commands.{cli._file(verb)}")
-        shown = [line for line in (module.__doc__ or "").splitlines() if line.startswith("python launch.py")]
-        found += _joined(shown)
+        lines = (module.__doc__ or "").splitlines()
+        found += _joined([line for line in lines if line.startswith("python launch.py") and "[-" not in line])
     return list(dict.fromkeys(found))
 
 
@@ -113,12 +113,12 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
 
     def run(words: list[str]) -> None:
-        verb, *rest = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
-        for word in rest:
-            if word.startswith("runs/") and verb in ("eval", "predict", "report"):
+        for word in words[1:]:
+            if word.startswith("runs/") and words[0] in ("eval", "predict", "report"):
                 shutil.copytree(project / "made", word, dirs_exist_ok=True)
-            elif word.endswith((".png", ".jpg")) and not word.startswith("-"):
-                Image.new("RGB", (8, 8)).save(word)
+            elif words[0] == "predict":
+                provide(word)
+        verb, *rest = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
         said = launch(verb, *rest)
         if verb == "import":
             assert said.code == cli.BAD_INPUT and f"no weights '{words[2]}' here" in said.err, said.err
@@ -126,6 +126,16 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
             assert said.code == 0, said.err
 
     return run
+
+
+def provide(word: str) -> None:
+    """Makes what a word of `predict` means: a picture, a folder or pattern of some, or a list of their names."""
+    if word.startswith("@"):
+        Path(word[1:]).write_text("photos/cat/0.png\n")
+    elif word.endswith(("/", ".png", ".jpg")) and not word.startswith("-"):
+        path = Path(word.replace("**", "deep").replace("*", "a"), *(["a.png"] if word.endswith("/") else []))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
 
 
 def parse_script(path: str, words: list[str]) -> None:
