@@ -2,9 +2,7 @@
 
 import sys
 
-from cnn_jax.devices import ask_for_huge_pages
-from cnn_jax.launch.cli import main
+from cnn_jax.launch.cli import console
 
 if __name__ == "__main__":
-    ask_for_huge_pages()
-    sys.exit(main())
+    sys.exit(console())

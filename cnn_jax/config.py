@@ -32,24 +32,38 @@ def setting(
     choices: tuple[str, ...] = (),
     duration: bool = False,
     called: str | None = None,
+    kind: str | None = None,
 ) -> Any:
-    """A field with its explanation and the values it may take: low <= v <= high, above < v < below, or a choice."""
+    """A field with its explanation and the values it may take: low <= v <= high, above < v < below, or a choice.
+
+    A function is `called` with these arguments, and is of a `kind` of `parts.KINDS`.
+    """
     metadata = dict(
-        help=help, choices=choices, duration=duration, called=called, low=low, above=above, high=high, below=below
+        help=help,
+        choices=choices,
+        duration=duration,
+        called=called,
+        kind=kind,
+        low=low,
+        above=above,
+        high=high,
+        below=below,
     )
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def required(help: str, *, called: str | None = None) -> Any:
-    """A field which every experiment has to give; a function with the arguments it is `called` with."""
-    return dataclasses.field(metadata=dict(help=help, called=called))
+def required(help: str, *, called: str | None = None, kind: str | None = None) -> Any:
+    """A field which every experiment has to give; a function as in `setting`."""
+    return dataclasses.field(metadata=dict(help=help, called=called, kind=kind))
 
 
 @dataclasses.dataclass(kw_only=True)
 class Data:
     """What is read."""
 
-    source: Function = required("a source, as digits, folder:PATH, npz:PATH or 'folder(PATH, size=64)'", called="")
+    source: Function = required(
+        "a source, as digits, folder:PATH, npz:PATH or 'folder(PATH, size=64)'", called="", kind="sources"
+    )
     validation: float = setting(0.1, "share of the training split kept for validation; 0 = none", low=0, below=1)
     batch_size: int = setting(128, "examples per step, over all devices", low=1)
     shuffle: bool = setting(True, "a new order in every epoch; false = always the order of the split")
@@ -62,19 +76,25 @@ class Data:
 class Model:
     """What is trained."""
 
-    build: Function = required("a model, as resnet20 or wrn_16_4(dropout=0.3)", called="classes=, dtype=")
-    task: Function = required("what it learns, as classify(label_smoothing=0.1)", called="model, spec")
+    build: Function = required(
+        "a model, as resnet20 or wrn_16_4(dropout=0.3)", called="classes=, dtype=", kind="models"
+    )
+    task: Function = required("what it learns, as classify(label_smoothing=0.1)", called="model, spec", kind="tasks")
 
 
 @dataclasses.dataclass(kw_only=True)
 class Optim:
     """How the weights move."""
 
-    build: Function = required("sgd, adamw, adam, lion, muon or lamb, as sgd(momentum=0.9)", called="lr, weight_decay")
+    build: Function = required(
+        "sgd, adamw, adam, lion, muon or lamb, as sgd(momentum=0.9)", called="lr, weight_decay", kind="optimizers"
+    )
     lr: float = required("the highest learning rate of the schedule")
     weight_decay: float = setting(0.0, "decay of the weights; never of norms and biases", low=0)
     schedule: Function = required(
-        "constant, cosine, step, one_cycle or wsd, as cosine(final=0.01)", called="peak, steps, warmup"
+        "constant, cosine, step, one_cycle or wsd, as cosine(final=0.01)",
+        called="peak, steps, warmup",
+        kind="schedules",
     )
     warmup: str = setting("0 steps", "linear rise of the learning rate from 0", duration=True)
     clip: float = setting(0.0, "largest global norm of a gradient; 0 = no clipping", low=0)
@@ -138,7 +158,10 @@ class Evaluate:
         "end", "when the test split is read: at the end, once, or never, as for sweeps", choices=("end", "never")
     )
     also: Function = setting(
-        nothing, "further evaluations, as elsewhere(source='folder:PATH')", called="task, spec, splits"
+        nothing,
+        "further evaluations, as elsewhere(source='folder:PATH')",
+        called="task, spec, splits",
+        kind="evaluations",
     )
     outputs: bool = setting(False, "keep what the model says of every example of the test split, as outputs/NAME.npy")
 
@@ -152,7 +175,9 @@ class Experiment:
     model: Model = required("what is trained")
     optim: Optim = required("how the weights move")
     augment: Function = required(
-        "augmentation on the device, as 'compose(flip, shift(pixels=4))'; identity = none", called="keys, batch"
+        "augmentation on the device, as 'compose(flip, shift(pixels=4))'; identity = none",
+        called="keys, batch",
+        kind="augmentations",
     )
     duration: str = setting("10 epochs", "length of the training; a longer one makes a run longer", duration=True)
     extend: str = setting(
@@ -201,7 +226,7 @@ def check(config: Experiment) -> None:
         _check_type(name, field.type, value)
         bounds, shown = field.metadata, f"{name} = {value!r}"
         if bounds.get("called") is not None:
-            _check_call(name, value, bounds["called"])
+            _check_call(name, value, bounds["called"], bounds["kind"])
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{shown} must be a finite number")
         if bounds.get("low") is not None and value < bounds["low"]:
@@ -256,7 +281,7 @@ def _check_type(name: str, expected: Any, value: Any) -> None:
         raise ValueError(f"{name} = {repr(value)[:100]} must be at most {LARGEST}")
 
 
-def _check_call(name: str, function: Function, arguments: str) -> None:
+def _check_call(name: str, function: Function, arguments: str, kind: str) -> None:
     """That the function has a name to record it by, and takes the arguments that it will be called with."""
     names = [word for word in arguments.split(", ") if word]
     positional = [word for word in names if not word.endswith("=")]
@@ -272,7 +297,9 @@ def _check_call(name: str, function: Function, arguments: str) -> None:
             inspect.signature(function.func).bind_partial(**function.keywords)
         inspect.signature(function).bind(*positional, **keywords)
     except TypeError as error:
-        raise ValueError(f"{name} = {shown} cannot be called as f({arguments}): {error}") from None
+        raise ValueError(
+            f"{name} = {shown} cannot be called as f({arguments}): {error} (launch.py list {kind} shows what can)"
+        ) from None
 
 
 def refuse_sources(text: str) -> None:

@@ -89,6 +89,8 @@ def _find(name: str) -> Function:
         raise ValueError(f"unknown name '{name}': no module ends in '{module_name[:200]}'")
     found = {f"{m}.{function}": part for m in modules if (part := parts.in_short(m, function))}
     if not found:
+        if long := next(filter(None, (parts.offer(module, function) for module in (*modules, *OTHERS))), None):
+            raise ValueError(f"unknown name '{name}': write it in full, as {describe(long)}")
         known = [key for module in modules for key in parts.functions(module)]
         raise ValueError(f"unknown name '{name}': {did_you_mean(function, known)}")
     if any(value is not next(iter(found.values())) for value in found.values()):

@@ -28,6 +28,16 @@ CALLED_WITH: dict[str, tuple[tuple[str, ...], ...]] = {
     "cnn_jax.train.schedules": (("peak", "steps", "warmup"),),
     "cnn_jax.ops": (("x",), ("lhs", "rhs")),
 }
+# What parts are called, and where they are.
+KINDS = {
+    "models": "cnn_jax.models",
+    "sources": "cnn_jax.data",
+    "augmentations": "cnn_jax.augment",
+    "tasks": "cnn_jax.tasks",
+    "optimizers": "cnn_jax.train.optim",
+    "schedules": "cnn_jax.train.schedules",
+    "evaluations": "cnn_jax.evals.also",
+}
 COMPOSED = ("cnn_jax.augment", "cnn_jax.evals.also")  # where a function of any number of parts makes one of them
 EXPERIMENT = "experiment"  # the module that an experiment file is loaded as: whatever it defines is a part
 
@@ -93,6 +103,31 @@ def in_short(module: str, name: str) -> Callable[..., Any] | None:
 def functions(module: str) -> dict[str, Callable[..., Any]]:
     """All of them."""
     return {name: value for name, value in offered(module).items() if in_short(module, name) is not None}
+
+
+def of_kind(kind: str) -> dict[str, Callable[..., Any]]:
+    """All parts of one of KINDS by their short names, in the order of these."""
+    homes = [module for module, root in modules().items() if root == KINDS[kind]]
+    return dict(sorted(item for module in homes for item in functions(module).items()))
+
+
+def settings(part: Callable[..., Any]) -> str:
+    """The settings of a part with their defaults, as "probability=0.5"; "a, b, ..." for what composes parts."""
+    if is_composer(part):
+        return "A, B, ..."
+    said = []
+    for parameter in inspect.signature(part).parameters.values():
+        if parameter.default is not parameter.empty:
+            said.append(f"{parameter.name}={_value(parameter.default)}")
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            said.append(f"{parameter.name}={parameter.name.upper()}")
+        elif parameter.annotation is str:  # the path of a source
+            said.append(parameter.name.upper())
+    return ", ".join(said)
+
+
+def _value(default: Any) -> str:
+    return getattr(default, "__name__", None) or repr(default)
 
 
 def _is_part(name: str, value: Any, module: str) -> bool:

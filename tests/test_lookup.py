@@ -148,6 +148,8 @@ def test_what_has_no_name_is_refused(value):
 
 ERRORS = {
     "sgdd": "unknown name 'sgdd': did you mean 'sgd'",
+    "gelu": "unknown name 'gelu': write it in full, as jax.nn.gelu",
+    "GroupNorm": "unknown name 'GroupNorm': write it in full, as cnn_jax.models.layers.GroupNorm",
     "optim.sdg": "unknown name 'optim.sdg': did you mean 'sgd'",
     "optm.sgd": "no module ends in 'optm'",
     "cnn_jax.train.optim.sdg": "'cnn_jax.train.optim' offers no part 'sdg': did you mean 'sgd'",

@@ -1,6 +1,7 @@
 """Say what a model is: its layers, parameters, multiply-adds, memory, and what its feature maps see.
 
-python launch.py describe MODEL [--input=224,224,3] [--classes=N] [--batch=N]
+python launch.py describe resnet50
+python launch.py describe 'resnet18(act=jax.nn.gelu)' --input=64,64,3 --classes=10 --batch=32
 
 MODEL is written as in --config.model.build=: resnet18, or 'resnet18(act=jax.nn.gelu, stem=fitting_stem)'. The command
 launch.py list models shows the published ones; where input and classes are not given, they are those of the

@@ -6,6 +6,7 @@ python launch.py doctor
 import importlib
 import os
 import pkgutil
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -18,7 +19,7 @@ from cnn_jax.launch import cli
 def run(arguments: list[str]) -> int:
     """Prints the report."""
     if cli.wants_help(arguments):
-        print(__doc__)
+        print(cli.help_text(sys.modules[__name__], flags.FlagValues()))
         return 0
     cli.parse("doctor", flags.FlagValues(), arguments, words=0)
     import jax  # after the flags: a mistake in them must not wait for it

@@ -1,7 +1,8 @@
 """Score a trained run on a split, or on other data of the same classes.
 
-python launch.py eval RUN [--split=test] [--checkpoint=last|best|STEP] [--data=SOURCE] [--outputs]
-    [--out=FOLDER]
+python launch.py eval runs/digits                           # the test split
+python launch.py eval runs/digits --split=validation --checkpoint=best
+python launch.py eval runs/photos --data=folder:PATH        # other images of the same classes
 """
 
 import re

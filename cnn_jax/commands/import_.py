@@ -1,6 +1,8 @@
 """Make a run folder of published weights, for eval and predict.
 
-python launch.py import MODEL FILE [--workdir=FOLDER] [--classes=NAMES.txt] [--weights=SET]
+python launch.py import resnet50 resnet50.pth
+python launch.py import resnet50 hf:timm/resnet50.a1_in1k --workdir=runs/a1
+python launch.py import resnet18 mine.safetensors --classes=NAMES.txt --weights=state_dict_ema
 
 MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds its weights as torchvision or timm
 publish them: .pth, .safetensors or .npz, hf:ORG/REPO on the Hugging Face hub, or package:NAME, an installed package
@@ -100,8 +102,8 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
         taken = "are taken to be those of ImageNet" if count == 1000 else "have numbers for names"
         print(f"the {count:,} classes {taken}; --classes=NAMES.txt says others")
     print(f"written to {folder}/")
-    print(f"python launch.py predict {folder} IMAGE...")
-    print(f"python launch.py eval {folder} --data=folder:PATH")
+    print(cli.as_called(f"python launch.py predict {folder} IMAGE..."))
+    print(cli.as_called(f"python launch.py eval {folder} --data=folder:PATH"))
 
 
 def _names(path: Path | None, count: int) -> tuple[str, ...]:

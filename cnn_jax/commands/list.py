@@ -1,40 +1,58 @@
-"""List the experiments: what each reproduces, its expected score and time; or the published models.
+"""List the experiments, or the parts that an experiment is made of, with their settings.
 
-python launch.py list
-python launch.py list models [FILTER]
+python launch.py list                      # experiments: what each reproduces, its expected score and time
+python launch.py list augmentations        # for --config.augment=
+python launch.py list models resnet        # published models whose name contains resnet
 
-FILTER is a part of the names to show, as resnet.
+The lists are experiments, models, sources, augmentations, tasks, optimizers, schedules and evaluations; a second word
+is a part of the names to show. What they name is written in flags of train, as
+--config.optim.schedule='cosine(final=0.01)'.
 """
+
+import inspect
+import sys
+from collections.abc import Iterable
 
 from absl import flags
 
+from cnn_jax import config as configuration
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.launch import cli
-from cnn_jax.launch.experiment_file import described, experiment_files
+from cnn_jax.launch.experiment_file import described, experiment_files, word_for
 from cnn_jax.lookup import did_you_mean
+from cnn_jax.parts import KINDS, of_kind, settings
+
+EXPERIMENTS = "experiments"
 
 
 def run(arguments: list[str]) -> int:
-    """Prints a paragraph per experiment, or a line per model."""
+    """Prints a paragraph per experiment, or what there is of a kind of parts."""
     values = flags.FlagValues()
     if cli.wants_help(arguments):
-        print(__doc__)
+        print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("list", values, arguments)
-    if words and words[0] != "models":
-        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], ['models'])}")
+    if words and words[0] not in (EXPERIMENTS, *KINDS):
+        raise cli.UsageError(f"unknown list '{words[0]}': {did_you_mean(words[0], (EXPERIMENTS, *KINDS))}")
     if len(words) > 2:
         raise cli.UsageError(f"leftover words '{' '.join(words[2:])}': see launch.py list --help")
-    if words:
-        _models(words[1] if len(words) == 2 else "")
+    kind, part = (*(words or [EXPERIMENTS]), "")[:2]
+    if kind == EXPERIMENTS:
+        _experiments(part)
+    elif kind == "models":
+        _models(part)
     else:
-        _experiments()
+        _parts(kind, part)
     return 0
 
 
-def _experiments() -> None:
-    for path in experiment_files():
-        print(path)
+def _experiments(part: str) -> None:
+    known = experiment_files()
+    found = [path for path in known if part.lower() in path.stem]
+    if not found:
+        raise ValueError(_none(EXPERIMENTS, part, [path.stem for path in known]))
+    for path in found:
+        print(word_for(path))
         try:
             about = described(path)
         except ValueError as error:
@@ -42,9 +60,25 @@ def _experiments() -> None:
             continue
         print(f"    {about.pop('title')}")
         for name, text in about.items():
-            print(f"    {name + ':':12}{text}")
+            print(f"    {name + ':':12}{cli.as_called(text).replace(f'experiments/{path.name}', word_for(path))}")
         print()
-    print("Train one with: python launch.py train EXPERIMENT")
+    print(cli.as_called("Train one with: python launch.py train EXPERIMENT"))
+
+
+def _none(kind: str, part: str, known: Iterable[str]) -> str:
+    return f"no name of {kind} contains '{part}': {did_you_mean(part, known)}"
+
+
+def _parts(kind: str, part: str) -> None:
+    known = of_kind(kind)
+    found = {name: value for name, value in known.items() if part.lower() in name}
+    if not found:
+        raise ValueError(_none(kind, part, known))
+    for name, value in found.items():
+        text = inspect.getdoc(value) or ""
+        print(f"{name}({settings(value)})\n    {' '.join(text.partition(chr(10) * 2)[0].split())}")
+    fields = [name for name, field in configuration.fields() if field.metadata.get("kind") == kind]
+    print(cli.as_called(f"\nUse one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME"))
 
 
 def _models(part: str) -> None:
@@ -57,6 +91,6 @@ def _models(part: str) -> None:
         if part.lower() in name
     ]
     if not rows:
-        raise ValueError(f"no model's name contains '{part}': {did_you_mean(part, variants)}")
+        raise ValueError(_none("models", part, variants))
     print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
-    print("\nMore about one with: python launch.py describe MODEL")
+    print(cli.as_called("\nMore about one with: python launch.py describe MODEL"))

@@ -1,6 +1,7 @@
 """Name the classes of images (or .npy signals) with a trained run, and draw them annotated.
 
-python launch.py predict RUN INPUT... [--checkpoint=last|best|STEP] [--convert] [--out=FOLDER]
+python launch.py predict runs/digits picture.png
+python launch.py predict runs/digits *.png --checkpoint=best --convert --out=pictures
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of

@@ -1,16 +1,21 @@
 """Train an experiment, go on with a run that was stopped, or make one longer.
 
-python launch.py train EXPERIMENT [--workdir=FOLDER] [--config.FIELD=VALUE ...]
-python launch.py train RUN [--config.duration='20 epochs'] [--config.extend=stretch|restart]
+python launch.py train digits
+python launch.py train digits --config.optim.lr=0.001 --config.duration='20 epochs' --workdir=runs/slower
+python launch.py train digits --seeds=0,1,2                     # three runs and their mean
+python launch.py train runs/digits --config.duration='90 epochs'  # makes a run longer
+python launch.py train digits --help                            # every field, with its value
 
-EXPERIMENT is a file such as experiments/digits.py. The run's folder (default: runs/NAME) is resumed where it exists;
---fresh moves it aside and starts anew. Each field of the configuration is a flag. RUN is a run folder: it goes on with
-the configuration and the experiment's file in it, which is run where the configuration names functions of it.
+EXPERIMENT is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder (default:
+runs/NAME) is resumed where it exists; --fresh moves it aside and starts anew. Each field of the configuration is a
+flag. RUN is a run folder: it goes on with the configuration and the experiment's file in it, which is run where the
+configuration names functions of it.
 
 A longer duration makes a run longer, whether it has ended or not, with either command: it goes on from its last
 checkpoint, the log goes on, and its results are kept as results-stepN.json. The learning rate follows the schedule of
-the longer run from there on (stretch), or the schedule begins anew over the steps that are left (restart); a warm-up in
-percent is of the steps that its schedule has, other settings in percent are of the whole training.
+the longer run from there on (--config.extend=stretch), or the schedule begins anew over the steps that are left
+(restart); a warm-up in percent is of the steps that its schedule has, other settings in percent are of the whole
+training.
 """
 
 import statistics
@@ -23,8 +28,8 @@ from ml_collections.config_flags import config_path
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
-from cnn_jax.launch import cli, experiment_file
-from cnn_jax.lookup import Function, describe, did_you_mean, lookup
+from cnn_jax.launch import cli, experiment_file, fields
+from cnn_jax.lookup import Function, did_you_mean, lookup
 from cnn_jax.paths import written
 from cnn_jax.train import run_folder
 
@@ -59,7 +64,7 @@ def run(arguments: list[str]) -> int:
     word = _experiment_word(arguments)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
-        print(_config_help(experiment_file.load(word)[1] if word else None))
+        print(cli.as_called(fields.help_of(experiment_file.load(word)[1] if word else None)))
         return 0
     if word is None:
         raise cli.UsageError("say which experiment: launch.py train EXPERIMENT (launch.py list shows them)")
@@ -67,7 +72,10 @@ def run(arguments: list[str]) -> int:
     run = experiment_file.run_of(word)
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
-    left = cli.parse("train", values, arguments, words=1)
+    try:
+        left = cli.parse("train", values, arguments, words=1)
+    except flags.IllegalFlagValueError as error:
+        raise cli.UsageError(f"{error}{fields.hint(str(error))}") from error
     if left != [word]:
         experiment_file.load(left[0])
         raise cli.UsageError(
@@ -104,20 +112,7 @@ def _check_field_names(config: Experiment, arguments: list[str]) -> None:
             if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:
                 unknown = name.removeprefix(prefix)
                 hint = MOVED.get(unknown) or did_you_mean(unknown, known)
-                raise cli.UsageError(f"unknown field 'config.{unknown}': {hint}")
-
-
-def _config_help(config: Experiment | None) -> str:
-    if config is None:
-        lines = ["\nFields of an experiment (launch.py train EXPERIMENT --help shows its values):"]
-        return "\n".join(
-            lines + [f"  --config.{name}: {field.metadata['help']}" for name, field in configuration.fields()]
-        )
-    lines = [f"\nFields of {config.name}:"]
-    for name, field, value in configuration.walk(config):
-        shown = describe(value) if callable(value) else value
-        lines.append(f"  --config.{name}={shown}\n        {field.metadata['help']}")
-    return "\n".join(lines)
+                raise cli.UsageError(f"unknown field 'config.{unknown}': {hint} (launch.py train --help lists them)")
 
 
 def _seeds(words: list[str]) -> list[int]:

@@ -10,17 +10,19 @@ import keyword
 import logging
 import os
 import pkgutil
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
 from absl import flags
 
 from cnn_jax import commands, compilation_cache
-from cnn_jax.devices import set_xla_flags
+from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 from cnn_jax.launch.output import unbroken_output
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.paths import printable
@@ -40,6 +42,18 @@ class UsageError(ValueError):
 def verbs() -> list[str]:
     """Names of the commands: every module of cnn_jax.commands is one."""
     return [info.name.removesuffix("_") for info in pkgutil.iter_modules(commands.__path__)]
+
+
+def console() -> int:
+    """What `python launch.py` and the installed command `cnn_jax` do; it may start the process again, see `devices`."""
+    ask_for_huge_pages()
+    return main()
+
+
+def as_called(text: str) -> str:
+    """A text that names commands of `python launch.py`, as commands of `cnn_jax` where that is what was called."""
+    installed = Path(sys.argv[0]).stem in ("cnn_jax", "cnn_jax-script")  # the latter on Windows
+    return re.sub(r"(python )?\blaunch\.py\b", "cnn_jax", text) if installed else text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,13 +142,14 @@ def wants_help(arguments: list[str]) -> bool:
 
 
 def help_text(module: ModuleType, values: flags.FlagValues) -> str:
-    """A verb's docstring and its flags."""
-    lines = [(module.__doc__ or "").strip(), "", "Flags:"]
+    """A verb's docstring and its flags, with the form of their values."""
+    lines = [(module.__doc__ or "").strip(), *(["", "Flags:"] if len(values) else [])]
     for name in sorted(values):
         flag = values[name]
-        default = "" if flag.value in (None, "", False) else f" (default: {flag.value})"
-        lines.append(f"  --{name}: {flag.help}{default}")
-    return "\n".join(lines)
+        default = "" if flag.value in (None, "", False) else f"default: {flag.value}"
+        said = "; ".join(filter(None, (flag.parser.syntactic_help, default)))
+        lines.append(f"  --{name}: {flag.help}{f' ({said})' if said else ''}")
+    return as_called("\n".join(lines))
 
 
 def _file(verb: str) -> str:
@@ -146,7 +161,8 @@ def _usage() -> str:
     lines = ["Convolutional neural networks on JAX.", "", "python launch.py COMMAND [--help]", ""]
     for verb in verbs():
         lines.append(f"  {verb:10} {_first_line(verb)}")
-    return "\n".join(lines)
+    lines += ["", "Begin with: python launch.py train digits"]
+    return as_called("\n".join(lines))
 
 
 def _first_line(verb: str) -> str:
@@ -166,7 +182,7 @@ def _fail(error: object, code: int) -> int:
 
 
 def _line(text: str) -> str:
-    line = printable(" ".join(text.splitlines()))
+    line = printable(as_called(" ".join(text.splitlines())))
     return line if len(line) <= LINE else f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
 
 

@@ -12,20 +12,26 @@ from cnn_jax.lookup import did_you_mean, in_file, load_file
 from cnn_jax.paths import written
 
 FOLDER, CONFIG = Path("experiments"), "config.json"
+PACKAGE = Path(__file__).parents[1]
+# Of this project: within the package where it is installed, beside it in the repository.
+OWN = next(filter(Path.is_dir, (PACKAGE / FOLDER, PACKAGE.parent / FOLDER)), FOLDER)
 LARGEST = 2**20  # bytes of an experiment's file
 FIELDS = ("Reproduces", "Command", "Time", "Expected")
 
 
 def experiment_files() -> list[Path]:
-    """The experiments of the folder `experiments`: files that define a function `experiment`."""
-    files = sorted(FOLDER.glob("*.py"))
-    if not files:
-        raise FileNotFoundError(
-            f"there are no experiments in '{FOLDER.absolute()}': they come with the repository of cnn_jax, not with "
-            "the installed package: go to its folder, or train a file of your own (launch.py train FILE.py)"
-        )
-    read = [path for path in files if path.is_file() and path.stat().st_size <= LARGEST]  # no pipe, no device
-    return [path for path in read if re.search(rb"^def experiment\(", path.read_bytes(), re.MULTILINE)]
+    """The experiments of the folder `experiments` here, then those of this project that are not in it by that name."""
+    found: dict[str, Path] = {}
+    for path in (*sorted(FOLDER.glob("*.py")), *sorted(OWN.glob("*.py"))):
+        if path.is_file() and path.stat().st_size <= LARGEST:  # no pipe, no device
+            if re.search(rb"^def experiment\(", path.read_bytes(), re.MULTILINE):
+                found.setdefault(path.name, path)
+    return list(found.values())
+
+
+def word_for(path: Path) -> str:
+    """What means an experiment on the command line: its path from here, or its name alone where it comes along."""
+    return path.stem if path.parent == OWN else str(path)
 
 
 def described(path: Path) -> dict[str, str]:
@@ -49,9 +55,9 @@ def described(path: Path) -> dict[str, str]:
 
 
 def find(word: str) -> Path | None:
-    """The experiment file that a word on the command line means, or None."""
-    path = written(word) if word.endswith(".py") else FOLDER / f"{word}.py"
-    return path if path.is_file() else None
+    """The experiment file that a word on the command line means, or None: a path, or a name (`FOLDER` goes first)."""
+    named = [written(word)] if word.endswith(".py") else [FOLDER / f"{word}.py", OWN / f"{word}.py"]
+    return next(filter(Path.is_file, named), None)
 
 
 def run_of(word: str) -> Path | None:
@@ -61,7 +67,8 @@ def run_of(word: str) -> Path | None:
 
 
 def load(word: str) -> tuple[Path, Experiment]:
-    """The experiment in the file `word`, or of that name in the folder `experiments`, or that of a run folder.
+    """The experiment in the file `word`, or of that name in the folder `experiments` here or of this project, or that
+    of a run folder.
 
     Raises FileNotFoundError with the nearest name, or ValueError with the line for whatever goes wrong in the file.
     """
@@ -74,9 +81,8 @@ def load(word: str) -> tuple[Path, Experiment]:
         return folder / run_folder.SOURCE, config
     path = find(word)
     if path is None:
-        known = [str(file) for file in experiment_files()] if FOLDER.is_dir() else []
-        near = did_you_mean(word if word.endswith(".py") else str(FOLDER / f"{word}.py"), known)
-        raise FileNotFoundError(f"there is no experiment '{word}': {near}")
+        near = did_you_mean(Path(word).stem, [file.stem for file in experiment_files()])
+        raise FileNotFoundError(f"there is no experiment '{word}': {near} (launch.py list shows them)")
     module = load_file(str(path))
     if not hasattr(module, "experiment"):
         raise ValueError(f"'{path}' defines no function experiment() that returns a cnn_jax.config.Experiment")

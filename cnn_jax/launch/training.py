@@ -220,6 +220,7 @@ def _finish(
         run_folder.write_tables(folder / run_folder.TABLES / f"{split}.npz", scores, run.spec)
         report.of(run.task.report).figures(folder / run_folder.FIGURES, rows, scores, source)
     results |= {
+        "headline": run.task.headline,
         "seed": config.seed,
         "steps": reached,
         "step": step,

@@ -125,19 +125,26 @@ def _all_shares(curves: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> bool
     return bool(((values >= 0) & (values <= 1) | ~np.isfinite(values)).all())
 
 
-def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str, label: str) -> None:
+def smoothed(values: NDArray[Any]) -> NDArray[Any]:
+    """The moving average of a curve of more than SMOOTHED points; of a shorter one, itself. NaN where not finite."""
     finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
+    if len(values) <= SMOOTHED:
+        return values
+    # The window is odd, so that the average stands where its values do. Near an end it is cut, and values that are not
+    # finite do not count.
+    kernel = np.ones(len(values) // 40 | 1)
+    weight = np.convolve(finite, kernel, "same")
+    mean = np.convolve(np.nan_to_num(values), kernel, "same") / np.maximum(weight, 1)
+    return np.where(finite, mean, np.nan)
+
+
+def _draw_curve(ax: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str, label: str) -> None:
+    finite = np.isfinite(values)
     marker = "o" if len(steps) <= 30 else ""
-    window = len(steps) // 40 | 1  # odd, so that the average stands where its values do
     if len(steps) > SMOOTHED:
-        ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        # Near an end the window is cut, and values that are not finite do not count.
-        kernel = np.ones(window)
-        weight = np.convolve(finite, kernel, "same")
-        mean = np.convolve(np.nan_to_num(values), kernel, "same") / np.maximum(weight, 1)
-        values = np.where(finite, mean, np.nan)
-    ax.plot(steps, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
+        ax.plot(steps, np.where(finite, values, np.nan), color=colour, alpha=0.25, linewidth=0.8)
+    ax.plot(steps, smoothed(values), color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
     if not finite.all():
         bad = steps[~finite]
         foot = ax.get_xaxis_transform()

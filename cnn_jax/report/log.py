@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 FILE = "metrics.jsonl"
+LARGEST = 256 * 2**20  # bytes of a log that `read` reads
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -97,11 +98,14 @@ class MetricLog:
 def read(folder: str | Path) -> list[dict[str, Any]]:
     """The rows of `folder`/metrics.jsonl in the order they were written, NaN and infinity as floats again.
 
-    A last line that is cut off is left out. Raises FileNotFoundError without a log, ValueError if it is damaged.
+    A last line that is cut off is left out. Raises FileNotFoundError without a log, ValueError if it is damaged or has
+    more than LARGEST bytes.
     """
     path = Path(folder) / FILE
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"no {FILE} in {folder}: name the folder of a run that has trained")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has more than {LARGEST:,} bytes")
     return [row for _, row in _lines(path)]
 
 

@@ -1,5 +1,9 @@
 """doctor and list, and the page of all commands."""
 
+import pytest
+
+from cnn_jax import config as configuration
+from cnn_jax import parts
 from cnn_jax.data import fashion_mnist, mnist1d
 from cnn_jax.launch import cli
 from cnn_jax.lookup import lookup
@@ -16,10 +20,20 @@ def test_list_shows_what_stands_in_the_docstrings(project, launch):
     assert "experiments/torn.py\n    cannot be read: 'experiments/torn.py', line 1: invalid syntax" in said.out
 
 
-def test_list_elsewhere_says_where_to_go(tmp_path, monkeypatch, launch):
+def test_list_elsewhere_names_those_that_come_along(tmp_path, monkeypatch, launch):
     monkeypatch.chdir(tmp_path)
     said = launch("list")
-    assert said.code == 2 and "come with the repository" in said.err
+    assert said.code == 0 and said.err == ""
+    assert "\ndigits\n" in f"\n{said.out}" and "command:    python launch.py train digits\n" in said.out
+    monkeypatch.setattr("sys.argv", ["/usr/bin/cnn_jax"])
+    said = launch("list")
+    assert "command:    cnn_jax train digits\n" in said.out and "launch.py" not in said.out
+
+
+def test_list_shows_the_experiments_of_a_name(launch):
+    said = launch("list", "experiments", "Fashion")
+    assert said.code == 0 and said.out.splitlines()[0].endswith("fashion_mnist_fast.py") and "digits" not in said.out
+    assert launch("list", "experiments").out == launch("list").out
 
 
 def test_list_models_shows_the_published_ones(launch):
@@ -34,11 +48,34 @@ def test_list_models_shows_the_published_ones(launch):
     assert all(lookup(line.split()[0]) for line in everything.splitlines()[1:-2])
 
 
+@pytest.mark.parametrize("kind", [kind for kind in parts.KINDS if kind != "models"])
+def test_list_shows_what_a_field_may_name(kind, launch):
+    said = launch("list", kind)
+    *paragraphs, last = said.out.split("\n\n")
+    lines = paragraphs[0].splitlines()
+    assert said.code == 0 and len(paragraphs) == 1 and all(line.startswith("    ") for line in lines[1::2])
+    assert all(lookup(line.partition("(")[0]) for line in lines[::2])
+    assert lines[::2] == sorted(lines[::2]) and all(text.strip() for text in lines[1::2])
+    fields = [name for name, field in configuration.fields() if field.metadata.get("kind") == kind]
+    assert last == f"Use one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME\n"
+
+
+def test_list_says_settings_and_finds_a_part_of_a_name(launch):
+    assert launch("list", "augmentations", "Flip").out.splitlines()[:2] == [
+        "flip(probability=0.5)",
+        "    Mirror left and right with `probability`.",
+    ]
+    assert "compose(A, B, ...)\n" in launch("list", "augmentations", "comp").out
+    assert launch("list", "sources", "npz").out.startswith("npz(PATH, size=None, ")
+    assert launch("list", "evaluations", "else").out.startswith("elsewhere(source=SOURCE, split='test', ")
+
+
 def test_list_says_what_it_does_not_know(launch):
     for words, text in (
         (("model",), "unknown list 'model': did you mean 'models'?"),
-        (("models", "lenet.lenet6"), "no model's name contains 'lenet.lenet6': did you mean 'lenet.lenet5'?"),
+        (("models", "lenet.lenet6"), "no name of models contains 'lenet.lenet6': did you mean 'lenet.lenet5'?"),
         (("models", "a", "b"), "leftover words 'b'"),
+        (("schedules", "cosinus"), "no name of schedules contains 'cosinus': did you mean 'cosine'?"),
     ):
         said = launch("list", *words)
         assert said.code == cli.BAD_INPUT and said.out == "" and text in said.err
@@ -60,8 +97,8 @@ def test_doctor_says_what_is_there_and_how_to_get_the_rest(launch, monkeypatch):
 def test_every_command_has_help_and_a_line_in_the_page(launch):
     page = launch("--help")
     assert page.code == 0 and launch().code == cli.BAD_INPUT
-    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "train"]
+    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "report", "train"]
     for verb in cli.verbs():
         said = launch(verb, "--help")
-        assert said.code == 0 and f"python launch.py {verb}" in said.out
+        assert said.code == 0 and said.out.splitlines()[2].startswith(f"python launch.py {verb}")
         assert f"{verb:10} {said.out.splitlines()[0]}" in page.out

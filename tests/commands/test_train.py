@@ -51,7 +51,7 @@ def test_results_have_their_shape(trained):
         assert tables["classes"].tolist() == [str(digit) for digit in range(10)]
     low, high = results["test"]["interval95"]["top1"]
     assert low <= results["test"]["top1"] <= high
-    assert results["seed"] == 0 and results["steps"] == 6
+    assert results["seed"] == 0 and results["steps"] == 6 and results["headline"] == "top1"
     seconds = results["seconds"]
     assert 0 < seconds["train"] <= seconds["total"] and 0 < seconds["compile"] <= seconds["total"]
 
@@ -188,7 +188,7 @@ def test_help_teaches_the_fields(project, launch):
     said = launch("train", "--help")
     assert said.code == 0 and "--fresh" in said.out and "--workdir" in said.out
     for name, field in configuration.fields():
-        assert f"--config.{name}: {field.metadata['help']}" in said.out
+        assert f"--config.{name}\n        {field.metadata['help']} (" in said.out
     said = launch("train", TINY, "--help")
     assert said.code == 0 and "--config.optim.lr=0.05" in said.out
     assert "--config.model.build=experiment.Net(hidden=16)" in said.out

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_docstring_is_taken_apart():
-    (path,) = experiment_file.experiment_files()
+    path, *_ = experiment_file.experiment_files()
     assert experiment_file.described(path) == {
         "title": "A title: with a colon.",
         "reproduces": "a table of a paper, which takes two lines.",
@@ -46,6 +46,17 @@ def test_a_file_is_found_by_name_and_by_path(folder):
     assert str(experiment_file.find("a")) == "experiments/a.py" == str(experiment_file.find("experiments/a.py"))
     assert experiment_file.find(str(folder / "b.py")) == folder / "b.py"
     assert experiment_file.find("b") is None and experiment_file.find("c.py") is None
+
+
+def test_those_of_the_project_are_found_by_name_from_anywhere(folder):
+    path = experiment_file.find("digits")
+    assert path == experiment_file.OWN / "digits.py" and experiment_file.load("digits")[1].name == "digits"
+    words = [experiment_file.word_for(path) for path in experiment_file.experiment_files()]
+    assert words[0] == "experiments/a.py" and {"digits", "mnist1d"} <= set(words)
+    (folder / "experiments" / "digits.py").write_text(TEXT)  # one's own goes first
+    assert str(experiment_file.find("digits")) == "experiments/digits.py"
+    words = [experiment_file.word_for(path) for path in experiment_file.experiment_files()]
+    assert "experiments/digits.py" in words and "digits" not in words
 
 
 def test_what_the_file_raises_is_said_with_its_line():

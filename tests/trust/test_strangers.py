@@ -146,6 +146,32 @@ def test_a_prepared_set_imports_no_module(features, answers, run, tmp_path):
     assert "not of TFDS: their code is not imported" in said.err and "antigravity" not in sys.modules
 
 
+def test_report_of_all_that_strangers_send(answers, run, tmp_path):
+    """It reads JSON, logs and outputs, and looks up no name; what it cannot read is one line each."""
+    runs = tmp_path / "stranger" / "runs"
+    changes = {f"c{i}": ("config.json", change) for i, change in enumerate(CONFIGS.values())}
+    changes |= {f"d{i}": ("data.json", change) for i, change in enumerate(DATA.values())}
+    changes |= {
+        "deep": ("results.json", "[" * 100_000),
+        "large": ("results.json", '{"seed": ' + "9" * 5000 + "}"),
+        "log": ("metrics.jsonl", '{"step": 1e999, "split": "train"}\n' * 2),
+        "split": ("results.json", put("also", {"\x1b[2J\n": {"loss": 1e308}})),
+    }
+    for name, (file, change) in changes.items():
+        folder = shutil.copytree(run, runs / name, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
+        changed(folder / file, change)
+        (folder / "outputs").mkdir()
+        with (folder / "outputs" / "logits.npy").open("wb") as array:
+            array.truncate(2**40)
+    (runs / "log" / "data.json").unlink()
+    os.mkfifo(runs / "log" / "data.json")
+    said = answers(["report", runs], runs, refused=False)
+    assert said.code == 0 and "drawn in" in said.out and "\x1b" not in said.out + said.err
+    assert said.err.count("\n") < len(changes) + 2
+    (runs / "c0" / "figures" / "report.png").symlink_to(tmp_path / "canary")
+    assert "is a link" in answers(["report", runs / "c0"], runs, refused=True).err
+
+
 def test_list_and_doctor_and_describe(answers, tmp_path):
     """They run no experiment: list reads what the files say of themselves."""
     folder = tmp_path / "experiments"
