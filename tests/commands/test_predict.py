@@ -1,6 +1,7 @@
 """predict: classes with probabilities for pictures and signals, and a picture of each."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,17 +30,26 @@ def test_a_png_has_the_probabilities_of_the_same_pixels_in_the_test_split(run, t
     found = ranking(said.out)
     assert [name for name, _ in found] == [str(k) for k in np.argsort(-expected)[:5]]
     np.testing.assert_allclose([p for _, p in found], np.sort(expected)[::-1][:5], atol=0.006)
-    assert min(Image.open(run / "predictions" / "digit.png").size) > 100
+    (picture,) = (run / "predictions").rglob("*.png")
+    assert picture == run / "predictions" / Path(*tmp_path.parts[1:], "digit.png.predicted.png")
+    assert min(Image.open(picture).size) > 100
 
 
-def test_several_pictures_each_its_own(run, tmp_path, digit, launch):
+def test_each_input_has_a_picture_of_its_own_which_is_replaced(run, tmp_path, digit, launch, monkeypatch):
     (tmp_path / "other").mkdir()
-    Image.fromarray(digit).save(tmp_path / "digit.png")
-    Image.fromarray(255 - digit).save(tmp_path / "other" / "digit.png")
-    together = launch("predict", run, tmp_path / "digit.png", tmp_path / "other" / "digit.png")
-    assert sorted(p.name for p in (run / "predictions").iterdir()) == ["digit-1.png", "digit.png"]
-    alone = launch("predict", run, tmp_path / "other" / "digit.png")
-    assert ranking(together.out)[5:] == ranking(alone.out) != ranking(together.out)[:5]
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(digit).save("digit.png")
+    Image.fromarray(255 - digit).save("other/digit.png")
+    Image.fromarray(digit).save("digit.bmp")
+    words = ("digit.png", "other/digit.png", tmp_path / "digit.bmp")
+    together = launch("predict", run, *words)
+    drawn = {p.relative_to(run / "predictions").as_posix(): p.read_bytes() for p in run.rglob("*.predicted.png")}
+    assert drawn.keys() == {f"{name}.predicted.png" for name in ("digit.png", "other/digit.png", "digit.bmp")}
+    assert drawn["digit.png.predicted.png"] != drawn["other/digit.png.predicted.png"]
+    alone = launch("predict", run, "other/digit.png")
+    assert ranking(together.out)[5:10] == ranking(alone.out) != ranking(together.out)[:5]
+    launch("predict", run, *words)
+    assert len(list(run.rglob("*.predicted.png"))) == 3
 
 
 @pytest.mark.parametrize("name", ["colour.png", "large.jpg", "wide.png", "clear.png"])
@@ -94,7 +104,7 @@ def test_where_no_picture_can_be_written_the_classes_are_said(run, tmp_path, dig
     (line,) = but_the_experiment(said.err)
     assert line.startswith("warning: not drawn: ") and "--out=FOLDER" in line
     elsewhere = launch("predict", run, tmp_path / "digit.png", f"--out={tmp_path / 'out'}")
-    assert not but_the_experiment(elsewhere.err) and (tmp_path / "out" / "digit.png").is_file()
+    assert not but_the_experiment(elsewhere.err) and list((tmp_path / "out").rglob("digit.png.predicted.png"))
     assert ranking(elsewhere.out) == ranking(said.out)
 
 
