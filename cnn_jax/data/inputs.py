@@ -70,8 +70,8 @@ def files(words: Iterable[str], spec: Spec) -> Iterator[Path | OSError | ValueEr
     """The files that `words` mean, in order, and an error in the place of each word that means none.
 
     A folder stands for the pictures in it and below, for a model of other arrays for the .npy files; a pattern, as
-    'photos/*.jpg' or 'photos/**/*.png', for what it matches; @FILE for the words on the lines of a file, @- for those of
-    the standard input. What is passed over in a folder is warned of, a line for each kind.
+    'photos/*.jpg' or 'photos/**/*.png', for what it matches; @FILE for the words on the lines of a file, @- for those
+    of the standard input. What is passed over in a folder is warned of, a line for each kind.
     """
     for word in words:
         try:

@@ -82,10 +82,9 @@ class Ranking(NamedTuple):
         return float(self.probabilities[0])
 
     def __repr__(self) -> str:
-        best = ", ".join(
-            f"{printable(name)} {p:.2%}" for name, p in zip(self.names[:TOP], self.probabilities, strict=False)
-        )
-        return f"Ranking({best}{', ...' if len(self.names) > TOP else ''})"
+        best = zip(self.names[:TOP], self.probabilities, strict=False)
+        said = ", ".join(f"{printable(name)} {probability:.2%}" for name, probability in best)
+        return f"Ranking({said}{', ...' if len(self.names) > TOP else ''})"
 
 
 def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Ranking:

@@ -42,7 +42,8 @@ def csv_table(target: str) -> Iterator[Write]:
 def json_table(target: str) -> Iterator[Write]:
     """Yields write(example, rows): {..., "predictions": [row, ...]} for each example, all in one list, a line each.
 
-    target: a file, or '-' for the standard output. What is no finite number is null. The list is ended whatever happens.
+    target: a file, or '-' for the standard output. What is no finite number is null. The list is ended whatever
+    happens.
     """
     with _opened(target) as file:
         between = "[\n"

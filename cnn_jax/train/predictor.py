@@ -40,7 +40,8 @@ Compiled = Callable[[Callable[[Tree, Batch], Any]], Forward]
 class Predictor(NamedTuple):
     """spec: of the data that the model reads. task: what it says of them. variables: as the task's functions take them.
 
-    model: the module that the task was made of, which takes the same variables. compiled: a pure function of (variables, batch) -> the same for NumPy arrays, on the predictor's devices; asked
+    model: the module that the task was made of, which takes the same variables.
+    compiled: a pure function of (variables, batch) -> the same for NumPy arrays, on the predictor's devices; asked
       twice for one function, it compiles once. devices: how many there are; they must divide a batch.
     """
 
