@@ -28,6 +28,7 @@ from cnn_jax.report.figures import (
     short,
     tidy,
 )
+from cnn_jax.report.tables import csv_table
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
 TOP = 5  # classes that are named for an example
@@ -37,7 +38,10 @@ LABELLED_CLASSES = 120  # above this many, class names along an axis could not b
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
-    """Writes learning_curves, confusion_matrix, reliability and mistakes as PNG into `folder`, made if need be."""
+    """Writes learning_curves, confusion_matrix, reliability and mistakes as PNG into `folder`, made if need be.
+
+    mistakes.csv has the most confident mistakes with their files.
+    """
     tables, classes = scores.tables, source.spec.classes
     learning_curves(rows, folder / "learning_curves.png", PANELS)
     if "confusion" in tables:
@@ -46,6 +50,7 @@ def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, sou
     total = int(tables["support"].sum())  # of a known class, and decoded
     wrong = total - _right(tables)
     mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", wrong=wrong, total=total)
+    mistakes_table(source, tables["mistakes"], folder / "mistakes.csv")
 
 
 def _right(tables: Mapping[str, np.ndarray]) -> int:
@@ -140,6 +145,17 @@ def mistakes_gallery(
         line = "  " if files is None else "\n"
         ax.set_xlabel(f"{short(classes[int(true)], 16)}{line}{place}", fontsize=9.5, color=BLUE)
     save(figure, path)
+
+
+def mistakes_table(source: Source, mistakes: NDArray[np.float64], path: Path) -> None:
+    """The same as CSV: file or position, the true class, the predicted one and its probability."""
+    places, classes = mistakes[:, 1].astype(int), source.spec.classes
+    names = file_names(source, places) if len(places) else None
+    with csv_table(path, ranked=False) as write:
+        for number, (confidence, _, true, predicted) in enumerate(mistakes):
+            place = {"index": int(places[number])} if names is None else {"file": names[number]}
+            row = {"true": classes[int(true)], "predicted": classes[int(predicted)], "probability": float(confidence)}
+            write(place, [row])
 
 
 def _end(file: str, length: int) -> str:

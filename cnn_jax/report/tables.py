@@ -18,10 +18,11 @@ Write = Callable[[Mapping[str, Any], Sequence[Row]], None]
 
 
 @contextmanager
-def csv_table(target: str) -> Iterator[Write]:
+def csv_table(target: str | Path, *, ranked: bool = True) -> Iterator[Write]:
     """Yields write(example, rows): a line for each row, of what identifies the example, the rank of the row and itself.
 
-    target: a file, or '-' for the standard output. The first row says what the columns are.
+    target: a file, or '-' for the standard output. The first row says what the columns are. ranked: that there is a
+    rank, from 1 on, among them.
     """
     with _opened(target) as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -29,7 +30,7 @@ def csv_table(target: str) -> Iterator[Write]:
 
         def write(example: Mapping[str, Any], rows: Sequence[Row]) -> None:
             for rank, row in enumerate(rows, 1):
-                values = {**example, "rank": rank, **row}
+                values = {**example, **({"rank": rank} if ranked else {}), **row}
                 if not columns:
                     columns.extend(values)
                     writer.writerow(columns)
@@ -39,7 +40,7 @@ def csv_table(target: str) -> Iterator[Write]:
 
 
 @contextmanager
-def json_table(target: str) -> Iterator[Write]:
+def json_table(target: str | Path) -> Iterator[Write]:
     """Yields write(example, rows): {..., "predictions": [row, ...]} for each example, all in one list, a line each.
 
     target: a file, or '-' for the standard output. What is no finite number is null. The list is ended whatever
@@ -61,12 +62,11 @@ def json_table(target: str) -> Iterator[Write]:
 
 
 @contextmanager
-def _opened(target: str) -> Iterator[IO[str]]:
+def _opened(target: str | Path) -> Iterator[IO[str]]:
     if target == STDOUT:
         yield sys.stdout
         return
-    path: Path = written(target)
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with written(target).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         yield file
 
 
