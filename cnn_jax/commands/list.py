@@ -3,7 +3,7 @@
 python launch.py list
 python launch.py list models [FILTER]
 
-FILTER is a part of the names to show, as resnet.
+FILTER is a part of the names to show, as resnet, or a pattern, as 'mobilenet*'.
 """
 
 from absl import flags
@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     if len(words) > 2:
         raise cli.UsageError(f"leftover words '{' '.join(words[2:])}': see launch.py list --help")
     if words:
-        _models(words[1] if len(words) == 2 else "")
+        _models(words[1] if len(words) == 2 else "*")
     else:
         _experiments()
     return 0
@@ -47,16 +47,13 @@ def _experiments() -> None:
     print("Train one with: python launch.py train EXPERIMENT")
 
 
-def _models(part: str) -> None:
+def _models(pattern: str) -> None:
     from cnn_jax.inspect.models import published  # JAX starts here, not for the experiments
+    from cnn_jax.inspect.variants import list_models
 
-    variants = published()
-    rows = [
-        (name, sizes(variant.input_shape), variant.params, variant.macs, variant.source)
-        for name, variant in variants.items()
-        if part.lower() in name
-    ]
-    if not rows:
-        raise ValueError(f"no model's name contains '{part}': {did_you_mean(part, variants)}")
+    names, variants = list_models(pattern), published()
+    known = {**variants, **{name.partition(".")[2]: variant for name, variant in variants.items()}}
+    found = [(name, known[name]) for name in names]
+    rows = [(name, sizes(one.input_shape), one.params, one.macs, one.source) for name, one in found]
     print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
     print("\nMore about one with: python launch.py describe MODEL")
