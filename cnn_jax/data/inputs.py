@@ -113,12 +113,15 @@ def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
                 yield path
     except OSError as error:
         yield error
+        count = max(count, 1)  # what else there is, is not known
+    notes = left.notes()
+    if count:
+        for note in notes:
+            warnings.warn(f"{printable(folder)}: {note}", stacklevel=2)
     else:
-        if not count:
-            what = "images" if reads_pictures(spec) else ".npy files"
-            yield FileNotFoundError(f"there are no {what} in the folder '{printable(folder)}'")
-    for note in left.notes():
-        warnings.warn(f"{printable(folder)}: {note}", stacklevel=2)
+        what = "images" if reads_pictures(spec) else ".npy files"
+        beside = f": {'; '.join(notes)}" if notes else ""
+        yield FileNotFoundError(f"there are no {what} in the folder '{printable(folder)}'{beside}")
 
 
 def _listed(name: str) -> list[str]:

@@ -55,7 +55,9 @@ def test_figures(tmp_path: Path, drawn: list[Figure], monkeypatch, shape: tuple[
     source = source_of(shape)
     scores = scored(source)
     classify.figures(tmp_path / "new", ROWS, scores, source)
-    names = {"learning_curves.png", "reliability.png", "mistakes.png"} | ({"confusion_matrix.png"} if dense else set())
+    names = {"learning_curves.png", "reliability.png", "mistakes.png", "mistakes.csv"} | (
+        {"confusion_matrix.png"} if dense else set()
+    )
     assert {path.name for path in (tmp_path / "new").iterdir()} == names
     curves = drawn[0].axes
     assert [ax.get_ylabel() for ax in curves] == ["loss", "top-1 accuracy"]
