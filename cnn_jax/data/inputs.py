@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 LIST = "@"  # before the name of a file that lists inputs, one a line; alone with a - it is the standard input
 DRAWN = ".predicted.png"  # the end of the names of pictures that `predict` draws, which it does not look at again
-BATCH, NUMBERS = 64, 64 * 224 * 224 * 3  # examples of a batch, and the numbers that they hold together, at most
+BATCH, NUMBERS = 64, 16 * 224 * 224 * 3  # examples of a batch, and the numbers that they hold together, at most
 
 
 class Input(NamedTuple):
