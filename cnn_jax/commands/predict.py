@@ -87,7 +87,7 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
         predictor = load(folder, wishes.checkpoint, devices=jax.devices()[:1]).predictor
         answers = _answers(predictor, words, wishes.convert)
         first = list(itertools.islice(answers, 1))
-    reporter = report.of(predictor.task.report)
+        reporter = report.of(predictor.task.report)
     tables = [(csv_table, wishes.csv), (json_table, wishes.json)]
     with ExitStack() as stack:
         writers = [stack.enter_context(table(target)) for table, target in tables if target is not None]
