@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import VALID, Field, Fields, Role
 
 
@@ -75,6 +76,14 @@ class Batch(Mapping[str, jax.Array]):
     def tree_unflatten(cls, static: Any, arrays: Any) -> "Batch":
         names, fields = static
         return cls(dict(zip(names, arrays, strict=True)), dict(fields))
+
+
+def normalised(inputs: jax.Array, prepare: Prepare) -> jax.Array:
+    """Scaled inputs [B, ..., C] as models read them: minus the mean of each channel, over its standard deviation."""
+    if not prepare.mean:
+        return inputs
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (prepare.mean, prepare.std))
+    return (inputs - mean) / std
 
 
 def abstract(fields: Fields, size: int) -> Batch:

@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from cnn_jax.evals.also import nothing
@@ -344,6 +344,30 @@ def from_json(values: dict[str, Any]) -> Experiment:
     config = build(Experiment, values, "")
     check(config)
     return config
+
+
+def changed(config: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """A copy with other values for some fields, by their dotted names as "optim.lr"; functions may be given by name.
+
+    Raises ValueError, with the nearest name, for a field that there is not.
+    """
+    known = [name for name, _ in fields()]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"unknown field '{name}': {did_you_mean(name, known)}")
+
+    def copy(part: Any, prefix: str) -> Any:
+        new = {}
+        for field in dataclasses.fields(part):
+            name, value = f"{prefix}{field.name}", getattr(part, field.name)
+            if name in values:
+                text = field.type is Function and isinstance(values[name], str)
+                new[field.name] = lookup(values[name]) if text else values[name]
+            elif dataclasses.is_dataclass(value) and not callable(value):
+                new[field.name] = copy(value, f"{name}.")
+        return dataclasses.replace(part, **new)
+
+    return copy(config, "")
 
 
 def completed(values: dict[str, Any], kind: Any = Experiment) -> dict[str, Any]:

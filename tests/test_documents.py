@@ -118,6 +118,8 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
                 shutil.copytree(project / "made", word, dirs_exist_ok=True)
             elif words[0] == "predict":
                 provide(word)
+            elif word == "--data=folder:later":
+                shutil.copytree("photos", "later/test", dirs_exist_ok=True)
         verb, *rest = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
         said = launch(verb, *rest)
         if verb == "import":

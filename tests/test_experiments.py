@@ -119,7 +119,8 @@ def test_a_newcomer_trains_on_their_own_pictures(tmp_path, monkeypatch, capsys):
     assert cli.main(["predict", "runs/mine", "pictures/red/1.jpg", "pictures/blue/0.png"]) == 0
     said = re.findall(r"^(\S+)\n +[\d.]+%  (\S+)", capsys.readouterr().out, re.MULTILINE)
     assert said == [("pictures/red/1.jpg", "red"), ("pictures/blue/0.png", "blue")]
-    assert sorted(path.name for path in Path("runs/mine/predictions").iterdir()) == ["0.png", "1.png"]
+    drawn = Path("runs/mine/predictions/pictures")
+    assert sorted(path.name for path in drawn.glob("*/*")) == ["0.png.predicted.png", "1.jpg.predicted.png"]
 
 
 def read(path: str) -> dict:

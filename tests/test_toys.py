@@ -184,7 +184,10 @@ def test_eval_prints_numbers_and_the_lines_of_its_report(runs: Runs, run: Path, 
     assert (folder / "learning_curves.png").is_file()
 
 
-def test_predict_says_and_draws_what_the_task_means(runs: Runs, run: Path, launch: Callable, tmp_path: Path) -> None:
+def test_predict_says_and_draws_what_the_task_means(
+    runs: Runs, run: Path, launch: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     draw, file = np.random.default_rng(0), tmp_path / "example.png"
     if runs.toy == "tags":
         file = tmp_path / "example.npy"
@@ -194,7 +197,7 @@ def test_predict_says_and_draws_what_the_task_means(runs: Runs, run: Path, launc
         Image.fromarray(draw.integers(80, size=shape).astype(np.uint8)).save(file)
     said = launch("predict", run, file)
     assert said.code == 0 and said.err.count("\n") == 1 and "experiment.py' is run" in said.err
-    picture = run / "predictions" / "example.png"
+    picture = run / "predictions" / f"{file.name}.predicted.png"
     title, *lines, drawn = said.out.splitlines()
     assert (title, drawn) == (str(file), f"  drawn in {picture}") and min(Image.open(picture).size) > 100
 

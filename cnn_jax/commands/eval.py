@@ -1,14 +1,20 @@
 """Score a trained run on a split, or on other data of the same classes.
 
-python launch.py eval runs/digits                           # the test split
-python launch.py eval runs/digits --split=validation --checkpoint=best
-python launch.py eval runs/photos --data=folder:PATH        # other images of the same classes
+python launch.py eval runs/photos                           # the test split, as the training did at its end
+python launch.py eval runs/photos --split=validation --checkpoint=best
+python launch.py eval runs/photos --split=all --csv=said.csv       # every image: its file, its class, what was said
+python launch.py eval runs/photos --data=folder:later              # all images of another folder
+python launch.py eval runs/photos --data=folder:later --split=test # those in later/test alone
+
+Other data are read as the run's own were, and need the same classes, in any order. The figures have the most confident
+mistakes with their files, and mistakes.csv lists them.
 """
 
 import re
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +23,20 @@ from absl import flags
 from cnn_jax.launch import cli
 from cnn_jax.paths import written
 
-SPLITS = ["train", "validation", "test"]
+SPLITS = ["train", "validation", "test", "all"]
 
 
 def run(arguments: list[str]) -> int:
     """Prints the scores and writes them, with figures, to RUN/evaluations/NAME/, or to --out."""
     values = flags.FlagValues()
-    flags.DEFINE_enum("split", "test", SPLITS, "which split to score", flag_values=values)
+    which = "train, validation, test or all: what to score (default: test, with --data all that there is)"
+    flags.DEFINE_enum("split", None, SPLITS, which, flag_values=values)
     flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_string("data", None, "another source, as folder:PATH", flag_values=values)
     flags.DEFINE_bool("outputs", False, "also keep what the model says of each example", flag_values=values)
+    flags.DEFINE_string(
+        "csv", None, "a file to write what is said of each example to, - prints it alone", flag_values=values
+    )
     flags.DEFINE_string("out", None, "folder to write to, in place of RUN/evaluations/NAME", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
@@ -34,16 +44,26 @@ def run(arguments: list[str]) -> int:
     words = cli.parse("eval", values, arguments)
     if len(words) != 1:
         raise cli.UsageError("say one run folder: launch.py eval RUN")
-    _evaluate(written(words[0]), values.split, values.checkpoint, values.data, values.outputs, values.out)
+    split = values.split or ("all" if values.data else "test")
+    _evaluate(written(words[0]), split, values.checkpoint, values.data, values.outputs, values.csv, values.out)
     return 0
 
 
-def _evaluate(folder: Path, split: str, which: str | None, data: str | None, outputs: bool, out: str | None) -> None:
+def _evaluate(
+    folder: Path,
+    split: str,
+    which: str | None,
+    data: str | None,
+    outputs: bool,
+    table: str | None,
+    out: str | None,
+) -> None:
     from cnn_jax import report  # JAX starts here, not for --help
-    from cnn_jax.data.scoring import aligned, scored
+    from cnn_jax.data.scoring import ALL, aligned, scored, together
     from cnn_jax.data.source import in_memory, opened, split_of
     from cnn_jax.evals.evaluator import to_json
     from cnn_jax.lookup import lookup
+    from cnn_jax.report.tables import csv_table
     from cnn_jax.train import run_folder
     from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
     from cnn_jax.train.predictor import load
@@ -56,17 +76,30 @@ def _evaluate(folder: Path, split: str, which: str | None, data: str | None, out
         splits, source = {}, scored(lookup(data), split, spec)
     else:
         splits = opened(config.data.source, validation=config.data.validation)  # type: ignore[union-attr]
-        source = aligned(in_memory(split_of(splits, split)), spec)
+        source = aligned(in_memory(together(splits) if split == ALL else split_of(splits, split)), spec)
     if data is None and source.spec.fingerprint != spec.fingerprint:
         warnings.warn(f"the data '{spec.name}' has changed since the run was trained", stacklevel=2)
     name = f"{split}-step{step}" + (f"-{source.spec.name}" if data else "")
     # 'folder:PATH' is no file name
     own = ("evaluations", re.sub(r"[^\w.-]+", "_", name))
     target = run_folder.place(folder, *own) if out is None else written(out)
-    keep = writer(target / run_folder.OUTPUTS, source) if outputs else None
-    found = evaluate(predictor, source, settings.batch_size, keep)
     reporter = report.of(predictor.task.report)
-    print(f"{len(source)} {spec.units}, {split} split of {source.spec.name}, checkpoint of step {step}")
+    with ExitStack() as stack:
+        keeping = [writer(target / run_folder.OUTPUTS, source)] if outputs else []
+        if table is not None:
+            write = stack.enter_context(csv_table(table, ranked=False))
+            keeping.append(_each(write, reporter, source))
+
+        def keep(outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+            for one in keeping:
+                one(outputs, batch)
+
+        found = evaluate(predictor, source, settings.batch_size, keep)
+    if table == "-":
+        return
+    trained = f" ({len(splits['train']):,} of them of the training split)" if split == ALL and "train" in splits else ""
+    what = "all" if split == ALL else f"{split} split"
+    print(f"{len(source)} {spec.units}{trained}, {what} of {source.spec.name}, checkpoint of step {step}")
     _print(found.numbers)
     print("".join(f"  {line}\n" for line in reporter.lines(found, spec)), end="")
     for one in () if data or config is None else config.evaluate.also(predictor.task, spec, splits):
@@ -82,6 +115,27 @@ def _evaluate(folder: Path, split: str, which: str | None, data: str | None, out
         warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
     else:
         print(f"written to {target}/")
+
+
+def _each(write: Any, reporter: Any, source: Any) -> Any:
+    """Writes a line of a table for each example: its file or position, its class, and what is said of it first."""
+    from cnn_jax.data.source import file_names
+    from cnn_jax.data.spec import INDEX
+
+    spec = source.spec
+    labels = [name for name, field in spec.targets.items() if field.role == "label"]
+
+    def keep(outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+        names = file_names(source, batch[INDEX])
+        for place, index in enumerate(batch[INDEX].tolist()):
+            example = {"index": index} if names is None else {"file": names[place]}
+            for name in labels:
+                number = batch[name][place]
+                example["true"] = spec.classes[number] if number >= 0 else ""
+            result = reporter.result({output: array[place] for output, array in outputs.items()}, spec, None)
+            write(example, reporter.rows(result)[:1])
+
+    return keep
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

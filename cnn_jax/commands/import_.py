@@ -11,10 +11,8 @@ of a class on each line, in the order of the classifier; without it 1,000 classe
 others are numbered. SET says which weights of a file that holds several, as model or state_dict_ema.
 """
 
-import hashlib
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -47,26 +45,15 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
     from cnn_jax.data.spec import Field, Spec
     from cnn_jax.inspect import models
     from cnn_jax.launch.training import parameters
-    from cnn_jax.models.layers import BatchNorm
-    from cnn_jax.models.variant import Preprocessing
-    from cnn_jax.weights import files, imported
-    from cnn_jax.weights.convert import to_variables
-    from cnn_jax.weights.initial import weights_file
-    from cnn_jax.weights.schemes import choose, count_classes
+    from cnn_jax.weights import imported, published
 
     model, _ = models.find(text)
-    variant, family, name = models.variant_of(text, model)
-    path = weights_file(file)
-    tensors = files.read(path, part)
-    images = variant.preprocessing or Preprocessing(size=variant.input_shape[0], crop=0.875)
+    variant, _, name = models.variant_of(text, model)
+    found = published.read(text, model, file, part)
+    images, count = found.images, found.classes
     shape = (images.size, images.size, variant.input_shape[-1])
     try:
-        scheme = choose(model(), shape, tensors, family)
-        count = count_classes(tensors, scheme) or variant.classes
-        if scheme.epsilon and not variant.reference.startswith(f"{scheme.name}:"):
-            model = partial(model, norm=partial(BatchNorm, epsilon=scheme.epsilon))
-        variables = to_variables(model(classes=count), shape, tensors, scheme.names, scheme.flattened)
-        classes = _names(names, count)  # now that there are weights for so many
+        classes = _names(names, count)
     except ValueError as error:
         raise ValueError(f"'{file}' as weights of {text}: {error}") from None
     if variant.preprocessing is None:
@@ -89,11 +76,11 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
         prepare=prepare,
         licence="",
         citation=variant.source,
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(),
+        fingerprint=found.sha256,
     )
     folder = folder or Path("runs", name)
-    imported.create(folder, model, variables, spec)
-    print(f"{text}: {parameters(variables['params']):,} parameters, {count} classes, named as by {scheme.name}")
+    imported.create(folder, found.model, found.variables, spec)
+    print(f"{text}: {parameters(found.variables['params']):,} parameters, {count} classes, named as by {found.scheme}")
     print(
         f"images: {images.size} pixels, the centre of {round(images.size / images.crop)}; mean {images.mean}, "
         f"std {images.std}"

@@ -5,8 +5,8 @@ python launch.py list augmentations        # for --config.augment=
 python launch.py list models resnet        # published models whose name contains resnet
 
 The lists are experiments, models, sources, augmentations, tasks, optimizers, schedules and evaluations; a second word
-is a part of the names to show. What they name is written in flags of train, as
---config.optim.schedule='cosine(final=0.01)'.
+is a part of the names to show, or for models a pattern, as 'mobilenet*'. What they name is written in flags of train,
+as --config.optim.schedule='cosine(final=0.01)'.
 """
 
 import inspect
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     if kind == EXPERIMENTS:
         _experiments(part)
     elif kind == "models":
-        _models(part)
+        _models(part or "*")
     else:
         _parts(kind, part)
     return 0
@@ -81,16 +81,13 @@ def _parts(kind: str, part: str) -> None:
     print(cli.as_called(f"\nUse one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME"))
 
 
-def _models(part: str) -> None:
+def _models(pattern: str) -> None:
     from cnn_jax.inspect.models import published  # JAX starts here, not for the experiments
+    from cnn_jax.inspect.variants import list_models
 
-    variants = published()
-    rows = [
-        (name, sizes(variant.input_shape), variant.params, variant.macs, variant.source)
-        for name, variant in variants.items()
-        if part.lower() in name
-    ]
-    if not rows:
-        raise ValueError(_none("models", part, variants))
+    names, variants = list_models(pattern), published()
+    known = {**variants, **{name.partition(".")[2]: variant for name, variant in variants.items()}}
+    found = [(name, known[name]) for name in names]
+    rows = [(name, sizes(one.input_shape), one.params, one.macs, one.source) for name, one in found]
     print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
     print(cli.as_called("\nMore about one with: python launch.py describe MODEL"))

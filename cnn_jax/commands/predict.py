@@ -1,89 +1,198 @@
 """Name the classes of images (or .npy signals) with a trained run, and draw them annotated.
 
-python launch.py predict runs/digits picture.png
-python launch.py predict runs/digits *.png --checkpoint=best --convert --out=pictures
+python launch.py predict runs/photos new.jpg                    # classes and probabilities, and a picture with them
+python launch.py predict runs/photos holiday/ --csv=found.csv   # every image in a folder and below, as a table
+python launch.py predict runs/photos 'scans/**/*.png' --top=1   # what a pattern matches
+python launch.py predict runs/photos @names.txt --json=-        # files listed in a file, one a line; @- reads stdin
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
-one example each, in the units of its training data. An input that cannot be read is named, and the others go on; the
-exit code is then 2.
+one example each, in the units of its training data. However many inputs there are, a few are in memory at a time. One
+that cannot be read is named, and the others go on; the exit code is then 2.
+
+Pictures show the original with what was said of it. That of photos/a.jpg is FOLDER/photos/a.jpg.predicted.png, and
+replaces the one that was drawn of it before; an input that is not below the current folder keeps its whole path.
 """
 
+import itertools
+import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 from absl import flags
 
+from cnn_jax.devices import without_collection
 from cnn_jax.launch import cli
 from cnn_jax.paths import printable, written
 
+DRAW = 20  # pictures at most, unless --draw says otherwise
+
+
+class Wishes(NamedTuple):
+    """What the flags say."""
+
+    checkpoint: str | None
+    convert: bool
+    out: Path | None
+    top: int
+    draw: int | None
+    csv: str | None
+    json: str | None
+
 
 def run(arguments: list[str]) -> int:
-    """Prints the most probable classes of each input and draws FOLDER/NAME.png."""
+    """Prints the most probable classes of each input, or writes them into tables, and draws them."""
     values = flags.FlagValues()
     flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_bool("convert", False, "resize, crop and recolour images unlike the run's", flag_values=values)
     flags.DEFINE_string("out", None, "where the pictures go (default: RUN/predictions)", flag_values=values)
+    flags.DEFINE_integer("top", 5, "classes that are said of each input", lower_bound=1, flag_values=values)
+    drawn = f"inputs that are drawn at most, 0 = none (default: {DRAW}, with --csv or --json none)"
+    flags.DEFINE_integer("draw", None, drawn, lower_bound=0, flag_values=values)
+    table = "in place of printing, a {} file to write, or - for the standard output"
+    flags.DEFINE_string("csv", None, table.format("CSV"), flag_values=values)
+    flags.DEFINE_string("json", None, table.format("JSON"), flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     words = cli.parse("predict", values, arguments)
     if len(words) < 2:
         raise cli.UsageError("say a run folder and at least one image: launch.py predict RUN INPUT...")
-    folder, *inputs = map(written, words)
+    if values.csv == values.json == "-":
+        raise cli.UsageError("--csv=- and --json=- would be mixed: write one of them to a file")
+    for word in words:
+        written(word)  # an empty one is refused before anything is read
     out = None if values.out is None else written(values.out)
-    _predict(folder, inputs, values.checkpoint, values.convert, out)
+    wishes = Wishes(values.checkpoint, values.convert, out, values.top, values.draw, values.csv, values.json)
+    _predict(written(words[0]), words[1:], wishes)
     return 0
 
 
-def _predict(folder: Path, inputs: list[Path], which: str | None, convert: bool, out: Path | None) -> None:
+def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
     import jax  # JAX starts here, not for --help
 
     from cnn_jax import report
-    from cnn_jax.data.files import read_example
-    from cnn_jax.train import run_folder
-    from cnn_jax.train.predictor import load, predict
+    from cnn_jax.report.tables import csv_table, json_table
+    from cnn_jax.train.predictor import load
 
-    # One device: for a few examples a program for several takes longer to compile than it saves.
-    predictor = load(folder, which, devices=jax.devices()[:1]).predictor
-    spec, reporter = predictor.spec, report.of(predictor.task.report)
-    read, unread = [], []
-    for path in inputs:
-        try:
-            read.append((path, *read_example(path, spec, convert=convert)))
-        except (OSError, ValueError) as error:
-            unread.append(str(error))
-    name = next(iter(spec.inputs))
-    out = out or run_folder.place(folder, "predictions")
-    outputs = predict(predictor, {name: np.stack([example for _, example, _ in read])}) if read else {}
-    undrawn: OSError | None = None
-    for position, (path, example, placement) in enumerate(read):
-        said = {output: array[position] for output, array in outputs.items()}
-        print(printable(path))
-        for line in reporter.predicted(said, spec, placement):
-            print(f"  {line}")
-        picture = _unused(out, path)
-        try:
-            reporter.annotate({name: example}, said, spec, picture)
-            print(f"  drawn in {printable(picture)}")
-        except OSError as error:
-            undrawn = error
-    if undrawn:
-        warnings.warn(f"not drawn: '{out}' cannot be written ({undrawn.strerror}): say --out=FOLDER", stacklevel=2)
-    if len(unread) > 1:
-        for line in unread:
+    with without_collection():
+        # One device: for a few examples a program for several takes longer to compile than it saves.
+        predictor = load(folder, wishes.checkpoint, devices=jax.devices()[:1]).predictor
+        answers = _answers(predictor, words, wishes.convert)
+        first = list(itertools.islice(answers, 1))
+        reporter = report.of(predictor.task.report)
+    tables = [(csv_table, wishes.csv), (json_table, wishes.json)]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(table(target)) for table, target in tables if target is not None]
+        drawing, unread = _Drawing(folder, wishes, predictor.spec, reporter), _Unread()
+        for item, outputs in itertools.chain(first, answers):
+            unread.count += 1
+            if outputs is None:
+                unread.add(item.problem)
+                continue
+            result = reporter.result(outputs, predictor.spec, item.placement)
+            rows = reporter.rows(result)[: wishes.top]
+            for write in writers:
+                write({"file": printable(item.path)}, rows)
+            lines = [reporter.words(row) for row in rows]
+            if drawn := drawing.draw(item, result):
+                lines.append(f"drawn in {printable(drawn)}")
+            if not writers:
+                print("\n  ".join([printable(item.path), *lines]))
+        drawing.end()
+    if writers and "-" not in (wishes.csv, wishes.json):
+        files = " and ".join(filter(None, (wishes.csv, wishes.json)))
+        print(f"{unread.count - unread.problems:,} {predictor.spec.units}, written to {printable(files)}")
+    unread.end()
+
+
+def _answers(predictor: Any, words: list[str], convert: bool) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+    """Each input that `words` mean, with what the model says of it; None for one that could not be read."""
+    import numpy as np
+
+    from cnn_jax.data.inputs import BATCH, read_all
+    from cnn_jax.train.predictor import predict
+
+    name = next(iter(predictor.spec.inputs))
+    for part in read_all(words, predictor.spec, convert=convert):
+        examples = [item.example for item in part if item.example is not None]
+        outputs = predict(predictor, {name: np.stack(examples)}, BATCH) if examples else {}
+        places = itertools.count()
+        for item in part:
+            place = next(places) if item.example is not None else None
+            yield item, None if place is None else {output: array[place] for output, array in outputs.items()}
+
+
+class _Unread:
+    """The inputs that could not be read. Each is warned of; where it is the only one, it is the error."""
+
+    def __init__(self) -> None:
+        self.count, self.problems, self._first = 0, 0, ""
+
+    def add(self, problem: str) -> None:
+        self.problems += 1
+        if self.problems == 1:
+            self._first = problem
+            return
+        for line in (self._first, problem) if self.problems == 2 else (problem,):
             warnings.warn(line, stacklevel=2)
-        raise ValueError(f"{len(unread)} of {len(inputs)} inputs could not be read")
-    if unread:
-        raise ValueError(unread[0])
+
+    def end(self) -> None:
+        """Raises ValueError where there was one."""
+        if self.problems > 1:
+            raise ValueError(f"{self.problems} of {self.count} inputs could not be read")
+        if self.problems:
+            raise ValueError(self._first)
 
 
-def _unused(folder: Path, path: Path) -> Path:
-    """A name for the picture of `path` that none has yet."""
-    stem = path.stem.encode(errors="surrogateescape").decode(errors="replace")
-    number = 0
-    while (picture := folder / f"{stem}{f'-{number}' if number else ''}.png").exists() or picture.is_symlink():
-        number += 1
-    return picture
+class _Drawing:
+    """Draws the first inputs, each into a picture of its own."""
+
+    def __init__(self, folder: Path, wishes: Wishes, spec: Any, reporter: Any) -> None:
+        from cnn_jax.train import run_folder
+
+        tables = wishes.csv is not None or wishes.json is not None
+        self.most = wishes.draw if wishes.draw is not None else 0 if tables else DRAW
+        self.told = wishes.draw is not None or tables  # whether it is known how many are drawn
+        self.out = wishes.out or (run_folder.place(folder, "predictions") if self.most else folder)
+        self.spec, self.reporter = spec, reporter
+        self.asked, self.failed = 0, ""
+
+    def draw(self, item: Any, result: Any) -> Path | None:
+        """The picture, or None where none was drawn."""
+        from cnn_jax.data.files import picture_of, reads_pictures
+
+        self.asked += 1
+        if self.asked > self.most:
+            return None
+        picture = self.out / mirrored(item.path)
+        try:
+            pictures = reads_pictures(self.spec)
+            shown, size = picture_of(item.path, self.spec) if pictures else (item.example, item.example.shape)
+            self.reporter.annotate(shown, size, result, picture)
+        except (OSError, ValueError) as error:
+            self.failed = getattr(error, "strerror", None) or str(error)
+            return None
+        return picture
+
+    def end(self) -> None:
+        """Says what was not drawn."""
+        if self.failed:
+            warnings.warn(f"not drawn: '{self.out}' cannot be written ({self.failed}): say --out=FOLDER", stacklevel=2)
+        if self.asked > self.most and not self.told:
+            print(f"the first {self.most} of {self.asked:,} are drawn: --draw=N draws more")
+
+
+def mirrored(path: Path) -> Path:
+    """Where the picture of the input `path` lies within a folder of them: no two inputs have the same place."""
+    from cnn_jax.data.inputs import DRAWN
+
+    whole = Path(os.path.abspath(path))
+    here = Path.cwd()
+    words = whole.relative_to(here).parts if whole.is_relative_to(here) else whole.parts[1:]
+    *folders, name = map(printable, words)
+    return Path(*folders, f"{name}{DRAWN}")

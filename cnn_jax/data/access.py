@@ -49,6 +49,9 @@ class DecodedSource:
             self.groups = self.groups()
         return self.groups
 
+    def files(self, indices: np.ndarray) -> list[str] | None:
+        return None if self.name is None else [self.name(i) for i in indices.tolist()]
+
     def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
         found = self.examples(indices, keys)
         self.tell()

@@ -1,17 +1,24 @@
-"""One file as one example of what a model was trained on."""
+"""One file, or one array, as one example of what a model was trained on; and as the picture that it is."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
-from cnn_jax.data.prepare import Placement, read_image
+from cnn_jax.data.images import MODES, decode_image, native_channels, resized
+from cnn_jax.data.prepare import Placement, Prepare, fit, read_image
 from cnn_jax.data.spec import Spec
-from cnn_jax.paths import printable
+from cnn_jax.paths import printable, written
+
+LONGEST = 1600  # pixels of a side of a picture that is to be looked at
+
+Read = tuple[np.ndarray, Placement | None]  # an example, and where a picture lies in it
 
 
-def read_example(path: Path, spec: Spec, *, convert: bool = False) -> tuple[np.ndarray, Placement | None]:
+def read_example(path: Path, spec: Spec, *, convert: bool = False) -> Read:
     """The file as the first input of `spec`, by the same steps as in training, and where a picture lies in it.
 
     A model of image files reads any image. One of arrays of pixels, whose data was brought to no size, wants an image
@@ -22,25 +29,84 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> tuple[np.n
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file '{printable(path)}'" + (", it is a folder" if path.is_dir() else ""))
-    field, prepare = spec.input, spec.prepare
-    if field.role != "image" or field.dtype != "uint8":
-        return _array(path, field.shape), None
+    if not reads_pictures(spec):
+        return _read_array(path, spec.input.shape), None
     data = path.read_bytes()
     try:
-        prepare = dataclasses.replace(prepare, channels=prepare.channels or (convert and field.shape[-1]) or None)
-        if convert and prepare.size is None:
-            prepare = dataclasses.replace(prepare, size=(field.shape[0], field.shape[1]))
-        image, placement = read_image(data, prepare)
+        image, placement = read_image(data, _prepare(spec, convert))
     except ValueError as error:
         raise ValueError(f"'{printable(path)}': {error}: give a picture such as PNG or JPEG") from None
-    if image.shape != field.shape:
-        hint = "give such an image" + ("" if convert else ", or say --convert")
-        what = f"is {image.shape}, the run was trained on {field.shape} (height, width, channels)"
-        raise ValueError(f"'{printable(path)}' {what}: {hint}")
-    return image, placement
+    return _of_the_shape(image, spec, f"'{printable(path)}'", "" if convert else ", or say --convert"), placement
 
 
-def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
+    """What is given in Python as the first input of `spec`, and where a picture lies in it.
+
+    Args:
+      value: the path of a file; a picture of Pillow; an array [H, W, C] or [H, W] of bytes, which becomes an example
+        as a file of these pixels would, unless it is of an example's own shape: then it is one; or an array of numbers
+        of that shape, where the model does not read pictures.
+      spec, convert: as in `read_example`.
+
+    Raises FileNotFoundError, or ValueError in one line, for what is no such example.
+    """
+    if isinstance(value, str | Path):
+        return read_example(written(value), spec, convert=convert)
+    shape, pictures = spec.input.shape, reads_pictures(spec)
+    if isinstance(value, Image.Image) and value.mode not in MODES.values():
+        value = value.convert("RGBA" if value.has_transparency_data else "RGB")
+    array = np.asarray(value)
+    if not pictures:
+        if shape not in (array.shape, (*array.shape, 1)):
+            raise ValueError(f"an array is {array.shape}, the model reads {shape}: give one of that shape")
+        return _finite(array, shape, "an array"), None
+    if array.dtype != np.uint8:
+        raise ValueError(f"an image is an array of {array.dtype}: give bytes (uint8) of 0 to 255, as files hold them")
+    pixels = array[..., None] if array.ndim == 2 else array
+    if pixels.shape == shape:
+        return pixels, None
+    if pixels.ndim != 3 or pixels.shape[-1] not in MODES or not pixels.size:
+        raise ValueError(f"an image is an array {array.shape}: give [H, W, C] with 1, 3 or 4 channels")
+    image, placement = fit(pixels, _prepare(spec, convert))
+    return _of_the_shape(image, spec, "an image", "" if convert else ", or say convert=True"), placement
+
+
+def picture_of(path: Path, spec: Spec) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The picture in a file as it is, uint8 [h, w, C], for people to look at, and its own height and width.
+
+    No side is longer than LONGEST pixels. Raises OSError or ValueError where it can no longer be read.
+    """
+    data = path.read_bytes()
+    pixels, full = decode_image(data, native_channels(data), (LONGEST, LONGEST), spec.prepare.white)
+    shrink = LONGEST / max(pixels.shape[:2])
+    if shrink < 1:
+        height, width = (max(round(length * shrink), 1) for length in pixels.shape[:2])
+        pixels = resized(pixels, (height, width), "bilinear")
+    return pixels, full
+
+
+def reads_pictures(spec: Spec) -> bool:
+    """Whether the model reads pictures, and not arrays of other numbers."""
+    return spec.input.role == "image" and spec.input.dtype == "uint8"
+
+
+def _prepare(spec: Spec, convert: bool) -> Prepare:
+    field, prepare = spec.input, spec.prepare
+    prepare = dataclasses.replace(prepare, channels=prepare.channels or (convert and field.shape[-1]) or None)
+    if convert and prepare.size is None:
+        prepare = dataclasses.replace(prepare, size=(field.shape[0], field.shape[1]))
+    return prepare
+
+
+def _of_the_shape(image: np.ndarray, spec: Spec, what: str, convert: str) -> np.ndarray:
+    shape = spec.input.shape
+    if image.shape != shape:
+        wanted = f"the run was trained on {shape} (height, width, channels)"
+        raise ValueError(f"{what} is {image.shape}, {wanted}: give such an image{convert}")
+    return image
+
+
+def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = read_npy(path, lambda found: shape in (found, (*found, 1)))
     except IndexError as error:
@@ -48,8 +114,12 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"'{printable(path)}' {what}") from None
     except ValueError as error:
         raise ValueError(f"'{printable(path)}' is no .npy array ({error}): save one with numpy.save") from None
+    return _finite(array, shape, f"'{printable(path)}'")
+
+
+def _finite(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         array = array.astype(np.float32) if array.dtype.kind in "fiu" else np.full(shape, np.nan)
     if not np.isfinite(array).all():
-        raise ValueError(f"'{printable(path)}' must hold finite numbers only (float32)")
+        raise ValueError(f"{what} must hold finite numbers only (float32)")
     return array.reshape(shape)

@@ -2,36 +2,45 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cnn_jax.data.keyed import Keys
-from cnn_jax.data.source import Example, Source, Splits, in_memory, made, say, split_of, strata
-from cnn_jax.data.spec import Spec, kinds
+from cnn_jax.data.source import Example, Source, Splits, file_names, in_memory, made, say, split_of, strata
+from cnn_jax.data.spec import VALID, Spec, kinds
 from cnn_jax.paths import printable
+
+ALL = "all"  # every example that a source has
 
 
 def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
     """What a source has to be scored on, for a model of the data `spec`.
 
     It is read with the settings of the model's `Prepare`, as far as the source takes them and they are not said.
-    Nothing is cut out of it: all that it has is the split where it has no splits, or one only. Classes of the same
+    Nothing is cut out of it: all that it has is the split where it has no splits, or one only; "all" are all of its
+    splits together. Classes of the same
     names in another order are taken by their names. What was left out, changed or guessed is warned of once.
 
     Raises:
       ValueError: it cannot be opened, has no such split, other classes or other fields; one line.
     """
     splits = made(_read_alike(function, spec))
-    source = next(iter(splits.values())) if len(splits) == 1 else split_of(splits, split)
+    source = together(splits) if ALL in (split, *splits) or len(splits) == 1 else split_of(splits, split)
     _check_alike(source.spec, spec)
     say(source.spec.notes)
-    (name,) = (name for name, found in splits.items() if found is source)
-    if name not in ("all", split):
-        say([f"{source.spec.name}: it has a {name} split only, which is scored as {split}"])
+    only = next(iter(splits)) if len(splits) == 1 else ALL
+    if only != ALL and split not in (only, ALL):
+        say([f"{source.spec.name}: it has a {only} split only, which is scored as {split}"])
     return aligned(in_memory(source), spec)
+
+
+def together(splits: Splits) -> Source:
+    """All splits as one, in their order."""
+    sources = list(splits.values())
+    return sources[0] if len(sources) == 1 else Joined([in_memory(source) for source in sources])
 
 
 def aligned(source: Source, spec: Spec) -> Source:
@@ -64,6 +73,45 @@ def _check_alike(found: Spec, spec: Spec) -> None:
 
 
 @dataclasses.dataclass(eq=False)
+class Joined:
+    """The examples of several sources of one kind, one source after the other."""
+
+    sources: Sequence[Source]
+
+    def __post_init__(self) -> None:
+        self.spec = self.sources[0].spec
+        self.ends = np.cumsum([len(source) for source in self.sources])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
+        parts, order = [], []
+        for source, rows, places in self._parts(indices):
+            part = source.batch(places, None if keys is None else keys[rows])
+            parts.append({VALID: np.ones(len(places), np.float32), **part})
+            order.append(rows)
+        back = np.argsort(np.concatenate(order))
+        return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+    def files(self, indices: np.ndarray) -> list[str] | None:
+        found = np.empty(len(indices), object)
+        for source, rows, places in self._parts(indices):
+            names = file_names(source, places)
+            if names is None:
+                return None
+            found[rows] = names
+        return found.tolist()
+
+    def _parts(self, indices: np.ndarray) -> Iterator[tuple[Source, np.ndarray, np.ndarray]]:
+        """(source, which rows of a batch are of it, their indices there)."""
+        which = np.searchsorted(self.ends, indices, side="right")
+        for number in np.unique(which):
+            source, rows = self.sources[number], np.flatnonzero(which == number)
+            yield source, rows, indices[rows] - (self.ends[number] - len(source))
+
+
+@dataclasses.dataclass(eq=False)
 class Renumbered:
     """A source whose classes have the numbers of their names in `classes`."""
 
@@ -85,6 +133,9 @@ class Renumbered:
             elif field.role == "labels":
                 batch[name] = batch[name][..., np.argsort(self.places)]
         return batch
+
+    def files(self, indices: np.ndarray) -> list[str] | None:
+        return file_names(self.source, indices)
 
     def strata(self) -> np.ndarray | None:
         groups = strata(self.source)

@@ -57,6 +57,13 @@ class Stratified(Protocol):
     def strata(self) -> np.ndarray | None: ...
 
 
+@runtime_checkable
+class FromFiles(Protocol):
+    """A source whose examples may come from a file each."""
+
+    def files(self, indices: np.ndarray) -> list[str] | None: ...
+
+
 @dataclass(eq=False)
 class ArraySource:
     """Examples held in memory: {field: array [N, ...]}. names: [N], of the files that they come from."""
@@ -70,6 +77,9 @@ class ArraySource:
 
     def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
         return {name: array[indices] for name, array in self.arrays.items()}
+
+    def files(self, indices: np.ndarray) -> list[str] | None:
+        return None if self.names is None else [self.names[i] for i in indices]
 
     def strata(self) -> np.ndarray | None:
         """The classes, where examples have one each."""
@@ -338,11 +348,7 @@ def origin(source: Source) -> tuple[Source, np.ndarray]:
 def file_names(source: Source, indices: np.ndarray) -> list[str] | None:
     """The files of some examples, for people to read; None where they do not come from a file each."""
     base, places = origin(source)
-    if isinstance(base, ArraySource) and base.names is not None:
-        return [base.names[i] for i in places[indices]]
-    if isinstance(base, DecodedSource) and base.name is not None:
-        return [base.name(i) for i in places[indices].tolist()]
-    return None
+    return base.files(places[indices]) if isinstance(base, FromFiles) else None
 
 
 def skipped(splits: Splits) -> dict[str, list[str]]:

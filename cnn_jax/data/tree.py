@@ -1,7 +1,7 @@
 """Folders of pictures: which are splits, which are classes, what is in them, and what is left out."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from unicodedata import normalize
 
@@ -75,8 +75,8 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     found = {}
     for path in classes:
         # One file system writes é as one letter, another as e and an accent.
-        pictures = found[normalize("NFC", printable(path.name))] = list(_pictures(path, left))
-        if not pictures:
+        files = found[normalize("NFC", printable(path.name))] = list(pictures(path, left))
+        if not files:
             raise ValueError(
                 f"class folder {printable(path)} has no images, as .jpg or .png: add some, or move it away"
             )
@@ -85,8 +85,8 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     return found
 
 
-def _pictures(folder: Path, left: LeftOut) -> Iterator[Path]:
-    """The pictures of a folder and those below it, in order.
+def pictures(folder: Path, left: LeftOut, suffixes: Collection[str] = SUFFIXES, odd: str = ODD) -> Iterator[Path]:
+    """The pictures of a folder and those below it, in order; or files of other suffixes.
 
     No folder is visited twice, nor one that this folder lies in, so links cannot loop.
     """
@@ -97,7 +97,7 @@ def _pictures(folder: Path, left: LeftOut) -> Iterator[Path]:
         path = waiting.pop()
         if path != folder and path.name.startswith("."):
             passed_over(path, left, HIDDEN)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
+        elif path.suffix.lower() in suffixes and path.is_file():
             yield path
         elif path.is_dir():
             status = path.stat()
@@ -107,7 +107,7 @@ def _pictures(folder: Path, left: LeftOut) -> Iterator[Path]:
                 visited.add((status.st_dev, status.st_ino))
                 waiting += reversed(_children(path))
         else:
-            left.add(BROKEN if path.suffix.lower() in SUFFIXES else ODD, path)
+            left.add(BROKEN if path.suffix.lower() in suffixes else odd, path)
 
 
 def passed_over(path: Path, left: LeftOut, kind: str) -> None:

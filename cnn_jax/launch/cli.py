@@ -59,11 +59,16 @@ def as_called(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error ends as one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_libraries()
+    return one_line_errors(lambda: _run(words[0] if words else "", words[1:]))
+
+
+def prepare_libraries() -> None:
+    """How the libraries below compute and what they log; call it before jax is imported."""
     set_xla_flags()
     if not os.environ.get(DEBUG):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs its housekeeping as warnings
         os.environ.setdefault(LOG_OF_XLA, "3")  # XLA asks on stderr for a bug report where a compilation takes minutes
-    return one_line_errors(lambda: _run(words[0] if words else "", words[1:]))
 
 
 def _run(verb: str, arguments: list[str]) -> int:

@@ -43,8 +43,10 @@ from cnn_jax.train.state import State, Tree
 from cnn_jax.weights import initial
 
 
-def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, float]:
+def train(config: Experiment, folder: Path, experiment_file: Path | None) -> dict[str, float]:
     """Trains, or goes on training, the run in `folder`, scores it on the test split once, and returns the scores.
+
+    experiment_file: is kept in the folder; None for a configuration that names parts of this project alone.
 
     Raises ValueError for what does not fit, Preempted where a signal asks for it, and what `loop.fit` raises.
     """
@@ -52,12 +54,13 @@ def train(config: Experiment, folder: Path, experiment_file: Path) -> dict[str, 
         return _train(config, folder, experiment_file, stop)
 
 
-def _train(config: Experiment, folder: Path, experiment_file: Path, stop: Stop) -> dict[str, float]:
+def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop: Stop) -> dict[str, float]:
     began = time.monotonic()
     # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
     run_folder.refuse_other_run(folder, values)
-    refuse_local_modules(experiment_file, values)
+    if experiment_file is not None:
+        refuse_local_modules(experiment_file, values)
     splits = opened(config.data.source, validation=config.data.validation)
     scored = {_final_split(config, splits), *([VALIDATION] if config.data.validation else [])}
     for split in sorted(scored & splits.keys()):  # what is missing is said now, not at the end

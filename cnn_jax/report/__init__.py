@@ -12,26 +12,34 @@ from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
 
+Row = dict[str, Any]  # {name of a column: text or number}
+
 
 class Report(Protocol):
     """The module that draws and words the results of a task; `of` finds it.
 
     figures: writes pictures of the metric log's rows and of the scores on `source` into a folder.
     lines: what `eval` prints below the numbers.
-    predicted: what `predict` prints of one example, from its outputs {name: [...]}; where the example was read from a
-      file, `placement` says where the picture lies in it, so that predictions are given in the picture's own pixels.
-    annotate: draws one example, {input: [...]}, with what the model said of it.
+    result: one example's outputs {name: [...]} as people use them from Python, a NamedTuple; where the example was read
+      from a file, `placement` says where the picture lies in it, so that places are given in the picture's own pixels.
+    rows: a result as the rows of a table, the most important first: a class, a box. All that is printed of an example,
+      and all that CSV and JSON files hold, are these.
+    words: a row as `predict` prints it.
+    annotate: draws one example with its result: the picture [h, w, C] as it was before it was made an example (or the
+      signal [L, C]), and the height and width of it in whose pixels the result gives places.
     """
 
     def figures(self, folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None: ...
 
     def lines(self, scores: Scores, spec: Spec) -> list[str]: ...
 
-    def predicted(self, outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]: ...
+    def result(self, outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Any: ...
 
-    def annotate(
-        self, example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path
-    ) -> None: ...
+    def rows(self, result: Any) -> list[Row]: ...
+
+    def words(self, row: Row) -> str: ...
+
+    def annotate(self, picture: np.ndarray, size: tuple[int, ...], result: Any, path: Path) -> None: ...
 
 
 def of(name: str) -> Report:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,6 +18,7 @@ from cnn_jax.evals.evaluator import Scores
 from cnn_jax.paths import printable
 from cnn_jax.report.figures import (
     BLUE,
+    DPI,
     GREY,
     ORANGE,
     draw_example,
@@ -26,15 +28,20 @@ from cnn_jax.report.figures import (
     short,
     tidy,
 )
+from cnn_jax.report.tables import csv_table
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
 TOP = 5  # classes that are named for an example
+LEAST = 480  # pixels of the height of a drawn example, of which 130 are an inch
 COLUMNS, ROWS = 8, 3  # of the gallery of mistakes
 LABELLED_CLASSES = 120  # above this many, class names along an axis could not be read
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
-    """Writes learning_curves, confusion_matrix, reliability and mistakes as PNG into `folder`, made if need be."""
+    """Writes learning_curves, confusion_matrix, reliability and mistakes as PNG into `folder`, made if need be.
+
+    mistakes.csv has the most confident mistakes with their files.
+    """
     tables, classes = scores.tables, source.spec.classes
     learning_curves(rows, folder / "learning_curves.png", PANELS)
     if "confusion" in tables:
@@ -43,6 +50,7 @@ def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, sou
     total = int(tables["support"].sum())  # of a known class, and decoded
     wrong = total - _right(tables)
     mistakes_gallery(source, tables["mistakes"], folder / "mistakes.png", wrong=wrong, total=total)
+    mistakes_table(source, tables["mistakes"], folder / "mistakes.csv")
 
 
 def _right(tables: Mapping[str, np.ndarray]) -> int:
@@ -62,16 +70,49 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     return found
 
 
-def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
-    """The most probable classes of one example."""
-    row = _probabilities(outputs["logits"])
-    return [f"{row[k]:7.2%}  {printable(spec.classes[k])}" for k in np.argsort(-row, kind="stable")[:TOP]]
+class Ranking(NamedTuple):
+    """The classes of one example, the most probable first. names: [K]; probabilities: [K] float64, of sum 1."""
+
+    names: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def name(self) -> str:
+        """The most probable class."""
+        return self.names[0]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class."""
+        return float(self.probabilities[0])
+
+    def __repr__(self) -> str:
+        best = zip(self.names[:TOP], self.probabilities, strict=False)
+        said = ", ".join(f"{printable(name)} {probability:.2%}" for name, probability in best)
+        return f"Ranking({said}{', ...' if len(self.names) > TOP else ''})"
 
 
-def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
-    """Draws one example with its most probable classes."""
-    first = example[next(iter(spec.inputs))]
-    draw_ranking(first, _probabilities(outputs["logits"]), spec.classes, path)
+def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Ranking:
+    """The classes of one example by their probability."""
+    probabilities = _probabilities(outputs["logits"])
+    order = np.argsort(-probabilities, kind="stable")
+    return Ranking(tuple(spec.classes[k] for k in order), probabilities[order])
+
+
+def rows(result: Ranking) -> list[dict[str, Any]]:
+    """A row for each class."""
+    pairs = zip(result.names, result.probabilities.tolist(), strict=True)
+    return [{"class": name, "probability": probability} for name, probability in pairs]
+
+
+def words(row: Mapping[str, Any]) -> str:
+    """A class with its probability."""
+    return f"{row['probability']:7.2%}  {printable(row['class'])}"
+
+
+def annotate(picture: np.ndarray, size: tuple[int, ...], result: Ranking, path: Path) -> None:
+    """Draws one example beside its most probable classes."""
+    draw_ranking(picture, result.probabilities, result.names, path)
 
 
 def mistakes_gallery(
@@ -106,6 +147,17 @@ def mistakes_gallery(
     save(figure, path)
 
 
+def mistakes_table(source: Source, mistakes: NDArray[np.float64], path: Path) -> None:
+    """The same as CSV: file or position, the true class, the predicted one and its probability."""
+    places, classes = mistakes[:, 1].astype(int), source.spec.classes
+    names = file_names(source, places) if len(places) else None
+    with csv_table(path, ranked=False) as write:
+        for number, (confidence, _, true, predicted) in enumerate(mistakes):
+            place = {"index": int(places[number])} if names is None else {"file": names[number]}
+            row = {"true": classes[int(true)], "predicted": classes[int(predicted)], "probability": float(confidence)}
+            write(place, [row])
+
+
 def _end(file: str, length: int) -> str:
     """The end of a path, which tells more than its beginning."""
     return short(file if len(file) <= length else f"…{file[1 - length :]}", length)
@@ -114,18 +166,33 @@ def _end(file: str, length: int) -> str:
 def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequence[str], path: str | Path) -> None:
     """An image [H, W, C] (uint8, or floats in 0..1) or signal [L, C] beside bars of its five most probable classes.
 
+    An image is drawn pixel by pixel, one that is smaller than half of LEAST with several for each of its own.
     probabilities [K] are in 0..1, one per name in `classes`.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
-    best = np.argsort(-probabilities, kind="stable")[:5]
-    figure = new_figure(9, 3.7)
-    picture, ax = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    draw_example(picture, image)
-    rows = np.arange(len(best))
-    ax.barh(rows, probabilities[best], height=0.5, color=[BLUE] + [GREY] * (len(best) - 1))
-    for row, k in zip(rows, best, strict=True):
-        ax.text(0, row - 0.32, short(classes[k], 28), fontsize=11, va="bottom")
-        ax.text(1, row - 0.32, f"{probabilities[k]:.1%}", fontsize=11, va="bottom", ha="right")
+    best = np.argsort(-probabilities, kind="stable")[:TOP]
+    if image.ndim == 3:
+        times = max(1, min(LEAST // image.shape[0], 3 * LEAST // 2 // image.shape[1]))
+        tall, wide, beside = times * image.shape[0], times * image.shape[1], 0
+    else:
+        tall, wide, beside = LEAST, 3 * LEAST // 2, LEAST // 10  # which the numbers at its axes take
+    height = max(tall, LEAST)
+    scale = min(height / LEAST, 2.5)  # of what is written, which is to be read where the whole is shown on a screen
+    margin, text = round(12 * scale), round(520 * scale)  # whole numbers: nothing falls between two pixels
+    whole = (wide + text + 3 * margin, height + 2 * margin)  # pixels
+    figure = Figure(figsize=(whole[0] / DPI, whole[1] / DPI))
+
+    def axes(left: int, width: int, tall: int) -> Axes:
+        bottom = (whole[1] - tall) // 2
+        return figure.add_axes((left / whole[0], bottom / whole[1], width / whole[0], tall / whole[1]))
+
+    draw_example(axes(margin + beside, wide - beside, tall - 2 * beside), image)
+    ax = axes(wide + 2 * margin, text, round(LEAST * scale))
+    lines = np.arange(len(best))
+    ax.barh(lines, probabilities[best], height=0.5, color=[BLUE] + [GREY] * (len(best) - 1))
+    for line, k in zip(lines, best, strict=True):
+        ax.text(0, line - 0.32, short(classes[k], 28), fontsize=11 * scale, va="bottom")
+        ax.text(1, line - 0.32, f"{probabilities[k]:.1%}", fontsize=11 * scale, va="bottom", ha="right")
     ax.set(xlim=(0, 1), ylim=(4.5, -0.8))
     ax.axis("off")
     save(figure, path)

@@ -25,6 +25,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
 OTHERS = (GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)  # of further splits, one after the other
 RATE = "learning_rate"
+DPI = 130
 SMOOTHED = 150  # a curve of more points is drawn as its moving average, too
 CHANNELS = (BLUE, ORANGE, *OTHERS[:4])  # of a signal, one after the other
 # What a row of training says beside the metrics of the task.
@@ -83,7 +84,7 @@ def save(figure: Figure, path: str | Path) -> None:
     fonts.cover(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # which letters, `cover` has said
-        figure.savefig(path, dpi=130, facecolor="white")
+        figure.savefig(path, dpi=DPI, facecolor="white")
 
 
 def short(name: str, length: int) -> str:
@@ -101,10 +102,10 @@ def draw_example(ax: Axes, example: NDArray[Any]) -> None:
         ax.margins(x=0)
         ax.tick_params(labelsize=7)
     elif example.shape[-1] in (3, 4):
-        ax.imshow(example, interpolation="nearest")
+        ax.imshow(example, interpolation="antialiased")
     else:
         white = 255 if example.dtype == np.uint8 else None
-        ax.imshow(example.mean(axis=-1), cmap="gray", vmin=white and 0, vmax=white, interpolation="nearest")
+        ax.imshow(example.mean(axis=-1), cmap="gray", vmin=white and 0, vmax=white, interpolation="antialiased")
     if example.ndim == 3:
         ax.set(xticks=[], yticks=[])
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax.batch import Batch, zeros
+from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import classification
 from cnn_jax.ops.batch_axis import mean_over_devices
@@ -39,17 +39,11 @@ def classify(
     def init(key: jax.Array) -> Variables:
         return model.init(key, zeros(spec.inputs)[source], train=False)
 
-    def normalised(inputs: jax.Array) -> jax.Array:
-        if not spec.prepare.mean:
-            return inputs
-        mean, std = (jnp.asarray(values, jnp.float32) for values in (spec.prepare.mean, spec.prepare.std))
-        return (inputs - mean) / std
-
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
         state = [name for name in variables if name != "params"]
         (logits, _), new_state = model.apply(
             variables,
-            normalised(batch.scaled()[source]),
+            normalised(batch.scaled()[source], spec.prepare),
             train=train,
             rngs={"dropout": key},
             mutable=state if train else [],
@@ -72,9 +66,9 @@ def classify(
         return optax.smooth_labels(one_hot, label_smoothing)
 
     def logits_of(variables: Variables, inputs: jax.Array) -> jax.Array:
-        logits, _ = model.apply(variables, normalised(inputs), train=False)
+        logits, _ = model.apply(variables, normalised(inputs, spec.prepare), train=False)
         if flip_test:
-            mirrored, _ = model.apply(variables, normalised(jnp.flip(inputs, -2)), train=False)
+            mirrored, _ = model.apply(variables, normalised(jnp.flip(inputs, -2), spec.prepare), train=False)
             logits = (logits + mirrored) / 2
         return logits
 

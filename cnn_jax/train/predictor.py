@@ -21,12 +21,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from cnn_jax import config as configuration
-from cnn_jax.batch import Batch
+from cnn_jax.batch import Batch, normalised
 from cnn_jax.config import Evaluate, Experiment, Model
 from cnn_jax.data import spec as specs
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Spec
 from cnn_jax.lookup import EXPERIMENT, Function, describe, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python
+from cnn_jax.models.heads import features_of
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train import checkpoint, earlier, mesh, run_folder
 from cnn_jax.train.state import Tree
@@ -38,11 +40,13 @@ Compiled = Callable[[Callable[[Tree, Batch], Any]], Forward]
 class Predictor(NamedTuple):
     """spec: of the data that the model reads. task: what it says of them. variables: as the task's functions take them.
 
+    model: the module that the task was made of, which takes the same variables.
     compiled: a pure function of (variables, batch) -> the same for NumPy arrays, on the predictor's devices; asked
       twice for one function, it compiles once. devices: how many there are; they must divide a batch.
     """
 
     spec: Spec
+    model: nn.Module
     task: Task
     variables: Tree
     compiled: Compiled
@@ -85,16 +89,41 @@ def _saying(compiled: Compiled, file: Path) -> Compiled:
 
 def predict(predictor: Predictor, inputs: Mapping[str, np.ndarray], batch_size: int = 64) -> dict[str, np.ndarray]:
     """What the model says of examples, {input: [N, ...]} -> {output: [N, ...]}, in batches of at most `batch_size`."""
+    return computed(predictor, predictor.task.predict, inputs, batch_size)
+
+
+def computed(
+    predictor: Predictor,
+    function: Callable[[Tree, Batch], Any],
+    inputs: Mapping[str, np.ndarray],
+    batch_size: int = 64,
+) -> dict[str, np.ndarray]:
+    """The same of another pure function of (variables, batch); pass the same one again, and it is compiled once.
+
+    Batches are of a power of 2 of examples for each device, so that few sizes have to be compiled: what is missing in
+    the last one is the last example, repeated.
+    """
     count = len(next(iter(inputs.values())))
-    size = predictor.devices * -(-min(count, batch_size) // predictor.devices)
-    forward, parts = predictor.compiled(predictor.task.predict), []
+    share = -(-count // predictor.devices)  # of each device
+    size = predictor.devices * max(1, min(1 << (share - 1).bit_length(), batch_size // predictor.devices))
+    forward, parts = predictor.compiled(function), []
     for start in range(0, count, size):
         rows = np.arange(start, start + size)
-        # A last part that is not full repeats the last example: one shape, one program.
         batch = {name: array[np.minimum(rows, count - 1)] for name, array in inputs.items()}
         outputs = forward(predictor.variables, {**batch, specs.VALID: (rows < count).astype(np.float32)})
         parts.append(jax.tree.map(lambda array, rows=rows: array[rows < count], jax.device_get(outputs)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@functools.lru_cache(maxsize=16)
+def features(model: nn.Module, prepare: Prepare, name: str, wanted: tuple[str, ...]) -> Callable[[Tree, Batch], Any]:
+    """(variables, batch) -> {feature: [B, ...]} of the features `wanted` of a model that reads the input `name`."""
+
+    def function(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+        found = features_of(model.apply(variables, normalised(batch.scaled()[name], prepare), train=False))
+        return {name: found[name] for name in wanted}
+
+    return function
 
 
 @functools.lru_cache(maxsize=16)
@@ -152,13 +181,14 @@ def load(folder: Path, which: str | None = None, *, devices: list[jax.Device] | 
     file = folder / (run_folder.CONFIG if config else run_folder.PREDICTOR)
     build, make_task, convolution = _parts(config, spec) if config else _imported(file, spec)
     with said_of(file):
-        task = make_task(build(), spec)
+        model = build()
+        task = make_task(model, spec)
         if not isinstance(task, Task):
             raise TypeError(f"{describe(make_task)} makes no task")
     devices = devices or jax.devices()
     compiled = _saying(compiler(spec, devices, convolution, bounded=True), file)
     variables = unflatten_dict(stored.variables, sep="/")
-    predictor = Predictor(spec, task, variables, compiled, len(devices))
+    predictor = Predictor(spec, model, task, variables, compiled, len(devices))
     return Opened(predictor, stored.step, config, config.evaluate if config else Evaluate(batch_size=64))
 
 

@@ -107,7 +107,7 @@ def fresh(run: Run, loaded: Mapping[str, Any] | None = None) -> State:
 
 def predictor_of(run: Run, state: State) -> Predictor:
     """The model as it is evaluated in the state `state`."""
-    return Predictor(run.spec, run.task, run.engine.variables(state), run.compiled, run.engine.devices)
+    return Predictor(run.spec, run.model, run.task, run.engine.variables(state), run.compiled, run.engine.devices)
 
 
 def _create(

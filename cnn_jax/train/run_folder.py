@@ -1,7 +1,7 @@
 """The run folder: everything that describes a run, so that each command after `train` needs only its path.
 
 config.json         the resolved configuration
-experiment.py       the experiment's source
+experiment.py       the experiment's source, if it came from a file
 versions.json       of Python, the packages and the project's git revision
 data.json           description and fingerprint of the data, and what was left out, changed or guessed (notes)
 skipped.json        which examples could not be decoded, if there are any
@@ -203,7 +203,7 @@ def _held(lock: IO[str]) -> bool:
 
 
 def describe_run(
-    folder: Path, config: Mapping[str, Any], experiment_file: Path, spec: Spec, examples: int, splits: Splits
+    folder: Path, config: Mapping[str, Any], experiment_file: Path | None, spec: Spec, examples: int, splits: Splits
 ) -> None:
     """Writes what does not change during the run. Raises ValueError if the run began with other data."""
     data = {"examples": examples, **to_json(spec)}
@@ -221,7 +221,7 @@ def describe_run(
             warnings.warn(f"'{folder / name}' is damaged: renamed to {name}.bad and written anew", stacklevel=3)
     write_json(folder / DATA, data)
     write_json(folder / VERSIONS, versions())
-    if experiment_file.resolve() != (folder / SOURCE).resolve():
+    if experiment_file and experiment_file.resolve() != (folder / SOURCE).resolve():
         shutil.copyfile(experiment_file, folder / SOURCE)
     write_json(folder / CONFIG, config)  # last: with it the folder is a run folder
 

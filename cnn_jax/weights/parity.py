@@ -21,6 +21,7 @@ from cnn_jax.inspect.models import published
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops import convolution
 from cnn_jax.weights.convert import COUNTER, first_few, to_tensors, to_variables
+from cnn_jax.weights.published import QUICK
 from cnn_jax.weights.schemes import Scheme, schemes
 
 BATCH = 4
@@ -31,7 +32,6 @@ SUMS = 3  # numbers in a digest, besides the norm
 # Gradients are computed in float64, where all agree to the rounding of what is stored; in float32 they may not, since
 # a BatchNorm over few numbers, or a number next to a kink of an activation, makes percents of a rounding.
 TOLERANCES, FLOOR = {"logits": 1e-4, "feature": 1e-4, "gradient": 1e-6}, 1e-3
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled once, run once
 # XLA's convolution compiles quickest, but in float64 it is slow, and a depthwise one's gradient takes gigabytes.
 LOWERING = {"float32": "native", "float64": "auto"}
 # With ordinary tensors these are chaotic: the larger makes .8 of the logits of a 1e-15 of the input, in float64.

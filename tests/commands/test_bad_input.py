@@ -231,7 +231,7 @@ RUN_FOLDERS = {
 
 INPUTS = {
     "no such image": Bad("predict RUN none.png", ("no file 'none.png'",)),
-    "a folder": Bad("predict RUN experiments", ("no file 'experiments'", "it is a folder")),
+    "a folder": Bad("predict RUN experiments", ("no images in the folder 'experiments': left out 1 files",)),
     "no image at all": Bad("predict RUN a.png", ("'a.png'", "cannot decode", "PNG or JPEG"), text("a.png", "text")),
     "half an image": Bad(
         "predict RUN a.png",

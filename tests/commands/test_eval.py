@@ -1,5 +1,7 @@
 """eval: the scores of a finished run, of any of its checkpoints and on other data."""
 
+import csv
+import io
 import json
 import shutil
 
@@ -47,8 +49,8 @@ def test_other_data_of_the_same_classes(run, tmp_path, launch):
     test = digits()["test"].arrays
     arrays = {f"{split}_{k}s": test[k][:200] for split in ("train", "test") for k in ("image", "label")}
     np.savez(tmp_path / "other.npz", **arrays)
-    said = launch("eval", run, f"--data=npz:{tmp_path / 'other.npz'}")
-    assert said.code == 0 and "200 images" in said.out
+    said = launch("eval", run, f"--data=npz:{tmp_path / 'other.npz'}", "--split=test")
+    assert said.code == 0 and "200 images, test split of npz:" in said.out
     (folder,) = (run / "evaluations").iterdir()
     assert folder.name.startswith("test-step6-npz_") and scores(folder)["data"] == f"npz:{tmp_path / 'other.npz'}"
     logits, labels = (np.load(run / "outputs" / f"{name}.npy")[:200] for name in ("logits", "label"))
@@ -86,3 +88,36 @@ def test_a_folder_that_cannot_be_written_costs_no_score(run, launch, tmp_path):
     assert "nothing is written to" in said.err and "--out=FOLDER" in said.err
     said = launch("eval", run, f"--out={tmp_path / 'elsewhere'}")
     assert said.code == 0 and json.loads((tmp_path / "elsewhere" / "scores.json").read_text())["split"] == "test"
+
+
+def test_everything_is_scored_where_no_split_is_asked_for(run, tmp_path, launch):
+    data = digits()["test"].arrays
+    parts = {"train": slice(0, 30), "val": slice(30, 50), "test": slice(50, 90)}
+    arrays = {f"{split}_{k}s": data[k][part] for split, part in parts.items() for k in ("image", "label")}
+    np.savez(tmp_path / "other.npz", **arrays)
+    said = launch("eval", run, f"--data=npz:{tmp_path / 'other.npz'}", f"--out={tmp_path / 'out'}")
+    assert said.code == 0 and "90 images, all of npz:" in said.out
+    logits, labels = (np.load(run / "outputs" / f"{name}.npy")[:90] for name in ("logits", "label"))
+    assert scores(tmp_path / "out")["top1"] == pytest.approx((logits.argmax(-1) == labels).mean())
+    said = launch("eval", run, "--split=all")
+    assert "1797 images (808 of them of the training split), all of digits, checkpoint of step 6" in said.out
+    assert scores(run / "evaluations" / "all-step6")["split"] == "all"
+
+
+def test_a_table_of_every_example(run, tmp_path, launch, write_images, monkeypatch):
+    said = launch("eval", run, f"--csv={tmp_path / 'said.csv'}")
+    assert said.code == 0 and "top1" in said.out
+    rows = list(csv.DictReader((tmp_path / "said.csv").open()))
+    logits, labels = (np.load(run / "outputs" / f"{name}.npy") for name in ("logits", "label"))
+    assert [row["index"] for row in rows] == [str(k) for k in range(899)]
+    assert [(row["true"], row["class"]) for row in rows] == [
+        (str(true), str(said)) for true, said in zip(labels, logits.argmax(-1), strict=True)
+    ]
+    write_images(tmp_path / "sorted" / "test", tuple("9876543210"), count=2)
+    write_images(tmp_path / "sorted" / "val", tuple("9876543210"), count=1)
+    monkeypatch.chdir(tmp_path)
+    said = launch("eval", run, "--data=folder(sorted, channels=1)", "--csv=-")
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert said.code == 0 and len(rows) == 30
+    assert all(row["file"].split("/")[2] == row["true"] for row in rows)  # by the names of their folders
+    assert {row["file"].split("/")[1] for row in rows} == {"test", "val"}

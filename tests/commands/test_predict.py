@@ -1,11 +1,18 @@
 """predict: classes with probabilities for pictures and signals, and a picture of each."""
 
+import csv
+import io
+import json
 import re
+import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.data import files, inputs
 from cnn_jax.data.digits import digits
 from cnn_jax.train.predictor import load
 
@@ -29,17 +36,26 @@ def test_a_png_has_the_probabilities_of_the_same_pixels_in_the_test_split(run, t
     found = ranking(said.out)
     assert [name for name, _ in found] == [str(k) for k in np.argsort(-expected)[:5]]
     np.testing.assert_allclose([p for _, p in found], np.sort(expected)[::-1][:5], atol=0.006)
-    assert min(Image.open(run / "predictions" / "digit.png").size) > 100
+    (picture,) = (run / "predictions").rglob("*.png")
+    assert picture == run / "predictions" / Path(*tmp_path.parts[1:], "digit.png.predicted.png")
+    assert min(Image.open(picture).size) > 100
 
 
-def test_several_pictures_each_its_own(run, tmp_path, digit, launch):
+def test_each_input_has_a_picture_of_its_own_which_is_replaced(run, tmp_path, digit, launch, monkeypatch):
     (tmp_path / "other").mkdir()
-    Image.fromarray(digit).save(tmp_path / "digit.png")
-    Image.fromarray(255 - digit).save(tmp_path / "other" / "digit.png")
-    together = launch("predict", run, tmp_path / "digit.png", tmp_path / "other" / "digit.png")
-    assert sorted(p.name for p in (run / "predictions").iterdir()) == ["digit-1.png", "digit.png"]
-    alone = launch("predict", run, tmp_path / "other" / "digit.png")
-    assert ranking(together.out)[5:] == ranking(alone.out) != ranking(together.out)[:5]
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(digit).save("digit.png")
+    Image.fromarray(255 - digit).save("other/digit.png")
+    Image.fromarray(digit).save("digit.bmp")
+    words = ("digit.png", "other/digit.png", tmp_path / "digit.bmp")
+    together = launch("predict", run, *words)
+    drawn = {p.relative_to(run / "predictions").as_posix(): p.read_bytes() for p in run.rglob("*.predicted.png")}
+    assert drawn.keys() == {f"{name}.predicted.png" for name in ("digit.png", "other/digit.png", "digit.bmp")}
+    assert drawn["digit.png.predicted.png"] != drawn["other/digit.png.predicted.png"]
+    alone = launch("predict", run, "other/digit.png")
+    assert ranking(together.out)[5:10] == ranking(alone.out) != ranking(together.out)[:5]
+    launch("predict", run, *words)
+    assert len(list(run.rglob("*.predicted.png"))) == 3
 
 
 @pytest.mark.parametrize("name", ["colour.png", "large.jpg", "wide.png", "clear.png"])
@@ -94,7 +110,7 @@ def test_where_no_picture_can_be_written_the_classes_are_said(run, tmp_path, dig
     (line,) = but_the_experiment(said.err)
     assert line.startswith("warning: not drawn: ") and "--out=FOLDER" in line
     elsewhere = launch("predict", run, tmp_path / "digit.png", f"--out={tmp_path / 'out'}")
-    assert not but_the_experiment(elsewhere.err) and (tmp_path / "out" / "digit.png").is_file()
+    assert not but_the_experiment(elsewhere.err) and list((tmp_path / "out").rglob("digit.png.predicted.png"))
     assert ranking(elsewhere.out) == ranking(said.out)
 
 
@@ -131,3 +147,125 @@ def test_signals_are_npy_files(project, launch, no_pictures):
         said = launch("predict", "signals", name)
         assert said.code == 2 and "no .npy array" in said.err
     assert load(project / "signals").predictor.spec.input.dtype == "float32"
+
+
+@pytest.fixture
+def photos(tmp_path, digit, monkeypatch):
+    """The current folder, with photos/a/1.png, photos/b/1.png, photos/b/2.png, and what is none."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a/1", "b/1", "b/2")):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(digit, number, 0)).save(path)
+    Path("photos/notes.txt").write_text("none")
+    Path("photos/b/torn.png").write_text("torn")
+    Path("photos/a/1.png.predicted.png").write_bytes(Path("photos/a/1.png").read_bytes())
+    Path("empty").mkdir()
+    return tmp_path
+
+
+def files_in(text: str) -> list[str]:
+    return list(dict.fromkeys(row["file"] for row in csv.DictReader(io.StringIO(text))))
+
+
+ALL = ["photos/a/1.png", "photos/b/1.png", "photos/b/2.png"]
+
+
+def test_folders_patterns_and_lists_stand_for_the_files_in_them(run, photos, launch):
+    Path("names.txt").write_bytes(b"\xef\xbb\xbfphotos/b/2.png\r\n\r\nphotos/a\r\n")
+    for words, expected in {
+        ("photos",): ALL,
+        ("photos/b", "photos/a/1.png"): [*ALL[1:], ALL[0]],
+        ("photos/*/1.png",): ALL[:2],
+        ("photos/**/[12].png",): ALL,
+        ("@names.txt",): [ALL[2], ALL[0]],
+    }.items():
+        said = launch("predict", run, *words, "--csv=-")
+        assert files_in(said.out) == expected, words
+        assert said.code == (2 if "photos" in words or "photos/b" in words else 0)
+    whole = launch("predict", run, "photos", "--csv=-")
+    lines = but_the_experiment(whole.err)
+    assert "warning: photos: left out 1 files whose names do not end as a picture's, as notes.txt" in lines
+    assert "warning: photos: left out 1 pictures that predict has drawn, as a/1.png.predicted.png" in lines
+    assert lines[-1].startswith("error: 'photos/b/torn.png': cannot decode")
+
+
+def test_inputs_that_are_not_there_are_named_and_the_others_go_on(run, photos, launch):
+    Path("none.txt").write_text("\n")
+    wrong = {
+        "nowhere.png": "there is no file 'nowhere.png'",
+        "*.jpg": "no file matches '*.jpg'",
+        "empty": "there are no images in the folder 'empty'",
+        "@nowhere.txt": "there is no list 'nowhere.txt'",
+        "@none.txt": "the list 'none.txt' is empty",
+        "photos/b/torn.png": "'photos/b/torn.png': cannot decode the image",
+    }
+    for word, says in wrong.items():
+        said = launch("predict", run, word, ALL[0], "--csv=-")
+        (line,) = but_the_experiment(said.err)
+        assert said.code == 2 and says in line and files_in(said.out) == ALL[:1], word
+    said = launch("predict", run, *wrong, ALL[0], "--draw=0")
+    lines = but_the_experiment(said.err)
+    assert all(says in line for line, says in zip(lines, wrong.values(), strict=False))
+    assert lines[-1] == "error: 6 of 7 inputs could not be read" and said.out.startswith(ALL[0])
+
+
+def test_tables_hold_what_is_printed(run, photos, launch):
+    said = launch("predict", run, *ALL, "--top=3")
+    printed = ranking(said.out)
+    assert len(printed) == 9 and said.out.count("drawn in") == 3
+    found = launch("predict", run, *ALL, "--top=3", "--csv=found.csv", "--json=found.json")
+    assert found.out == "3 images, written to found.csv and found.json\n" and not but_the_experiment(found.err)
+    rows = list(csv.DictReader(Path("found.csv").open()))
+    assert [(row["class"], round(100 * float(row["probability"]), 2)) for row in rows] == printed
+    assert [row["rank"] for row in rows] == ["1", "2", "3"] * 3
+    examples = json.loads(Path("found.json").read_text())
+    assert [example["file"] for example in examples] == ALL
+    flat = [(row["class"], str(row["probability"])) for example in examples for row in example["predictions"]]
+    assert flat == [(row["class"], row["probability"]) for row in rows]
+    assert json.loads(launch("predict", run, "nowhere.png", "--json=-").out) == []
+
+
+def test_so_many_are_drawn_as_is_said(run, photos, launch, monkeypatch):
+    def drawn(*words: str) -> tuple[int, str]:
+        shutil.rmtree(run / "predictions", ignore_errors=True)
+        said = launch("predict", run, *ALL, *words)
+        assert said.code == 0
+        return len(list(run.rglob("*.predicted.png"))), said.out
+
+    assert drawn("--draw=1")[0] == 1 and drawn("--draw=0")[0] == 0
+    assert drawn("--csv=-")[0] == 0 and drawn("--csv=-", "--draw=2")[0] == 2
+    monkeypatch.setattr("cnn_jax.commands.predict.DRAW", 2)
+    count, out = drawn()
+    assert count == 2 and out.endswith("the first 2 of 3 are drawn: --draw=N draws more\n")
+
+
+def test_what_flags_may_say(run, photos, launch):
+    for words, says in {
+        ("--csv=-", "--json=-"): "would be mixed",
+        ("--top=0",): "--top=0: 0 is not a positive integer",
+        ("--draw=-1",): "--draw=-1: -1 is not a non-negative integer",
+        ("--csv=nowhere/a.csv",): "'nowhere/a.csv': No such file or directory",
+    }.items():
+        said = launch("predict", run, ALL[0], *words)
+        assert said.code == 2 and says in said.err, said.err
+
+
+def test_a_few_batches_are_held_however_many_files_there_are(run, photos, monkeypatch):
+    held, most = [0], [0]
+    read = files.read_example
+
+    def counted(path, spec, *, convert=False):
+        held[0] += 1
+        most[0] = max(most[0], held[0])
+        return read(path, spec, convert=convert)
+
+    monkeypatch.setattr(inputs, "read_example", counted)
+    monkeypatch.setattr(inputs, "BATCH", 4)
+    spec = load(run).predictor.spec
+    count = 0
+    for part in inputs.read_all([ALL[0]] * 50, spec):
+        time.sleep(0.01)
+        held[0] -= len(part)
+        count += len(part)
+    assert count == 50 and most[0] <= 3 * 4

@@ -73,6 +73,22 @@ def test_of_several_splits_the_one_asked_for_is_scored(tmp_path: Path) -> None:
         scored(lookup(f"folder:{tmp_path}"), "test", spec_of())
 
 
+def test_all_splits_are_scored_together(tmp_path: Path, recwarn) -> None:
+    for count, name in enumerate(("train", "val"), 2):
+        fill(tmp_path / name, count, start=10 * count, classes=("dog", "cat"))
+    source = scored(lookup(f"folder:{tmp_path}"), "all", spec_of(("dog", "cat")))
+    assert len(source) == 10 and not [line for line in recwarn if "only" in str(line.message)]
+    order = np.array([9, 0, 4, 3, 5])
+    batch = source.batch(order)
+    names = source.files(order)
+    assert [name.split("/")[-3:-1] for name in names] == [
+        ["val", "dog"], ["train", "cat"], ["val", "cat"], ["train", "dog"], ["val", "cat"]
+    ]  # fmt: skip
+    assert batch["label"].tolist() == [0, 1, 1, 0, 1]  # in the order of the model's classes
+    for row, name in zip(batch["image"], names, strict=True):
+        assert row[0, 0, 0] == (np.asarray(Image.open(name))[0, 0, 0])
+
+
 @pytest.mark.parametrize(
     "names", [("test_images", "test_labels"), ("x_val", "y_val"), ("images", "labels"), ("X", "Y")]
 )

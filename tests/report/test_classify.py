@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cnn_jax import report
 from cnn_jax.data.prepare import Prepare
@@ -54,7 +55,9 @@ def test_figures(tmp_path: Path, drawn: list[Figure], monkeypatch, shape: tuple[
     source = source_of(shape)
     scores = scored(source)
     classify.figures(tmp_path / "new", ROWS, scores, source)
-    names = {"learning_curves.png", "reliability.png", "mistakes.png"} | ({"confusion_matrix.png"} if dense else set())
+    names = {"learning_curves.png", "reliability.png", "mistakes.png", "mistakes.csv"} | (
+        {"confusion_matrix.png"} if dense else set()
+    )
     assert {path.name for path in (tmp_path / "new").iterdir()} == names
     curves = drawn[0].axes
     assert [ax.get_ylabel() for ax in curves] == ["loss", "top-1 accuracy"]
@@ -77,22 +80,39 @@ def test_lines_name_each_class_on_a_line_of_its_own() -> None:
     assert [int(line.split(" of ")[1]) for line in found[1:4]] == counts[:3].tolist()
 
 
-def test_predictions_are_the_most_probable_classes() -> None:
+def test_results_are_the_classes_by_their_probability() -> None:
     outputs = {"logits": np.log([0.1, 0.2, 0.65, 0.05])}
-    found = classify.predicted(outputs, source_of((8, 6, 3)).spec, None)
-    assert [line.split()[0] for line in found] == ["65.00%", "20.00%", "10.00%", "5.00%"]
-    assert found[0].endswith("  eel") and found[1].endswith("d\ufffdog\ufffd")
+    found = classify.result(outputs, source_of((8, 6, 3)).spec, None)
+    assert found.names == tuple(CLASSES[k] for k in (2, 1, 0, 3)) and found.name == "eel"
+    assert found.probability == pytest.approx(0.65)
+    np.testing.assert_allclose(found.probabilities, [0.65, 0.2, 0.1, 0.05])
+    assert repr(found) == "Ranking(eel 65.00%, d\ufffdog\ufffd 20.00%, cat 10.00%, none of these 5.00%)"
+    rows = classify.rows(found)
+    assert [row["class"] for row in rows] == list(found.names) and rows[0]["probability"] == pytest.approx(0.65)
+    lines = [classify.words(row) for row in rows]
+    assert [line.split()[0] for line in lines] == ["65.00%", "20.00%", "10.00%", "5.00%"]
+    assert lines[0].endswith("  eel") and lines[1].endswith("d\ufffdog\ufffd")
 
 
 @pytest.mark.parametrize("shape", [(8, 6, 3), (8, 6, 1), (40, 1)])
 def test_annotate(tmp_path: Path, drawn: list[Figure], shape: tuple[int, ...]) -> None:
     source = source_of(shape)
-    example = {name: array[3] for name, array in source.arrays.items()}
-    classify.annotate(example, {"logits": np.log([0.1, 0.2, 0.65, 0.05])}, source.spec, tmp_path / "a" / "one.png")
+    found = classify.result({"logits": np.log([0.1, 0.2, 0.65, 0.05])}, source.spec, None)
+    classify.annotate(source.arrays["x"][3], shape, found, tmp_path / "a" / "one.png")
     picture, bars = drawn[0].axes
     assert (tmp_path / "a" / "one.png").exists() and (picture.images or picture.lines)
     assert [text.get_text() for text in bars.texts[::2]][0] == "eel"
     assert [text.get_text() for text in bars.texts[1::2]] == ["65.0%", "20.0%", "10.0%", "5.0%"]
+
+
+def test_a_photo_is_drawn_pixel_by_pixel(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (700, 500, 3), np.uint8)
+    classify.draw_ranking(photo, [0.6, 0.4], ["cat", "dog"], tmp_path / "drawn.png")
+    whole = np.asarray(Image.open(tmp_path / "drawn.png").convert("RGB")).astype(int)
+    inner = photo[20:-20, 20:-20].astype(int)
+    places = [(top, left) for top in range(30, 45) for left in range(30, 45)]
+    away = [np.abs(whole[top:, left:][:660, :460] - inner).mean() for top, left in places]
+    assert min(away) < 1
 
 
 def test_a_report_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -103,5 +123,5 @@ def test_a_report_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert report.of("package_of_reports.mine").lines(None, None) == ["mine"]
     with pytest.raises(ModuleNotFoundError, match="cnn_jax.report.no_such"):
         report.of("no_such")
-    for name in ("figures", "lines", "predicted", "annotate"):
+    for name in ("figures", "lines", "result", "rows", "words", "annotate"):
         assert callable(getattr(report.of("classify"), name))

@@ -101,3 +101,12 @@ def test_mistakes_are_named_by_their_files(tmp_path: Path, drawn: list[Figure]) 
     classify.mistakes_gallery(View(source, np.array([2, 0, 1])), mistakes, tmp_path / "m.png", wrong=2, total=3)
     assert [ax.get_xlabel() for ax in drawn[0].axes[:2]] == ["b\n…much too long.jpg", "a\na/0.jpg"]
     assert "the truth and the file" in drawn[0].get_suptitle()
+    classify.mistakes_table(View(source, np.array([2, 0, 1])), mistakes, tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_text().splitlines() == [
+        "file,true,predicted,probability",
+        "a/a name that is much too long.jpg,b,a,0.8",
+        "a/0.jpg,a,b,0.7",
+    ]
+    source.names = None
+    classify.mistakes_table(source, mistakes[:1], tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_text() == "index,true,predicted,probability\n2,b,a,0.8\n"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -22,15 +22,30 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     return ["boxes are in pixels"]
 
 
-def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
-    found = outputs["boxes"] if placement is None else to_original(outputs["boxes"], placement)
-    return ["box " + " ".join(f"{side:.2f}" for side in found)]
+class Box(NamedTuple):
+    """In pixels of the picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
-def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
+def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Box:
+    return Box(*(outputs["boxes"] if placement is None else to_original(outputs["boxes"], placement)).tolist())
+
+
+def rows(result: Box) -> list[dict[str, Any]]:
+    return [result._asdict()]
+
+
+def words(row: Mapping[str, Any]) -> str:
+    return "box " + " ".join(f"{side:.2f}" for side in row.values())
+
+
+def annotate(picture: np.ndarray, size: tuple[int, ...], result: Box, path: Path) -> None:
     figure = new_figure(2, 2)
     ax = figure.subplots()
-    ax.imshow(next(iter(example.values())), extent=(0, 12, 12, 0))
-    left, top, right, bottom = outputs["boxes"]
-    ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False))
+    ax.imshow(picture, extent=(0, size[1], size[0], 0))
+    ax.add_patch(Rectangle(result[:2], result.right - result.left, result.bottom - result.top, fill=False))
     save(figure, path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,29 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     return [f"iou of {name}: {iou:.3f}" for name, iou in zip(spec.classes, scores.tables["iou"], strict=True)]
 
 
-def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
+class Areas(NamedTuple):
+    """names: [K]; pixels: [K] of each; map: [H, W] of the picture, the class of each pixel."""
+
+    names: tuple[str, ...]
+    pixels: tuple[int, ...]
+    map: np.ndarray
+
+
+def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Areas:
     found = outputs["map"] if placement is None else map_to_original(outputs["map"], placement, IGNORED)
-    return [f"{name}: {int((found == k).sum())} pixels" for k, name in enumerate(spec.classes)]
+    return Areas(spec.classes, tuple(int((found == k).sum()) for k in range(len(spec.classes))), found)
 
 
-def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
+def rows(result: Areas) -> list[dict[str, Any]]:
+    return [{"class": name, "pixels": pixels} for name, pixels in zip(result.names, result.pixels, strict=True)]
+
+
+def words(row: Mapping[str, Any]) -> str:
+    return f"{row['class']}: {row['pixels']} pixels"
+
+
+def annotate(picture: np.ndarray, size: tuple[int, ...], result: Areas, path: Path) -> None:
     figure = new_figure(4, 2)
-    for ax, picture in zip(figure.subplots(1, 2), (*example.values(), outputs["map"]), strict=True):
-        ax.imshow(picture)
+    for ax, shown in zip(figure.subplots(1, 2), (picture, result.map), strict=True):
+        ax.imshow(shown)
     save(figure, path)

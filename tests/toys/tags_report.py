@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,25 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     return [f"f1 of {name}: {f1:.3f}" for name, f1 in zip(spec.classes, scores.tables["f1"], strict=True)]
 
 
-def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
-    return [f"{p:.2f} {name}" for name, p in zip(spec.classes, outputs["probabilities"], strict=True)]
+class Tags(NamedTuple):
+    names: tuple[str, ...]
+    probabilities: np.ndarray
 
 
-def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
+def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Tags:
+    return Tags(spec.classes, outputs["probabilities"])
+
+
+def rows(result: Tags) -> list[dict[str, Any]]:
+    pairs = zip(result.names, result.probabilities.tolist(), strict=True)
+    return [{"tag": name, "probability": probability} for name, probability in pairs]
+
+
+def words(row: Mapping[str, Any]) -> str:
+    return f"{row['probability']:.2f} {row['tag']}"
+
+
+def annotate(picture: np.ndarray, size: tuple[int, ...], result: Tags, path: Path) -> None:
     figure = new_figure(3, 2)
-    draw_example(figure.subplots(), next(iter(example.values())))
+    draw_example(figure.subplots(), picture)
     save(figure, path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,23 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     return ["embeddings lie on a sphere"]
 
 
-def predicted(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> list[str]:
-    return [f"length {np.linalg.norm(outputs['embedding']):.3f}"]
+class Embedding(NamedTuple):
+    vector: np.ndarray
 
 
-def annotate(example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], spec: Spec, path: Path) -> None:
+def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Embedding:
+    return Embedding(outputs["embedding"])
+
+
+def rows(result: Embedding) -> list[dict[str, Any]]:
+    return [{"length": float(np.linalg.norm(result.vector))}]
+
+
+def words(row: Mapping[str, Any]) -> str:
+    return f"length {row['length']:.3f}"
+
+
+def annotate(picture: np.ndarray, size: tuple[int, ...], result: Embedding, path: Path) -> None:
     figure = new_figure(2, 2)
-    figure.subplots().bar(range(len(outputs["embedding"])), outputs["embedding"])
+    figure.subplots().bar(range(len(result.vector)), result.vector)
     save(figure, path)

@@ -37,7 +37,7 @@ def made(config: Experiment, source: ArraySource, parallel: str, devices: int) -
     alone = assemble(config, source.spec, len(source))
     state = jax.tree.map(np.asarray, moved(fresh(alone)))
     variables = run.engine.variables(run.engine.place(state))
-    return Predictor(run.spec, run.task, variables, run.compiled, run.engine.devices)
+    return Predictor(run.spec, run.model, run.task, variables, run.compiled, run.engine.devices)
 
 
 def scored(predictor: Predictor, source: ArraySource, size: int) -> tuple[Scores, Example]:

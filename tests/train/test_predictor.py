@@ -140,7 +140,9 @@ def test_predict_and_eval_need_neither_optimizer_nor_training_data(
     code, out, err = launch("predict", run, pictures / "train" / "left" / "01.jpg")
     assert code == 0 and err == "" and "%" in out
     code, out, err = launch("eval", run, f"--data=folder:{pictures}")
-    assert code == 0 and err == "" and "24 images" in out  # brought to 8 x 12 grey pixels, as the training data was
+    assert (
+        code == 0 and err == "" and "48 images, all of" in out
+    )  # brought to 8 x 12 grey pixels, as the training data was
     code, _, err = launch("eval", run)
     assert code == 2 and err.startswith("error: folder:/gone is not a folder") and err.count("\n") == 1
 
@@ -160,7 +162,7 @@ def test_an_imported_model_is_a_predictor(
     code, out, err = launch("predict", tmp_path / "net", pictures / "train" / "left" / "01.jpg")
     assert code == 0 and err == "" and "%" in out
     code, out, err = launch("eval", tmp_path / "net", f"--data=folder:{pictures}")
-    assert code == 0 and err == "" and "24 images, test split" in out
+    assert code == 0 and err == "" and "48 images, all of" in out
     (tmp_path / "net" / "predictor.json").write_text('{"model": 3}')
     code, _, err = launch("predict", tmp_path / "net", pictures / "train" / "left" / "01.jpg")
     assert code == 2 and err.count("\n") == 1 and "predictor.json' is damaged" in err

@@ -49,8 +49,9 @@ class Linear(nn.Module):
         return nn.Dense(CLASSES)(x.reshape(len(x), -1)), {}
 
 
-task = classify(Linear(), SPEC)
-predictor = Predictor(SPEC, task, task.init(jax.random.key(0)), compiler(SPEC, jax.devices()[:1], "auto"), 1)
+model = Linear()
+task = classify(model, SPEC)
+predictor = Predictor(SPEC, model, task, task.init(jax.random.key(0)), compiler(SPEC, jax.devices()[:1], "auto"), 1)
 evaluate(predictor, MadeUp(8192), 4096)  # compiles, and touches all the code
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 scores = evaluate(predictor, MadeUp(int(sys.argv[1])), 4096)
