@@ -106,7 +106,12 @@ class Transfer:
 
     weights: str = setting("", "to begin with: a file, hf:ORG/REPO, package:NAME or a run folder; '' = drawn at random")
     part: str = setting("", "the part of another run's variables to take, as params/backbone or teacher; '' = all")
-    head: str = setting("new", "the last layer: drawn anew, for any classes, or kept", choices=("new", "keep"))
+    head: str = setting(
+        "new",
+        "the last layer, for any classes: drawn anew, or a probe, the logistic regression on what the weights make of "
+        "the training images; or kept",
+        choices=("new", "probe", "keep"),
+    )
     frozen: str = setting(
         "", "the last feature map (describe names them) up to which nothing changes; backbone = all but the last layer"
     )
@@ -212,6 +217,8 @@ def check(config: Experiment) -> None:
             f"evaluate.patience = {config.evaluate.patience} waits for better scores of the validation split: "
             "keep one, as --config.data.validation=0.1"
         )
+    if config.transfer.head == "probe" and not config.transfer.weights:
+        raise ValueError("transfer.head = 'probe' is for weights that were trained before: say transfer.weights too")
     if config.data.batch_size % config.optim.accumulate:
         raise ValueError(
             f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "

@@ -140,9 +140,9 @@ def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec
 
 
 def _new(config: Experiment, spec: Spec) -> set[str]:
-    """Paths of the variables that are drawn although there are weights: those of a new last layer."""
+    """Paths of the variables that are not taken although there are weights: those of another last layer."""
     found = depths(make_model(config.model, config.compute.precision, spec), spec.input.shape)
-    return {path for path, stage in found.items() if stage == CLASSIFIER and config.transfer.head == "new"}
+    return {path for path, stage in found.items() if stage == CLASSIFIER and config.transfer.head != "keep"}
 
 
 def _check_arrays(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:
