@@ -174,8 +174,11 @@ def _solved(solver: Any, examples: Examples, penalty: float, weights: np.ndarray
     present = np.unique(examples.labels)
     kernel, bias = np.zeros((len(mean), classes), np.float32), np.zeros(classes, np.float32)
     if len(present) > 1:
+        from threadpoolctl import threadpool_limits
+
         solver.C = 1 / penalty
-        with warnings.catch_warnings():
+        # On one thread: where other work takes the cores, threads that wait for one another take 100 times as long.
+        with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that ITERATIONS are not enough
             solver.fit((examples.inputs - mean) / scale, examples.labels, weights[examples.labels])
         coefficients, intercepts = solver.coef_, solver.intercept_
