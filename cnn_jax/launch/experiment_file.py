@@ -9,7 +9,7 @@ from cnn_jax.config import Experiment
 from cnn_jax.devices import ask_for_huge_pages
 from cnn_jax.launch import cli
 from cnn_jax.lookup import did_you_mean, in_file, load_file
-from cnn_jax.paths import written
+from cnn_jax.paths import printable, written
 
 FOLDER = Path("experiments")
 LARGEST = 2**20  # bytes of an experiment's file
@@ -54,6 +54,11 @@ def find(word: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def is_pictures(word: str) -> bool:
+    """Whether a word on the command line means a folder, of one's own pictures, and no experiment."""
+    return not word.startswith("-") and find(word) is None and written(word).is_dir()
+
+
 def load(word: str) -> tuple[Path, Experiment]:
     """The experiment in the file `word`, or of that name in the folder `experiments`.
 
@@ -63,7 +68,9 @@ def load(word: str) -> tuple[Path, Experiment]:
     if path is None:
         known = [str(file) for file in experiment_files()] if FOLDER.is_dir() else []
         near = did_you_mean(word if word.endswith(".py") else str(FOLDER / f"{word}.py"), known)
-        raise FileNotFoundError(f"there is no experiment '{word}': {near}")
+        if written(word).is_file():
+            near = "that is a file, but no experiment (FILE.py): give a folder of class folders of pictures, as photos/"
+        raise FileNotFoundError(f"there is no experiment '{printable(word)}': {near}")
     module = load_file(str(path))
     if not hasattr(module, "experiment"):
         raise ValueError(f"'{path}' defines no function experiment() that returns a cnn_jax.config.Experiment")

@@ -43,9 +43,7 @@ def classify(
     source, target = next(iter(spec.inputs)), named(spec.targets, "label")
     classes = len(spec.classes)
     if class_weights and len(class_weights) != classes:
-        raise ValueError(
-            f"class_weights has {len(class_weights)} numbers, the data has {classes} classes: give each one"
-        )
+        raise ValueError(f"class_weights has {len(class_weights)} numbers, there are {classes} classes: give each one")
     if not all(isinstance(weight, int | float) and 0 < weight < math.inf for weight in class_weights):
         raise ValueError(f"class_weights = {class_weights} must be positive numbers")
     if (flip_test or shift_test) and spec.input.role != "image":
