@@ -108,8 +108,8 @@ class Transfer:
     part: str = setting("", "the part of another run's variables to take, as params/backbone or teacher; '' = all")
     head: str = setting(
         "new",
-        "the last layer, for any classes: drawn anew, or a probe, the logistic regression on what the weights make of "
-        "the training images; or kept",
+        "the last layer: new, drawn at random, for any classes; probe, for any classes too, fitted by logistic "
+        "regression on what the weights make of the training images; or keep",
         choices=("new", "probe", "keep"),
     )
     frozen: str = setting(

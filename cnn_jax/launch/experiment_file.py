@@ -69,8 +69,11 @@ def load(word: str) -> tuple[Path, Experiment]:
         known = [str(file) for file in experiment_files()] if FOLDER.is_dir() else []
         near = did_you_mean(word if word.endswith(".py") else str(FOLDER / f"{word}.py"), known)
         if written(word).is_file():
-            near = "that is a file, but no experiment (FILE.py): give a folder of class folders of pictures, as photos/"
-        raise FileNotFoundError(f"there is no experiment '{printable(word)}': {near}")
+            raise ValueError(
+                f"'{printable(word)}' is a file, but no experiment (FILE.py): give a folder of class folders of "
+                "pictures, as photos/"
+            )
+        raise FileNotFoundError(f"there is no experiment '{printable(word)}', and no such folder: {near}")
     module = load_file(str(path))
     if not hasattr(module, "experiment"):
         raise ValueError(f"'{path}' defines no function experiment() that returns a cnn_jax.config.Experiment")

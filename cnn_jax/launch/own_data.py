@@ -42,10 +42,10 @@ class Found(NamedTuple):
     def __str__(self) -> str:
         total = [count for classes in self.counts.values() for count in classes.values()]
         kind = "grey" if self.grey else "colour"
-        size = f"of {self.equal[0]} x {self.equal[1]}" if self.equal else f"with {self.side} on the shorter side"
-        split = "" if "all" in self.counts else f" in {' and '.join(self.counts)}"
+        size = f"of {self.equal[0]} x {self.equal[1]}" if self.equal else f"of about {self.side}"
+        split = "" if "all" in self.counts else f" in {', '.join(self.counts)}"
         per = f"{min(total)}" if min(total) == max(total) else f"{min(total)} to {max(total)}"
-        return f"{sum(total):,} {kind} pictures {size} pixels{split}, {self.classes} classes of {per}"
+        return f"{sum(total):,} {kind} pictures {size} pixels{split}, {self.classes} classes of {per} pictures"
 
     @property
     def classes(self) -> int:
@@ -90,7 +90,7 @@ def look(path: str) -> Found:
     if not seen:
         raise ValueError(f"not one picture of '{printable(path)}' can be read, as {reason}")
     sizes = [(height, width) for height, width, _ in seen]
-    return Found(
+    found = Found(
         path=path,
         counts={
             split: {name: len(found) for name, found in sorted(classes.items())} for split, classes in splits.items()
@@ -101,6 +101,11 @@ def look(path: str) -> Found:
         grey=all(channels == 1 for _, _, channels in seen),
         megapixels=float(np.mean([height * width for height, width in sizes])) / 1e6,
     )
+    if "train" not in found.counts and "all" not in found.counts:
+        raise ValueError(f"'{printable(path)}' has no training pictures: name a folder train, or none as a split")
+    if "all" in found.counts and not found.scored:
+        raise ValueError(f"'{printable(path)}' has one picture of each class: none can be kept for a test, add some")
+    return found
 
 
 def _outline(file: Path) -> tuple[int, int, int] | str:

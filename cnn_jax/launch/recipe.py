@@ -96,7 +96,9 @@ def _pretrained(found: Found, machine: Machine, network: Network) -> Recipe:
     sides = [side for side in SIDES if side <= largest] if network.asked is False else [network.side or largest]
     frozen, macs, cost = _cost(network, found.classes, sides[0], frozen=not machine.accelerator)
     costs = [(side, macs * (side / sides[0]) ** 2, cost * (side / sides[0]) ** 2) for side in sides]
-    length = _length(found, machine, SPEED_PRETRAINED, costs, training, held_out, wanted=max(12.0, 2000 / training))
+    length = _length(
+        found, machine, SPEED_PRETRAINED, costs, training, held_out, wanted=min(max(12.0, 2000 / training), 40.0)
+    )
     name = pretrained.title(network.build)
     origin = "of ImageNet" if not network.asked else f"of {network.weights}"
     learning = {
@@ -235,19 +237,20 @@ def _cost(network: Network, classes: int, side: int, *, frozen: bool) -> tuple[s
 def _pictures(found: Found, size: tuple[int, int], channels: int, smaller: bool) -> Topic:
     square, settings = size[0] == size[1], dict[str, str]()
     settings["size"] = str(size[0]) if square else str(size)
-    why = [f"read at {size[0]} x {size[1]} pixels"]
     if found.equal == size:
-        why.append("as they are")
-    elif smaller:
-        why.append(f"less than their {found.side} to fit the time")
+        why = [f"{size[0]} x {size[1]} pixels as they are"]
     else:
-        why.append(f"as their shorter sides have {found.side} in the middle")
-    if found.equal != size:
+        near = (
+            f"less than the {found.side} of most shorter sides, for the time" if smaller else f"for about {found.side}"
+        )
+        why = [f"{size[0]} x {size[1]} pixels {near}"]
         if found.long >= 0.25:
             settings["resize"] = "'letterbox'"
-            why.append(f"whole with white beside them, as a square would cut off a third of {found.long:.0%}")
+            why.append(
+                f"each whole with white beside it, as a square from the centre would cut a third off {found.long:.0%}"
+            )
         else:
-            why.append("a square from the centre")
+            why.append("the largest square from the centre of each")
     if channels != 3:
         settings["channels"] = str(channels)
         why.append("grey, as all looked at are")
