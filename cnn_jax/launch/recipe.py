@@ -103,7 +103,7 @@ def _pretrained(found: Found, machine: Machine, network: Network) -> Recipe:
     origin = "of ImageNet" if not network.asked else f"of {network.weights}"
     learning = {
         "transfer.head": "probe",
-        "transfer.frozen": frozen,
+        **({"transfer.frozen": frozen} if frozen else {}),
         "transfer.frozen_norm": "True",
         "transfer.layer_decay": "0.8",
         "optim.build": "adamw",

@@ -103,18 +103,16 @@ def fit(examples: Examples, held_out: Examples | None, weights: np.ndarray) -> t
       The layer, its penalty, and its top1 and loss (nll) on `count` unseen examples; {} where no class has two.
     """
     folds = [(examples, held_out)] if held_out else _folds(examples)
-    penalty, scores = PENALTIES[len(PENALTIES) // 2], dict[str, Any]()
+    penalty, scores, layers = PENALTIES[len(PENALTIES) // 2], dict[str, Any](), list[Layer]()
     solvers = [_solver() for _ in folds]
     for tried in PENALTIES if folds else ():
-        parts = [
-            _scores(_solved(solver, part, tried, weights), unseen)
-            for solver, (part, unseen) in zip(solvers, folds, strict=True)
-        ]
+        found = [_solved(solver, part, tried, weights) for solver, (part, _) in zip(solvers, folds, strict=True)]
+        parts = [_scores(layer, unseen) for layer, (_, unseen) in zip(found, folds, strict=True)]
         loss, right, count = (sum(column) for column in zip(*parts, strict=True))
         if scores and loss / count > scores["nll"]:
             break  # less penalty only fits the examples at hand better
-        penalty, scores = tried, {"top1": right / count, "nll": loss / count, "count": count}
-    return _solved(_solver(), examples, penalty, weights), penalty, scores
+        penalty, layers, scores = tried, found, {"top1": right / count, "nll": loss / count, "count": count}
+    return layers[0] if held_out else _solved(_solver(), examples, penalty, weights), penalty, scores
 
 
 def _inputs_of(task: Task, layer: str) -> Callable[[Tree, Batch], dict[str, jax.Array]]:
@@ -176,7 +174,7 @@ def _solved(solver: Any, examples: Examples, penalty: float, weights: np.ndarray
     if len(present) > 1:
         from threadpoolctl import threadpool_limits
 
-        solver.C = 1 / penalty
+        solver.C = (2 if len(present) == 2 else 1) / penalty  # of two it fits the difference, whose square is double
         # On one thread: where other work takes the cores, threads that wait for one another take 100 times as long.
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that ITERATIONS are not enough
