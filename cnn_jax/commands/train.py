@@ -83,8 +83,8 @@ def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterat
         return
     from cnn_jax.launch import own_run  # not for experiments
 
-    given = _given(arguments)
-    name = given.get("name") or own_run.name_of(word)
+    given, own_name = _given(arguments), own_run.name_of(word)
+    name = given.get("name") or own_name
     workdir = written(f"runs/{name}" if values.workdir is None else values.workdir)
     if not values.fresh and (before := own_run.begun(word, workdir)):
         print(f"by the recipe of the run that is there: {before[0]}", flush=True)

@@ -13,7 +13,6 @@ from cnn_jax.data.images import CorruptImage, outline
 from cnn_jax.data.source import TEST_FRACTION, permutation
 from cnn_jax.data.tree import LeftOut
 from cnn_jax.paths import printable, written
-from cnn_jax.train import run_folder
 
 LOOKED_AT = 500  # pictures whose size and colour are looked at
 LONG = 1.5  # longer side over shorter side, from which on a square from the centre loses a third of a picture
@@ -71,14 +70,9 @@ class Found(NamedTuple):
 def look(path: str) -> Found:
     """Looks at the folder `path`: at the names of all files, and at the heads of LOOKED_AT pictures.
 
-    Raises ValueError, in one line, for a run folder and where there is nothing to tell apart, as the source does.
+    Raises ValueError, in one line, where there is nothing to tell apart, as the source does, or to learn from.
     """
     root = written(path)
-    if any((root / name).exists() for name in (run_folder.CONFIG, run_folder.PREDICTOR)):
-        raise ValueError(
-            f"'{printable(path)}' is a run folder, not one of class folders: to go on with its run give the command "
-            "that began it"
-        )
     splits = class_files(root, LeftOut(root))
     files = [file for classes in splits.values() for pictures in classes.values() for file in pictures]
     seen, reason = [], ""

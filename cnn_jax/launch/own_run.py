@@ -14,7 +14,15 @@ from cnn_jax.train import run_folder
 
 
 def name_of(folder: str) -> str:
-    """The name of the run of a folder: its own, as far as a run may be called so."""
+    """The name of the run of a folder of pictures: its own, as far as a run may be called so.
+
+    Raises ValueError for a run folder, which holds none.
+    """
+    if any((written(folder) / name).exists() for name in (run_folder.CONFIG, run_folder.PREDICTOR)):
+        raise ValueError(
+            f"'{printable(folder)}' is a run folder, not one of class folders: to go on with its run give the command "
+            "that began it"
+        )
     return re.sub(r"[^\w.-]+", "-", written(folder).resolve().name).strip("-.") or "pictures"
 
 
