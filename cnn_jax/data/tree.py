@@ -68,7 +68,8 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     """
     classes = [path for path in _folders(root) if not path.name.startswith(".")]
     if not classes:
-        raise ValueError(f"no images: {printable(root)} has no class folders")
+        hint = f"put them into a folder for each class, as {printable(root / 'cat' / '1.jpg')}"
+        raise ValueError(f"no images: {printable(root)} has no class folders: {hint}")
     for path in _children(root):
         if path not in classes:
             passed_over(path, left, "files beside the class folders")

@@ -9,7 +9,7 @@ from cnn_jax.config import Experiment
 from cnn_jax.devices import ask_for_huge_pages
 from cnn_jax.launch import cli
 from cnn_jax.lookup import did_you_mean, in_file, load_file
-from cnn_jax.paths import written
+from cnn_jax.paths import printable, written
 
 FOLDER, CONFIG = Path("experiments"), "config.json"
 PACKAGE = Path(__file__).parents[1]
@@ -66,6 +66,11 @@ def run_of(word: str) -> Path | None:
     return folder if find(word) is None and (folder / CONFIG).is_file() else None
 
 
+def is_pictures(word: str) -> bool:
+    """Whether a word on the command line means a folder, of one's own pictures: no experiment and no run."""
+    return not word.startswith("-") and find(word) is None and run_of(word) is None and written(word).is_dir()
+
+
 def load(word: str) -> tuple[Path, Experiment]:
     """The experiment in the file `word`, or of that name in the folder `experiments` here or of this project, or that
     of a run folder.
@@ -81,8 +86,15 @@ def load(word: str) -> tuple[Path, Experiment]:
         return folder / run_folder.SOURCE, config
     path = find(word)
     if path is None:
+        if written(word).is_file():
+            raise ValueError(
+                f"'{printable(word)}' is a file, but no experiment (FILE.py): give a folder of class folders of "
+                "pictures, as photos/"
+            )
         near = did_you_mean(Path(word).stem, [file.stem for file in experiment_files()])
-        raise FileNotFoundError(f"there is no experiment '{word}': {near} (launch.py list shows them)")
+        raise FileNotFoundError(
+            f"there is no experiment '{printable(word)}', and no such folder: {near} (launch.py list shows them)"
+        )
     module = load_file(str(path))
     if not hasattr(module, "experiment"):
         raise ValueError(f"'{path}' defines no function experiment() that returns a cnn_jax.config.Experiment")

@@ -40,7 +40,7 @@ from cnn_jax.train.evaluate import evaluate, writer
 from cnn_jax.train.preempt import Stop, stop_requested
 from cnn_jax.train.run import Run, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
-from cnn_jax.weights import initial
+from cnn_jax.weights import initial, probe
 
 
 def train(config: Experiment, folder: Path, experiment_file: Path | None) -> dict[str, float]:
@@ -75,7 +75,15 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
     evaluations = Evaluations(run, splits)
+    probed = config.transfer.head == "probe" and probe.last_layer(run.model, run.spec)
     with run_folder.opened(folder):
+        if probed and start_with.variables:  # none are read for a run that goes on
+            with stop.waiting(nothing_to_save=True):
+                layer, record = probe.fitted(run, start_with.variables, source, evaluations.validation)
+            print(probe.said(record), flush=True)
+            start_with = initial.Initial(
+                start_with.spec, {**start_with.variables, **layer}, {**(start_with.record or {}), "probe": record}
+            )
         if start_with.record:
             run_folder.write_json(folder / run_folder.WEIGHTS, start_with.record)
         if isinstance(source, View) and config.data.labels < 1:

@@ -1,5 +1,6 @@
 """Classification: one label per image, signal or text."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +16,13 @@ from cnn_jax.tasks.task import Sums, Task, Variables
 
 
 def classify(
-    model: nn.Module, spec: Spec, *, label_smoothing: float = 0.0, flip_test: bool = False, shift_test: int = 0
+    model: nn.Module,
+    spec: Spec,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: tuple[float, ...] = (),
+    flip_test: bool = False,
+    shift_test: int = 0,
 ) -> Task:
     """The task of naming the class of an example.
 
@@ -23,6 +30,10 @@ def classify(
       model: returns (logits [B, classes], features).
       spec: of the data, with one input and one target of the role "label"; examples with label -1 do not count.
       label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
+      class_weights: what an example of each class counts in the loss of training, in the order of the classes; () = all
+        alike. The loss stays a sum over the examples of a batch by their number, so that weights whose mean over the
+        training examples is 1 keep its scale. Of a mixed image each share counts by its own class. Validation loss and
+        scores count every example alike.
       flip_test: predict with the mean of the logits of an image and its mirror image.
       shift_test: pixels by which an image is also shifted, down right and up left, its own logits counting half and
         those of the two shifted images a quarter each (Jordan 2024, arXiv:2404.00498, section 3.5).
@@ -31,6 +42,10 @@ def classify(
         raise ValueError(f"label_smoothing = {label_smoothing} must be at least 0 and below 1")
     source, target = next(iter(spec.inputs)), named(spec.targets, "label")
     classes = len(spec.classes)
+    if class_weights and len(class_weights) != classes:
+        raise ValueError(f"class_weights has {len(class_weights)} numbers, there are {classes} classes: give each one")
+    if not all(isinstance(weight, int | float) and 0 < weight < math.inf for weight in class_weights):
+        raise ValueError(f"class_weights = {class_weights} must be positive numbers")
     if (flip_test or shift_test) and spec.input.role != "image":
         raise ValueError(
             f"flip_test and shift_test are for images; the data has inputs of the role '{spec.input.role}'"
@@ -48,7 +63,7 @@ def classify(
             rngs={"dropout": key},
             mutable=state if train else [],
         )
-        losses = optax.softmax_cross_entropy(logits, targets(batch))
+        losses = optax.softmax_cross_entropy(logits, targets(batch, weighted=train and bool(class_weights)))
         known = batch[VALID] * (batch[target] >= 0)
         count = known.sum()
         total = (losses * known).sum()
@@ -56,13 +71,16 @@ def classify(
         # Over all devices: a batch's parts may hold different numbers of real examples.
         return total / jnp.maximum(mean_over_devices(count), 1), new_state, sums
 
-    def targets(batch: Batch) -> jax.Array:
+    def targets(batch: Batch, weighted: bool) -> jax.Array:
         one_hot = jax.nn.one_hot(batch[target], classes, dtype=jnp.float32)
         if "mix_weight" in batch:
             weight = batch["mix_weight"][:, None]
             one_hot = (1 - weight) * one_hot + weight * jax.nn.one_hot(
                 batch[f"mixed_{target}"], classes, dtype=jnp.float32
             )
+        if weighted:  # the sum of a row is then the weight of the example, which smoothing keeps
+            one_hot *= jnp.asarray(class_weights, jnp.float32)
+            return (1 - label_smoothing) * one_hot + label_smoothing / classes * one_hot.sum(-1, keepdims=True)
         return optax.smooth_labels(one_hot, label_smoothing)
 
     def logits_of(variables: Variables, inputs: jax.Array) -> jax.Array:

@@ -101,6 +101,9 @@ def fit(
                 hooks.sync()
                 checkpoint.write_score(checkpoints.folder, start, verdict.score)
                 unscored = False
+            if _begins_as_candidate(run, start, checkpoints.folder) and hooks.due(0):
+                verdict = hooks.evaluate(0, state)
+                save(0, verdict.score)
             for step in range(start + 1, steps.total + 1):
                 if verdict.end:
                     break
@@ -133,6 +136,13 @@ def fit(
     meter.flush()
     checkpoints.finish()
     return state, done
+
+
+def _begins_as_candidate(run: Run, start: int, folder: Path) -> bool:
+    """Whether the state before the first step may be the best: with patience, where it is a linear probe."""
+    settings = run.config
+    wanted = start == 0 and settings.evaluate.patience > 0 and settings.transfer.head == "probe"
+    return wanted and checkpoint.newest_good(folder) is None
 
 
 def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> tuple[State, int, dict[str, Any]]:

@@ -172,10 +172,10 @@ def _is_kept(config: Experiment, spec: Spec, theirs: Sequence[str] | None) -> bo
 
 
 def _said(config: Experiment, kept: bool | None) -> str:
-    if kept is None or config.transfer.head not in ("auto", "new", "keep"):
+    if kept is None or config.transfer.head == "probe":  # which says itself what it has fitted
         return ""
-    why = {"auto": f", as the weights are {'' if kept else 'not '}for the same classes"}
-    return f"the last layer is {'kept' if kept else 'new'}{why.get(config.transfer.head, '')}"
+    why = f", as the weights are {'' if kept else 'not '}for the same classes" if config.transfer.head == "auto" else ""
+    return f"the last layer is {'kept' if kept else 'new'}{why}"
 
 
 def _check_arrays(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> None:

@@ -90,7 +90,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_images() -> Callable[..., Path]:
     """write_images(folder): grey PNGs in class folders, each class brighter in a half of its own."""
 

@@ -77,26 +77,53 @@ def cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("unknown", [False, True])
-def test_loss_is_the_cross_entropy_of_what_is_valid_and_known(smoothing, mixed, unknown, batch: Batch) -> None:
+@pytest.mark.parametrize("weights", [(), (0.5, 1.0, 3.0)])
+def test_loss_is_the_cross_entropy_of_what_is_valid_and_known(smoothing, mixed, unknown, weights, batch: Batch) -> None:
     counts = np.asarray(batch[VALID]) > 0
-    target = np.eye(3)[batch["label"]]
+    label = np.asarray(batch["label"])
+    weight_of = np.array(weights or (1, 1, 1))
     if unknown:
         batch |= {"label": np.array([0, -1, 2, 2, 0, -1], np.int32)}
         counts &= batch["label"] >= 0
     if mixed:
         other, weight = np.array([1, 1, 0, 0, 2, 2], np.int32), np.array([0.3, 0.5, 0.2, 0, 1, 0.7], np.float32)
         batch |= {"mixed_label": other, "mix_weight": weight}
-        target = (1 - weight[:, None]) * target + weight[:, None] * np.eye(3)[other]
-    target = (1 - smoothing) * target + smoothing / 3
     logits = logits_of(batch["image"])
-    losses = cross_entropy(logits, target)
 
-    mean, _, sums = classify(Linear(), SPEC, label_smoothing=smoothing).loss(variables(), batch, KEY, True)
+    def smoothed(label: np.ndarray) -> np.ndarray:
+        return cross_entropy(logits, (1 - smoothing) * np.eye(3)[label] + smoothing / 3)
+
+    losses = weight_of[label] * smoothed(label)
+    if mixed:
+        losses = (1 - weight) * losses + weight * weight_of[other] * smoothed(other)
+
+    task = classify(Linear(), SPEC, label_smoothing=smoothing, class_weights=weights)
+    mean, _, sums = task.loss(variables(), batch, KEY, True)
     assert sums.keys() == {"loss", "top1"}
     np.testing.assert_allclose(sums["loss"][0], losses[counts].sum(), rtol=1e-5)
     np.testing.assert_allclose(mean, losses[counts].mean(), rtol=1e-5)
     assert sums["loss"][1] == sums["top1"][1] == counts.sum() == (3 if unknown else 4)
     assert sums["top1"][0] == (logits.argmax(-1) == batch["label"])[counts].sum()
+
+
+def test_scores_and_the_loss_of_evaluation_count_every_example_alike(batch: Batch) -> None:
+    weighted, plain = (classify(Linear(), SPEC, class_weights=weights) for weights in ((0.5, 1.0, 3.0), ()))
+    found, expected = (task.loss(variables(), batch, KEY, False) for task in (weighted, plain))
+    assert found[0] == expected[0] and found[2] == expected[2]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ((1.0, 2.0), "class_weights has 2 numbers, there are 3 classes"),
+        ((1.0, 0.0, 2.0), "must be positive numbers"),
+        ((1.0, float("inf"), 2.0), "must be positive numbers"),
+        (("a", "b", "c"), "must be positive numbers"),
+    ],
+)
+def test_class_weights_that_fit_no_data_are_refused(weights: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classify(Linear(), SPEC, class_weights=weights)
 
 
 def test_what_is_unknown_or_not_valid_moves_no_weight(batch: Batch) -> None:

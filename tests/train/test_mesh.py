@@ -15,6 +15,7 @@ from cnn_jax.augment.mix import mixup
 from cnn_jax.config import Experiment
 from cnn_jax.data.batches import training_batch
 from cnn_jax.data.source import ArraySource
+from cnn_jax.tasks.classify import classify
 from cnn_jax.train import mesh
 from cnn_jax.train.run import assemble, fresh
 from cnn_jax.train.state import Tree
@@ -25,6 +26,7 @@ STEPS = 20
 @pytest.fixture
 def everything(config: Experiment) -> Experiment:
     """Whatever might depend on the device that an example is on, switched on at once."""
+    config.model.task = partial(classify, class_weights=(0.3, 0.7, 1.2, 2.5), label_smoothing=0.1)
     config.augment = compose(flip, partial(shift, pixels=1), partial(cutout, size=2), mixup)
     config.optim.ema, config.optim.clip, config.optim.weight_decay = 0.9, 1.0, 1e-3
     return config

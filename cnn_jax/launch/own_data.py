@@ -1,0 +1,109 @@
+"""What a folder of one's own pictures holds, as far as a recipe for it depends on that."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn_jax.data.access import threads
+from cnn_jax.data.folder import class_files
+from cnn_jax.data.images import CorruptImage, outline
+from cnn_jax.data.source import TEST_FRACTION, permutation
+from cnn_jax.data.tree import LeftOut
+from cnn_jax.paths import printable, written
+
+LOOKED_AT = 500  # pictures whose size and colour are looked at
+LONG = 1.5  # longer side over shorter side, from which on a square from the centre loses a third of a picture
+
+
+class Found(NamedTuple):
+    """What a folder of class folders holds.
+
+    path: as it was given.
+    counts: {split: {class: pictures}}; "all" where there are no splits.
+    side: median of the shorter sides of the pictures looked at, in pixels.
+    equal: [H, W] where all of them are of that size, else None.
+    long: share of them of which a square from the centre would lose a third or more.
+    grey: whether all of them are grey.
+    megapixels: their mean.
+    """
+
+    path: str
+    counts: Mapping[str, Mapping[str, int]]
+    side: int
+    equal: tuple[int, int] | None
+    long: float
+    grey: bool
+    megapixels: float
+
+    def __str__(self) -> str:
+        total = [count for classes in self.counts.values() for count in classes.values()]
+        kind = "grey" if self.grey else "colour"
+        size = f"of {self.equal[0]} x {self.equal[1]}" if self.equal else f"of about {self.side}"
+        split = "" if "all" in self.counts else f" in {', '.join(self.counts)}"
+        per = f"{min(total)}" if min(total) == max(total) else f"{min(total)} to {max(total)}"
+        return f"{sum(total):,} {kind} pictures {size} pixels{split}, {self.classes} classes of {per} pictures"
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.counts.values())))
+
+    @property
+    def training(self) -> list[int]:
+        """Pictures of each class that are left for training once the source has carved a test split."""
+        known = self.counts.get("train") or next(iter(self.counts.values()))
+        if "all" not in self.counts:
+            return list(known.values())
+        return [count - min(max(round(count * TEST_FRACTION), 1), count - 1) for count in known.values()]
+
+    @property
+    def scored(self) -> int:
+        """Pictures of the test split."""
+        return sum(self.counts.get("test", {}).values()) or sum(self.counts.get("all", {}).values()) - sum(
+            self.training
+        )
+
+
+def look(path: str) -> Found:
+    """Looks at the folder `path`: at the names of all files, and at the heads of LOOKED_AT pictures.
+
+    Raises ValueError, in one line, where there is nothing to tell apart, as the source does, or to learn from.
+    """
+    root = written(path)
+    splits = class_files(root, LeftOut(root))
+    files = [file for classes in splits.values() for pictures in classes.values() for file in pictures]
+    seen, reason = [], ""
+    for size in threads().map(_outline, (files[i] for i in permutation(len(files), 0)[:LOOKED_AT])):
+        if isinstance(size, str):
+            reason = size
+        else:
+            seen.append(size)
+    if not seen:
+        raise ValueError(f"not one picture of '{printable(path)}' can be read, as {reason}")
+    sizes = [(height, width) for height, width, _ in seen]
+    found = Found(
+        path=path,
+        counts={
+            split: {name: len(found) for name, found in sorted(classes.items())} for split, classes in splits.items()
+        },
+        side=round(median(map(min, sizes))),
+        equal=sizes[0] if len(set(sizes)) == 1 else None,
+        long=float(np.mean([max(size) > LONG * min(size) for size in sizes])),
+        grey=all(channels == 1 for _, _, channels in seen),
+        megapixels=float(np.mean([height * width for height, width in sizes])) / 1e6,
+    )
+    if "train" not in found.counts and "all" not in found.counts:
+        raise ValueError(f"'{printable(path)}' has no training pictures: name a folder train, or none as a split")
+    if "all" in found.counts and not found.scored:
+        raise ValueError(f"'{printable(path)}' has one picture of each class: none can be kept for a test, add some")
+    return found
+
+
+def _outline(file: Path) -> tuple[int, int, int] | str:
+    try:
+        return outline(file)
+    except CorruptImage as error:
+        return f"{printable(file)}: {error}"

@@ -1,0 +1,68 @@
+"""train FOLDER: the experiment for a folder of one's own pictures, made for what is in it, or as its run began."""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from cnn_jax import config as configuration
+from cnn_jax.config import Experiment
+from cnn_jax.devices import cores
+from cnn_jax.lookup import EXPERIMENT
+from cnn_jax.paths import printable, written
+from cnn_jax.train import run_folder
+
+
+def name_of(folder: str) -> str:
+    """The name of the run of a folder of pictures: its own, as far as a run may be called so.
+
+    Raises ValueError for a run folder, which holds none.
+    """
+    if any((written(folder) / name).exists() for name in (run_folder.CONFIG, run_folder.PREDICTOR)):
+        raise ValueError(
+            f"'{printable(folder)}' is a run folder, not one of class folders: to go on with its run give the command "
+            "that began it"
+        )
+    return re.sub(r"[^\w.-]+", "-", written(folder).resolve().name).strip("-.") or "pictures"
+
+
+def begun(folder: str, workdir: Path) -> tuple[Path, Experiment] | None:
+    """The experiment file and the configuration of the run in `workdir`, or of the first of its seeds.
+
+    None where there is none yet, or another experiment's. The file is not run: that the pictures may have moved to
+    `folder` is all that can differ from what config.json says.
+    """
+    for run in (workdir, *sorted(workdir.glob("seed*"))):
+        try:
+            values = configuration.completed(run_folder.read_json(run / run_folder.CONFIG))
+            if f"{EXPERIMENT}." in str(values) or not (run / run_folder.SOURCE).is_file():
+                continue
+            config = configuration.from_json(values)
+        except (FileNotFoundError, ValueError):  # nothing there, or damaged, which the training will say
+            continue
+        source = config.data.source
+        if isinstance(source, partial) and source.func.__module__ == "cnn_jax.data.folder":
+            config.data.source = partial(source.func, **{**source.keywords, "path": folder})
+            return run / run_folder.SOURCE, config
+    return None
+
+
+def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple[Path, list[str]]:
+    """Chooses a recipe for the pictures in `folder`, writes it into `into`, and says it in lines.
+
+    given: the fields that the command line sets, as text; weights and model decide what else is chosen.
+    Raises ValueError or FileNotFoundError, in one line, for a folder without pictures in class folders, or weights of
+    an unknown network.
+    """
+    import jax
+
+    from cnn_jax.launch import own_data, pretrained, recipe, recipe_file
+
+    found = own_data.look(folder)
+    weights, build = given.get("transfer.weights"), given.get("model.build", "")
+    network = pretrained.named(weights, build) if weights else None if weights == "" else pretrained.installed(build)
+    made = recipe.choose(found, recipe.Machine(cores(), jax.default_backend() != "cpu"), network, build)
+    path = into / f"{name}.py"
+    path.write_text(recipe_file.text(made, name, folder), encoding="utf-8", errors="surrogateescape")
+    lines = [f"a recipe for {printable(folder)}: {found}, {made.what}"]
+    return path, [*lines, *(f"  {topic.name:12}  {printable(topic.why)}" for topic in made.topics)]
