@@ -106,7 +106,12 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def configuration_of(folder: Path) -> dict[str, Any] | None:
-    """What the run in `folder` began with: config.json, or where it is gone or damaged the newest checkpoint's."""
+    """What the run in `folder` began with, None where there is none.
+
+    It is config.json, or where that is gone or damaged the newest checkpoint's.
+    """
+    if not folder.is_dir():
+        return None
     data = _read(folder / DATA) or {}
     config = _read(folder / CONFIG) or newest_about(folder).get("config")
     if config is None:
