@@ -95,7 +95,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     """run_verb(words): a command of the command line, as far as it goes in short form."""
     from cnn_jax.data.source import opened
     from cnn_jax.train.run import assemble
-    from cnn_jax.weights import initial
+    from cnn_jax.weights import published
 
     def train(config: Any, folder: Path, *_: object) -> dict[str, float]:
         if getattr(config.data.source, "func", config.data.source).__name__ in SMALL:
@@ -109,7 +109,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
 
     monkeypatch.chdir(project)
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
-    monkeypatch.setattr(initial, "weights_file", no_weights)
+    monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
 
     def run(words: list[str]) -> None:

@@ -80,7 +80,8 @@ def run(arguments: list[str]) -> int:
         return 0
     if word is None:
         raise cli.UsageError(
-            "say what: launch.py train EXPERIMENT (launch.py list shows them), or a folder of class folders of pictures"
+            "say which experiment: launch.py train EXPERIMENT (launch.py list shows them), or a folder of class "
+            "folders of pictures"
         )
     values(["train", *arguments], known_only=True)
     with _loaded(word, arguments, values) as (path, config):

@@ -155,4 +155,4 @@ def test_a_folder_is_told_from_the_values_of_flags(here: Path, launch: Callable)
     said = launch("train", "--workdir", "values", "--config.optim.lr", "0", "my photos")
     assert said.code == 2 and "optim.lr = 0.0 must be above 0" in said.err
     said = launch("train", "my photos", "--help")
-    assert said.code == 0 and "a folder of your own, with a folder of pictures for each class" in said.out
+    assert said.code == 0 and "A folder of your own has a folder of pictures for each class" in said.out
