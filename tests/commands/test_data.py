@@ -100,7 +100,7 @@ def test_other_data_are_scored_whole_and_by_the_names_of_their_classes(run: Path
     top1 = (logits.argmax(-1) == test["label"][:100]).mean()
     for data in (f"folder:{tmp_path / 'scans'}", f"npz:{tmp_path / 'mixed.npz'}"):
         said = launch("eval", run, f"--data={data}")
-        assert said.code == 0 and f"100 images, test split of {data}" in said.out
+        assert said.code == 0 and f"100 images, all of {data}" in said.out
         assert f"  top1  {top1:.4f}" in said.out
         assert ("are taken by their names" in said.err) == data.startswith("npz")
 

@@ -57,7 +57,7 @@ def test_another_domain_is_logged_written_and_printed(scans: Path, launch: Calla
     begin = lines.index("paper: 60 images of folder:scans")
     assert lines[begin + 2].startswith(f"  top1  {last['top1']:.4f}   95 % interval ")
     said = launch("eval", "run", "--data=folder:scans")  # of other data this alone is wanted
-    assert said.code == 0 and "60 images, test split of folder:scans" in said.out and "paper" not in said.out
+    assert said.code == 0 and "60 images, all of folder:scans" in said.out and "paper" not in said.out
 
 
 def test_its_own_name_and_times_are_those_of_the_source_and_the_validation(scans: Path, launch: Callable) -> None:
