@@ -24,7 +24,7 @@ from cnn_jax.weights.probe import MOST
 SECONDS, AROUND = 240.0, 75.0
 # Multiply-adds a second and core, of a training with everything around it: of EfficientNet-Lite0, which is slow by this
 # count, as networks of depthwise convolutions are, and of FastNet.
-SPEED_PRETRAINED, SPEED_SCRATCH = 14e9, 60e9
+SPEED_PRETRAINED, SPEED_SCRATCH = 18e9, 60e9
 ACCELERATOR = 100.0  # cores that an accelerator is taken for
 READ = 20.0  # megapixels of files that a core reads in a second
 SIDES = (224, 192, 160, 128, 96)  # of pictures for a pretrained network
@@ -240,10 +240,8 @@ def _pictures(found: Found, size: tuple[int, int], channels: int, smaller: bool)
     if found.equal == size:
         why = [f"{size[0]} x {size[1]} pixels as they are"]
     else:
-        near = (
-            f"less than the {found.side} of most shorter sides, for the time" if smaller else f"for about {found.side}"
-        )
-        why = [f"{size[0]} x {size[1]} pixels {near}"]
+        near = f"fewer than their {found.side}, for the time" if smaller else f"for sides of about {found.side}"
+        why = [f"{size[0]} x {size[1]} pixels, {near}"]
         if found.long >= 0.25:
             settings["resize"] = "'letterbox'"
             why.append(

@@ -81,8 +81,9 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
             with stop.waiting(nothing_to_save=True):
                 layer, record = probe.fitted(run, start_with.variables, source, evaluations.validation)
             print(probe.said(record), flush=True)
-            start_with = initial.Initial(
-                start_with.spec, {**start_with.variables, **layer}, {**(start_with.record or {}), "probe": record}
+            start_with = start_with._replace(
+                variables={**start_with.variables, **layer},
+                record={**(start_with.record or {}), "head": "probe", "probe": record},
             )
         if start_with.record:
             run_folder.write_json(folder / run_folder.WEIGHTS, start_with.record)

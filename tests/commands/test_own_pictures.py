@@ -77,6 +77,7 @@ def test_a_run_lends_its_network_and_the_probe_is_fitted_once(
     assert said.code == 0 and "begins as a linear probe, a logistic regression of 8 features on 82 examples" in said.out
     assert "convmixer_768_32: its weights of runs/my-photos" in said.out and "learning      " in said.out
     record = read("second/weights.json")["probe"]
+    assert read("second/weights.json")["head"] == "probe"
     assert record["examples"] == 82 and record["count"] == 20 and 0 <= record["top1"] <= 1
     first = next(json.loads(row) for row in Path("second/metrics.jsonl").read_text().splitlines())
     assert (first["step"], first["split"], first["top1"]) == (0, "validation", record["top1"])
