@@ -26,9 +26,11 @@ the longer run from there on (--config.extend=stretch), or the schedule begins a
 training.
 """
 
+import shutil
 import statistics
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,9 +107,16 @@ def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterat
         return
     with tempfile.TemporaryDirectory() as folder:
         path, lines = own_run.write(word, name, given, Path(folder))
-        print("\n".join(lines), flush=True)
-        print(f"  {'kept':12}  as {workdir / run_folder.SOURCE}: copy it to change it", flush=True)
+        for line in [*lines, f"  {'kept':12}  as {workdir / run_folder.SOURCE}: copy it to change it"]:
+            print(_wrapped(line), flush=True)
         yield experiment_file.load(str(path))
+
+
+def _wrapped(line: str) -> str:
+    """A line of a recipe as it is, or on a terminal within its width, what follows below the reason."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 16)
 
 
 def _given(arguments: list[str]) -> dict[str, str]:

@@ -127,8 +127,8 @@ def _pretrained(found: Found, machine: Machine, network: Network) -> Recipe:
             Topic(
                 "learning",
                 learning,
-                "the last layer begins as a linear probe, then all learn at a low rate, lower in earlier layers, with "
-                f"the statistics of the weights{still}",
+                "the last layer begins as a linear probe, then the layers learn at a low rate, lower in earlier ones, "
+                f"with the statistics of the weights{still}",
             ),
             _classes(found),
             _augmentation(found, small=False),

@@ -27,7 +27,7 @@ from cnn_jax.data.source import (
     split_of,
     strata,
 )
-from cnn_jax.evals.evaluator import plain, to_json
+from cnn_jax.evals.evaluator import Scores, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.report import log as metric_log
@@ -247,9 +247,18 @@ def _finish(
     for line in _outcome(run, evaluations, reached, step):
         print(line)
     if source is not None:
-        print(f"{split}: {', '.join(f'{name} {value:.4f}' for name, value in plain(scores).items())}")
+        print(f"{split}: {_listed(scores, run.task.headline)}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
+
+
+def _listed(scores: Scores, headline: str) -> str:
+    """The numbers in one line, the headline's with its interval."""
+    words = []
+    for name, score in scores.numbers.items():
+        known = name == headline and score.low is not None
+        words.append(f"{name} {score.value:.4f}{f' (95 % {score.low:.3f} to {score.high:.3f})' if known else ''}")
+    return ", ".join(words)
 
 
 def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> list[str]:
@@ -258,7 +267,7 @@ def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> l
     if reached < run.steps.total:
         times = f"{headline} was not better {best.waited} times (evaluate.patience)"
         lines.append(f"ended early at step {reached} of {run.steps.total}: {times}")
-    if best.step:
+    if best.step is not None:
         which = ", which is" if scored == best.step else f"; {'the last, ' * (scored == reached)}step {scored}, is"
         lines.append(f"best {headline} by validation: {best.score:.4f} at step {best.step}{which} scored")
     return lines

@@ -3,11 +3,24 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from cnn_jax.train import preempt
 from cnn_jax.train.preempt import SIGNALS, Preempted, stop_requested
+
+
+@pytest.fixture(autouse=True)
+def none_is_ignored() -> Iterator[None]:
+    """As SIGHUP is where the tests run under nohup, and SIGINT where a shell has put them into the background."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        if before[number] == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
