@@ -100,7 +100,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
         evaluations.recall(metric_log.read_until(folder, start, unscored=unscored))
         ended = start == run.steps.total or evaluations.over()
         if ended and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
-            print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
+            print(f"{folder} is complete (step {start}): nothing to do; a longer --config.duration makes it longer")
             return done
         if not ended:
             run_folder.keep_results(folder, start)
@@ -239,7 +239,7 @@ def _finish(
         "seconds": clock.seconds(),
         "parameters": parameters(run.engine.whole(state).params),
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
-        "best_step": best,
+        "best_step": best if evaluations.history else None,  # without scores it would be the last
     }
     if found := skipped(splits):
         run_folder.write_json(folder / run_folder.SKIPPED, found)
@@ -258,7 +258,7 @@ def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> l
     if reached < run.steps.total:
         times = f"{headline} was not better {best.waited} times (evaluate.patience)"
         lines.append(f"ended early at step {reached} of {run.steps.total}: {times}")
-    if best.step:
+    if best.step >= 0:
         which = ", which is" if scored == best.step else f"; {'the last, ' * (scored == reached)}step {scored}, is"
         lines.append(f"best {headline} by validation: {best.score:.4f} at step {best.step}{which} scored")
     return lines

@@ -16,10 +16,10 @@ History = Sequence[tuple[int, float]]  # (step, score) of the evaluations of the
 class Standing(NamedTuple):
     """The best evaluation so far, the first of equals, and how many have followed without a better one.
 
-    step: of the best one, 0 where there is none yet.
+    step: of the best one, -1 where there is none yet: a linear probe is scored before the first step.
     """
 
-    step: int = 0
+    step: int = -1
     score: float = -math.inf
     waited: int = 0
 

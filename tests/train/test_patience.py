@@ -10,17 +10,17 @@ from cnn_jax.train.patience import Standing, standing
 @pytest.mark.parametrize(
     ("scores", "best", "waited"),
     [
-        ([], 0, 0),
+        ([], -1, 0),
         ([0.5], 1, 0),
         ([0.5, 0.4, 0.5], 1, 2),  # equal is not better, and the first of equals is the best
         ([0.5, 0.4, 0.6, math.nan], 3, 1),
-        ([math.nan, math.nan], 0, 2),
+        ([math.nan, math.nan], -1, 2),
     ],
 )
 def test_the_best_and_how_many_have_followed(scores: list[float], best: int, waited: int) -> None:
     history = list(enumerate(scores, start=1))
     found = standing(history)
-    assert found == Standing(best, scores[best - 1] if best else -math.inf, waited)
+    assert found == Standing(best, scores[best - 1] if best > 0 else -math.inf, waited)
 
 
 @pytest.mark.parametrize(
