@@ -252,8 +252,10 @@ def check(config: Experiment) -> None:
             f"evaluate.patience = {config.evaluate.patience} waits for better scores of the validation split: "
             "keep one, as --config.data.validation=0.1"
         )
-    if config.transfer.head == "probe" and not config.transfer.weights:
-        raise ValueError("transfer.head = 'probe' is for weights that were trained before: say transfer.weights too")
+    if config.transfer.head in ("keep", "probe") and not config.transfer.weights:
+        raise ValueError(
+            f"transfer.head = '{config.transfer.head}' is for weights to begin with: say transfer.weights, too"
+        )
     if config.data.batch_size % config.optim.accumulate:
         raise ValueError(
             f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "

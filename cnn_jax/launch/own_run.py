@@ -16,12 +16,19 @@ from cnn_jax.train import run_folder
 def name_of(folder: str) -> str:
     """The name of the run of a folder of pictures: its own, as far as a run may be called so.
 
-    Raises ValueError for a run folder, which holds none.
+    Raises ValueError, with what to do, for a folder of a run, of several, or of imported weights, which holds none.
     """
-    if any((written(folder) / name).exists() for name in (run_folder.CONFIG, run_folder.PREDICTOR)):
+    place, shown = written(folder), printable(folder)
+    if (place / run_folder.PREDICTOR).exists():
+        raise ValueError(f"'{shown}' holds imported weights: begin with them, as --config.transfer.weights={shown}")
+    if any((place / name).exists() for name in (run_folder.CONFIG, run_folder.LOCK)):
         raise ValueError(
-            f"'{printable(folder)}' is a run folder, not one of class folders: to go on with its run give the command "
-            "that began it"
+            f"'{shown}' is a run folder{'' if (place / run_folder.CONFIG).exists() else ' without config.json'}: to go "
+            f"on with its run give the command that began it, with --workdir={shown}"
+        )
+    if runs := sorted(place.glob(f"*/{run_folder.CONFIG}")):
+        raise ValueError(
+            f"'{shown}' holds runs: name one, as {printable(str(runs[0].parent))}, or give the command that began them"
         )
     return re.sub(r"[^\w.-]+", "-", written(folder).resolve().name).strip("-.") or "pictures"
 
@@ -56,13 +63,13 @@ def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple
     """
     import jax
 
-    from cnn_jax.launch import own_data, pretrained, recipe, recipe_file
+    from cnn_jax.launch import cli, own_data, pretrained, recipe, recipe_file
 
     found = own_data.look(folder)
     weights, build = given.get("transfer.weights"), given.get("model.build", "")
     network = pretrained.named(weights, build) if weights else None if weights == "" else pretrained.installed(build)
     made = recipe.choose(found, recipe.Machine(cores(), jax.default_backend() != "cpu"), network, build)
     path = into / f"{name}.py"
-    path.write_text(recipe_file.text(made, name, folder), encoding="utf-8", errors="surrogateescape")
+    path.write_text(cli.as_called(recipe_file.text(made, name, folder)), encoding="utf-8", errors="surrogateescape")
     lines = [f"a recipe for {printable(folder)}: {found}, {made.what}"]
     return path, [*lines, *(f"  {topic.name:12}  {printable(topic.why)}" for topic in made.topics)]

@@ -29,7 +29,7 @@ def text(recipe: Recipe, name: str, path: str) -> str:
     standard = [line for line in taken if line.startswith("from functools")]
     shown = printable(path).replace("\\", "/").replace('"', "'")
     about = (
-        f'"""The pictures of {name}: {recipe.what}.\n\n'
+        f'"""Pictures of {shown}: {recipe.what}.\n\n'
         f"Written by `launch.py train {shown}` for what it found there. To change it, copy it and train the copy:\n"
         f"launch.py train my_{name}.py\n"
         f"Command: python launch.py train {shown}\n"

@@ -100,7 +100,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
         evaluations.recall(metric_log.read_until(folder, start, unscored=unscored))
         ended = start == run.steps.total or evaluations.over()
         if ended and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
-            print(f"{folder} is complete (step {start}): nothing to do; --fresh starts anew")
+            print(f"{folder} is complete (step {start}): nothing to do; a longer --config.duration makes it longer")
             return done
         if not ended:
             run_folder.keep_results(folder, start)
@@ -239,7 +239,7 @@ def _finish(
         "seconds": clock.seconds(),
         "parameters": parameters(run.engine.whole(state).params),
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
-        "best_step": best,
+        "best_step": best if evaluations.history else None,  # without scores it would be the last
     }
     if found := skipped(splits):
         run_folder.write_json(folder / run_folder.SKIPPED, found)

@@ -15,6 +15,7 @@ from cnn_jax.train import earlier, run_folder
 
 DEEPEST = 3  # folders below the one that is named, in which runs are looked for
 TEST, VALIDATION, INTERVALS = "test", "validation", "interval95"
+LAST_STEP = "last step"
 FREE = ("seed", "name")  # fields of a configuration that may differ within a group
 OF_THE_LOG = ("step", "epoch", "time")  # what a row has beside its scores
 
@@ -234,7 +235,7 @@ def scored_at(groups: Sequence[Group]) -> str:
     """Which steps the scores are of, in words."""
     runs = [run for group in groups for run in group.runs]
     if all(run.step == run.results["steps"] for run in runs):
-        return "last step"
+        return LAST_STEP
     return "last step, or with evaluate.patience the best by validation, which favours the scores of that split"
 
 

@@ -25,12 +25,13 @@ from cnn_jax.report.figures import (
     smoothed,
     tidy,
 )
-from cnn_jax.report.runs import VALIDATION, Group
+from cnn_jax.report.runs import LAST_STEP, VALIDATION, Group, scored_at
 
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "black")
 LINES = ("-", "--", ":")  # one after the other where there are more groups than colours
 MOST = len(COLOURS) * len(LINES)  # groups that can be told apart
 SPLITS = ("train", VALIDATION)
+FAR = 50.0  # the largest loss over the smallest above which one curve would press the others onto a line
 
 Style = Mapping[str, Any]
 Curve = tuple[NDArray[Any], NDArray[Any]]
@@ -94,7 +95,10 @@ def _panel(
     ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.set_xlim(left=0)
     every = np.concatenate([values for found in curves for _, values in found])
-    if metric != "loss" and _is_share(every[np.isfinite(every)]):
+    every = every[np.isfinite(every)]
+    if metric == "loss" and len(every) and every.max() > FAR * every.min() > 0:
+        ax.set_yscale("log")
+    if metric != "loss" and _is_share(every):
         ax.yaxis.set_major_formatter(PercentFormatter(1))
 
 
@@ -144,9 +148,8 @@ def _finals(ax: Axes, groups: Sequence[Group], name: str, styles: Sequence[Style
     parts = ["95 % interval of one run" * any(len(group.runs) == 1 for group in groups)]
     parts.append("standard deviation over n seeds" * any(len(group.runs) > 1 for group in groups))
     scored = " and ".join(dict.fromkeys(split for split in splits if split))
-    ax.set_title(
-        f"{scored} {short(name, 30)}, last step; bars: {', '.join(filter(None, parts))}", fontsize=11, loc="left"
-    )
+    at = "last step" if scored_at(groups) == LAST_STEP else "last or best step"
+    ax.set_title(f"{scored} {short(name, 30)}, {at}; bars: {', '.join(filter(None, parts))}", fontsize=11, loc="left")
 
 
 def _named(group: Group) -> str:

@@ -34,14 +34,19 @@ def continued(config: Experiment, folder: Path, examples: int) -> Experiment:
         in_steps(text, examples=examples, batch_size=config.data.batch_size)
         for text in (before["duration"], config.duration)
     )
-    if new <= old:
+    if new == old:  # said in other words
+        return dataclasses.replace(config, duration=before["duration"], extended=before["extended"])
+    if new < old:
         raise ValueError(
-            f"the run in '{folder}' is of {before['duration']} ({old} steps), and duration = '{config.duration}' is "
-            f"{new} steps: a run can be made longer, not shorter; choose another --workdir, or start anew with --fresh"
+            f"the run in '{folder}' is of {old} steps, and duration = '{config.duration}' is {new}: a run can be made "
+            "longer, not shorter; choose another --workdir, or start anew with --fresh"
         )
     now = checkpoint.newest_good(folder / run_folder.CHECKPOINTS)
-    here = [f"{config.extend} {now}"] if now else []  # before the first checkpoint it is a longer run from the start
-    return dataclasses.replace(config, extended=", ".join([*filter(None, [before["extended"]]), *here]))
+    # Before the first checkpoint it is a longer run from the start. Where later checkpoints are lost, what was to
+    # happen from here on happens as is said now.
+    made = [pair for pair in extensions(before["extended"]) if not now or pair[1] < now]
+    made += [(config.extend, now)] if now else []
+    return dataclasses.replace(config, extended=", ".join(f"{how} {step}" for how, step in made))
 
 
 def schedule(config: Experiment, examples: int, total: int) -> optax.Schedule:

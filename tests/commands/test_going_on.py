@@ -149,12 +149,19 @@ def test_stretched_it_is_the_run_that_was_so_long_from_the_beginning(
     for words in (("--config.duration=6 steps",), ()):
         said = launch("train", TINY, *CONSTANT, *words, f"--workdir={run}")
         assert said.code == 2 and said.err.count("\n") == 1
-        assert "is of 12 steps (12 steps), and duration = '6 steps' is 6 steps: a run can be made longer" in said.err
+        assert "is of 12 steps, and duration = '6 steps' is 6: a run can be made longer" in said.err
     said = launch("train", TINY, *CONSTANT, "--config.duration=20 steps", "--config.optim.lr=1", f"--workdir={run}")
     assert said.code == 2 and "another configuration (optim.lr: 0.05 -> 1.0): give" in said.err
     said = launch("train", TINY, *CONSTANT, LONGER, "--config.extend=restart", f"--workdir={run}")
     assert said.code == 2 and "another configuration (extend: stretch -> restart): give" in said.err
     assert "is complete (step 12)" in launch("train", TINY, *CONSTANT, LONGER, f"--workdir={run}").out
+
+    # Without its config.json it is no folder of pictures, either, and nor is the folder that holds it.
+    said = launch("train", str(run.parent))
+    assert said.code == 2 and "holds runs: name one, as" in said.err
+    (run / "config.json").unlink()
+    said = launch("train", str(run))
+    assert said.code == 2 and "is a run folder without config.json: to go on with its run give the command" in said.err
 
 
 def test_restarted_its_schedule_begins_anew_and_a_kill_changes_nothing(
@@ -175,6 +182,10 @@ def test_restarted_its_schedule_begins_anew_and_a_kill_changes_nothing(
     assert launch("train", TINY, *COSINE, *words, f"--workdir={again}").code == 0
     assert whole_state(again, 12) == whole_state(run, 12)
     assert read(again / "config.json") == read(run / "config.json")
+    # Where the checkpoints since then are lost, it is made longer at the same step once more.
+    lost = as_killed_after(6, run, tmp_path / "lost")
+    said = launch("train", lost, "--config.duration=13 steps")
+    assert said.code == 0 and read(lost / "config.json")["extended"] == "restart 6"
 
 
 @pytest.mark.parametrize(

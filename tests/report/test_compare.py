@@ -196,13 +196,29 @@ def test_one_run_is_its_own_summary(write: Write, tmp_path: Path, drawn: list[Fi
     assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "top1"]
 
 
-def test_a_run_that_stopped_early_is_said_to_be_scored_at_its_best_step(write: Write) -> None:
+def test_a_run_that_stopped_early_is_said_to_be_scored_at_its_best_step(
+    write: Write, tmp_path: Path, drawn: list[Figure]
+) -> None:
     early, late = write("early"), write("late", lr=0.2)
     results = json.loads((early / "results.json").read_text())
     (early / "results.json").write_text(json.dumps({**results, "step": 4}))
     said = said_of(early, late)
     assert " 4 1,234 10" in said[1] and " 6 1,234 10" in said[2]
     assert said[3].startswith("last step, or with evaluate.patience the best by validation, which favours")
+    side_by_side.draw(groups_of(early, late), tmp_path / "both.png")
+    assert drawn[0].axes[-1].get_title("left").startswith("test top1, last or best step; bars")
+
+
+def test_a_loss_that_is_far_off_leaves_the_others_readable(
+    write: Write, tmp_path: Path, drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = groups_of(write("near"), write("far", lr=0.2))
+    for far, scale in ((1e9, "linear"), (0.5, "log")):
+        monkeypatch.setattr(side_by_side, "FAR", far)
+        side_by_side.draw(groups, tmp_path / "both.png")
+        assert [(ax.get_ylabel(), ax.get_yscale()) for ax in drawn[-1].axes[:4]] == [
+            ("loss", scale), ("loss", scale), ("top1", "linear"), ("top1", "linear")
+        ]  # fmt: skip
 
 
 def test_twelve_are_drawn_apart(write: Write, tmp_path: Path, drawn: list[Figure]) -> None:
