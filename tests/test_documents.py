@@ -165,7 +165,9 @@ def _literal(node: ast.expr) -> Any:
 def check_pip(words: list[str]) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    extras = [name for word in words for found in re.findall(r"(?<!^jax)\[([\w,]+)\]", word) for name in found.split(",")]
+    extras = [
+        name for word in words for found in re.findall(r"(?<!^jax)\[([\w,]+)\]", word) for name in found.split(",")
+    ]
     assert set(extras) <= setup["options.extras_require"].keys(), f"no such extra: {extras}"
     assert words[-1].startswith((".", "cnn_jax", "mnist1d", "jax")), f"{words[-1]} is not this project"
 
