@@ -19,6 +19,8 @@ from cnn_jax.lookup import Function, describe, did_you_mean, lookup, modules_of
 LARGEST = 2**31 - 1  # of whole numbers: what a device counts in
 STRETCH, RESTART = "stretch", "restart"  # how the learning rate goes on in a run that is made longer
 DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?|%)\s*$")
+LENGTHS = "'20 epochs', '500 steps' or '60000 examples'"  # of a training
+DURATIONS = "'20 epochs', '500 steps', '60000 examples' or '5%'"  # within it, of which 5% is a share
 
 
 def setting(
@@ -30,13 +32,13 @@ def setting(
     high: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] = (),
-    duration: bool = False,
+    duration: str = "",
     called: str | None = None,
     kind: str | None = None,
 ) -> Any:
     """A field with its explanation and the values it may take: low <= v <= high, above < v < below, or a choice.
 
-    A function is `called` with these arguments, and is of a `kind` of `parts.KINDS`.
+    A function is `called` with these arguments, and is of a `kind` of `parts.KINDS`. duration: how one is written.
     """
     metadata = dict(
         help=help,
@@ -96,7 +98,7 @@ class Optim:
         called="peak, steps, warmup",
         kind="schedules",
     )
-    warmup: str = setting("0 steps", "linear rise of the learning rate from 0", duration=True)
+    warmup: str = setting("0 steps", "linear rise of the learning rate from 0", duration=DURATIONS)
     clip: float = setting(0.0, "largest global norm of a gradient; 0 = no clipping", low=0)
     accumulate: int = setting(1, "parts into which a batch is cut to save memory", low=1)
     ema: float = setting(0.0, "decay of the average of the weights that is evaluated; 0 = none", low=0, below=1)
@@ -147,7 +149,7 @@ class Transfer:
 class Evaluate:
     """When the model is scored, and on what."""
 
-    every: str = setting("1 epochs", "how often the validation split is scored", duration=True)
+    every: str = setting("1 epochs", "how often the validation split is scored; 0% = at the end", duration=DURATIONS)
     batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
     patience: int = setting(
         0,
@@ -180,7 +182,7 @@ class Experiment:
         called="keys, batch",
         kind="augmentations",
     )
-    duration: str = setting("10 epochs", "length of the training; a longer one makes a run longer", duration=True)
+    duration: str = setting("10 epochs", "length of the training; a longer one makes a run longer", duration=LENGTHS)
     extend: str = setting(
         STRETCH,
         "the learning rate of a run that is made longer: stretch = the schedule of the longer run, from the present "
@@ -188,8 +190,8 @@ class Experiment:
         choices=(STRETCH, RESTART),
     )
     extended: str = setting("", "where the run was made longer, and how, as 'restart 500' steps; train writes it")
-    save_every: str = setting("1 epochs", "how often a checkpoint is written", duration=True)
-    log_every: str = setting("1%", "how often the training metrics are logged", duration=True)
+    save_every: str = setting("1 epochs", "how often a checkpoint is written; 0% = at the end", duration=DURATIONS)
+    log_every: str = setting("1%", "how often the training metrics are logged; 0% = at the end", duration=DURATIONS)
     keep: int = setting(2, "latest checkpoints that are kept, beside the best by validation", low=1)
     max_skipped: int = setting(10, "updates in a row that may be skipped for being nan or inf", low=1)
     seed: int = setting(0, "of weights, data order, augmentation and dropout", low=0)
@@ -241,7 +243,7 @@ def check(config: Experiment) -> None:
         if bounds.get("choices") and value not in bounds["choices"]:
             raise ValueError(f"{shown}: {did_you_mean(value, bounds['choices'])}")
         if bounds.get("duration") and not DURATION.match(value):
-            raise ValueError(f"{shown} must be a duration, as '20 epochs', '500 steps', '60000 examples' or '5%'")
+            raise ValueError(f"{shown} must be a duration, as {bounds['duration']}")
     if not re.fullmatch(r"\w[\w.-]*", config.name):
         raise ValueError(f"name = {config.name!r} must be a folder's name: letters, digits, and _ . - between them")
     extensions(config.extended)
@@ -253,9 +255,7 @@ def check(config: Experiment) -> None:
             "keep one, as --config.data.validation=0.1"
         )
     if config.transfer.head in ("keep", "probe") and not config.transfer.weights:
-        raise ValueError(
-            f"transfer.head = '{config.transfer.head}' is for weights to begin with: say transfer.weights, too"
-        )
+        raise ValueError(f"transfer.head = '{config.transfer.head}' is for weights to begin with: say transfer.weights")
     if config.data.batch_size % config.optim.accumulate:
         raise ValueError(
             f"data.batch_size = {config.data.batch_size} cannot be cut into optim.accumulate = "

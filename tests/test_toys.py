@@ -114,6 +114,17 @@ def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
 
+def test_a_report_that_is_not_there_is_said_before_the_training(launch: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "tags.py"
+    path.write_text(file_of("tags").read_text().replace("toys.tags_report", "toys.nothing"))
+    said = launch("train", path, f"--workdir={tmp_path / 'run'}")
+    assert said.code == 2 and not (tmp_path / "run").exists()
+    assert (
+        said.err
+        == "error: the task's report 'toys.nothing' cannot be imported: add the folder it is in to PYTHONPATH\n"
+    )
+
+
 COLLECTIONS = {
     "dense": (),
     "boxes": (".model_state['batch_stats']", ".ema['batch_stats']"),

@@ -29,7 +29,7 @@ SPLITS = ["train", "validation", "test", "all"]
 def run(arguments: list[str]) -> int:
     """Prints the scores and writes them, with figures, to RUN/evaluations/NAME/, or to --out."""
     values = flags.FlagValues()
-    which = "train, validation, test or all: what to score (default: test, with --data all that there is)"
+    which = "what to score (default: test, with --data all that there is)"
     flags.DEFINE_enum("split", None, SPLITS, which, flag_values=values)
     flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_string("data", None, "another source, as folder:PATH", flag_values=values)

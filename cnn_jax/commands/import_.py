@@ -8,7 +8,7 @@ MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds
 publish them: .pth, .safetensors or .npz, hf:ORG/REPO on the Hugging Face hub, or package:NAME, an installed package
 that brings them along. Size, crop and channel statistics of the images come with the variant. NAMES.txt has the name
 of a class on each line, in the order of the classifier; without it 1,000 classes are taken to be those of ImageNet, and
-others are numbered. SET says which weights of a file that holds several, as model or state_dict_ema.
+others are numbered. --weights says which weights of a file that holds several, as model or state_dict_ema.
 """
 
 import sys

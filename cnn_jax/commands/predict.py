@@ -10,7 +10,7 @@ size and channels; --convert brings others to them. One trained on signals or ot
 one example each, in the units of its training data. However many inputs there are, a few are in memory at a time. One
 that cannot be read is named, and the others go on; the exit code is then 2.
 
-Pictures show the original with what was said of it. That of photos/a.jpg is FOLDER/photos/a.jpg.predicted.png, and
+Pictures show the original with what was said of it. That of photos/a.jpg is photos/a.jpg.predicted.png below --out, and
 replaces the one that was drawn of it before; an input that is not below the current folder keeps its whole path.
 """
 

@@ -44,10 +44,14 @@ def run(arguments: list[str]) -> int:
 
 def _report(named: list[Path], out: Path | None, table: Path | None) -> None:
     from cnn_jax.report import compare, runs, side_by_side  # these take their time: not for --help
+    from cnn_jax.train import run_folder
 
     refused: list[str] = []
     folders: dict[Path, Path] = {}
+    own = (NAME, run_folder.SUMMARY)  # what stands beside runs, as runs/* names it, too
     for folder in named:
+        if folder.name in own and folder.is_file():
+            continue
         try:
             folders |= {path.resolve(): path for path in runs.find(folder)}
         except (OSError, ValueError) as error:

@@ -213,7 +213,7 @@ def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seed
         column = [row[name] for row in rows]
         spread = statistics.stdev(column) if len(column) > 1 else 0.0
         summary[name] = {"mean": statistics.fmean(column), "stdev": spread, "n": len(column), "values": column}
-    run_folder.write_json(folder / "summary.json", summary)
+    run_folder.write_json(folder / run_folder.SUMMARY, summary)
     for name, found in summary.items():
         print(f"{name:14} {found['mean']:.4f} ± {found['stdev']:.4f} (n={found['n']})")
     return 0

@@ -47,7 +47,9 @@ def tfds(
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3),
     corrupt: str = "skip",
 ) -> Splits:
-    """The splits of a classification set with features "image" and "label", by any name in `tree.SYNONYMS`.
+    """The splits of a classification set with features "image" and "label".
+
+    Of the names that splits have elsewhere those in `tree.SYNONYMS` are known.
 
     The settings are those of `folder`; channels are the set's own unless they are given. Classes have like shares of a
     carved split or a subset where the split has at most 256 MiB, as their labels are read for that.

@@ -9,7 +9,6 @@ from cnn_jax.config import Experiment
 from cnn_jax.lookup import Function, describe
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-DURATION = "a duration, as 20 epochs, 500 steps, 60000 examples or 5%"
 
 
 def help_of(config: Experiment | None) -> str:
@@ -28,8 +27,8 @@ def form(kind: Any, about: Mapping[str, Any]) -> str:
     """How a value of a field is written, as "a number, at least 0"."""
     if kind is Function:
         return f"a function, see launch.py list {about['kind']}"
-    if about.get("duration"):
-        return DURATION
+    if written := about.get("duration"):
+        return f"a duration, as {written}".replace("'", "")
     if choices := about.get("choices"):
         return f"{', '.join(choices[:-1])} or {choices[-1]}"
     bounds = {"low": "at least", "above": "above", "high": "at most", "below": "below"}

@@ -71,6 +71,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
     values = configuration.to_json(config)
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
+    report.check(run.task.report)
     check_augment(config.augment, source.spec, config.data.batch_size)
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
@@ -100,7 +101,8 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
         evaluations.recall(metric_log.read_until(folder, start, unscored=unscored))
         ended = start == run.steps.total or evaluations.over()
         if ended and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
-            print(f"{folder} is complete (step {start}): nothing to do; a longer --config.duration makes it longer")
+            longer = "a longer --config.duration makes it longer, the experiment with --fresh starts anew"
+            print(f"{folder} is complete (step {start}): nothing to do; {longer}")
             return done
         if not ended:
             run_folder.keep_results(folder, start)

@@ -1,6 +1,7 @@
 """What a person looks at: the metric log, progress, figures; and one module for each kind of task."""
 
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,5 +44,23 @@ class Report(Protocol):
 
 
 def of(name: str) -> Report:
-    """The module that a task names as its `report`: of this package, or any other by its full name."""
-    return importlib.import_module(name if "." in name else f"cnn_jax.report.{name}")
+    """The module that a task names as its `report`: of this package, or any other by its full name.
+
+    Raises ValueError where there is none.
+    """
+    check(name)
+    return importlib.import_module(_full(name))
+
+
+def check(name: str) -> None:
+    """Raises ValueError where there is no module `of(name)`; it is not imported, as drawing takes its time to start."""
+    try:
+        found = importlib.util.find_spec(_full(name))
+    except ModuleNotFoundError:  # what holds it
+        found = None
+    if found is None:
+        raise ValueError(f"the task's report '{_full(name)}' cannot be imported: add the folder it is in to PYTHONPATH")
+
+
+def _full(name: str) -> str:
+    return name if "." in name else f"cnn_jax.report.{name}"

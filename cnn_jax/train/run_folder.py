@@ -41,6 +41,7 @@ from cnn_jax.train import checkpoint, earlier
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
 LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
+SUMMARY = "summary.json"  # of several seeds, beside their run folders
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
 LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, "tensorboard")
 LARGEST_JSON = 64 * 2**20

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,8 @@ def test_runs_are_found_in_a_folder_and_the_unfinished_are_said(trained, tmp_pat
     ]
     assert (tmp_path / "all.csv").read_text().count("\n") == 3 and (tmp_path / "runs/report.png").exists()
     assert launch("report", "runs/a", "--out=new.svg").out.endswith("drawn in new.svg\n")
+    again = launch("report", *sorted(Path("runs").glob("[ar]*")))  # with the figure, as runs/* names it
+    assert again.code == 0 and "drawn in runs/a/figures/report.png" in again.out
     assert launch("report", "runs/a").out.endswith("drawn in runs/a/figures/report.png\n")
 
 

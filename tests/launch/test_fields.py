@@ -15,6 +15,7 @@ from cnn_jax.parts import KINDS
         ("data.labels", "a number, above 0, at most 1"),
         ("data.shuffle", "true or false"),
         ("optim.warmup", "a duration, as 20 epochs, 500 steps, 60000 examples or 5%"),
+        ("duration", "a duration, as 20 epochs, 500 steps or 60000 examples"),
         ("compute.parallel", "jit, fsdp or pmap"),
         ("keep", "a whole number, at least 1"),
         ("transfer.weights", "text"),

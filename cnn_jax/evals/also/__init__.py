@@ -39,7 +39,7 @@ def nothing(task: Any, spec: Spec, splits: Splits) -> tuple[Evaluation, ...]:
 
 
 def all_of(task: Any, spec: Spec, splits: Splits, *, parts: tuple[Also, ...] = ()) -> tuple[Evaluation, ...]:
-    """The evaluations of `parts`, one after another."""
+    """What `several` makes: the evaluations of `parts`, one after another."""
     return tuple(evaluation for part in parts for evaluation in part(task, spec, splits))
 
 
