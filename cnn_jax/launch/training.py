@@ -30,6 +30,7 @@ from cnn_jax.data.source import (
 from cnn_jax.evals.evaluator import Scores, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
+from cnn_jax.paths import printable
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog
 from cnn_jax.report.progress import progress
@@ -250,6 +251,9 @@ def _finish(
         print(line)
     if source is not None:
         print(f"{split}: {_listed(scores, run.task.headline)}")
+    for name in last:  # further evaluations
+        numbers = {key: value for key, value in evaluations.last[name].items() if isinstance(value, float)}
+        print(f"{printable(name)}: {', '.join(f'{key} {value:.4f}' for key, value in numbers.items())}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
 
