@@ -31,6 +31,7 @@ import statistics
 import sys
 import tempfile
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,9 +77,10 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_list("seeds", None, "train once for each seed, as 0,1,2, in folders seedN", flag_values=values)
     word = _experiment_word(arguments)
     if cli.wants_help(arguments):
-        print(cli.help_text(sys.modules[__name__], values))
         known = word is not None and not experiment_file.is_pictures(word)
-        print(cli.as_called(fields.help_of(experiment_file.load(str(word))[1] if known else None)))
+        config = experiment_file.load(str(word))[1] if known else None
+        print(cli.help_text(sys.modules[__name__], values))
+        print(cli.as_called(fields.help_of(config)))
         return 0
     if word is None:
         raise cli.UsageError(
@@ -173,8 +175,13 @@ def _wants_value(argument: str) -> bool:
 
 def _check_field_names(config: Experiment, arguments: list[str]) -> None:
     known = {name for name, _, _ in configuration.walk(config)}
+    ends = Counter(name.rpartition(".")[2] for name in known)
+    meant = {end: name for name in known if ends[end := name.rpartition(".")[2]] == 1} | {name: name for name in known}
     for argument in arguments:
         name, _, _ = argument.lstrip("-").partition("=")
+        found = meant.get(name) or meant.get(name.partition(".")[2])
+        if argument.startswith("-") and found and not name.startswith(("config.", "noconfig.")):
+            raise cli.UsageError(f"unknown flag '--{name}': did you mean '--config.{found}'?")
         for prefix in ("config.", "noconfig."):
             if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:
                 unknown = name.removeprefix(prefix)

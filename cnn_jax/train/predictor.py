@@ -35,6 +35,7 @@ from cnn_jax.train.state import Tree
 
 Forward = Callable[[Tree, Mapping[str, np.ndarray]], Any]
 Compiled = Callable[[Callable[[Tree, Batch], Any]], Forward]
+SHOWN = 5  # run folders that are named where a folder is none
 
 
 class Predictor(NamedTuple):
@@ -232,7 +233,8 @@ def read_spec(folder: Path) -> Spec:
     """
     if not (folder / run_folder.CONFIG).is_file() and not (folder / run_folder.PREDICTOR).is_file():
         inside = [str(path.parent) for path in sorted(folder.glob(f"*/{run_folder.CONFIG}"))]
-        hint = f", but in {', '.join(inside)}" if inside else ""
+        more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
+        hint = f", but in {', '.join(inside[:SHOWN])}{more}" if inside else ""
         raise FileNotFoundError(f"'{folder}' is not a run folder: there is no {run_folder.CONFIG} in it{hint}")
     data = run_folder.read_json(folder / run_folder.DATA)
     if earlier.is_earlier(data):

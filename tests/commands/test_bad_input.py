@@ -67,6 +67,8 @@ PIXELS, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
 COMMAND_LINE = {
     "unknown command": Bad("trian", ("unknown command 'trian'", "did you mean 'train'")),
     "unknown flag": Bad(f"{TRAIN} --workdri=x", ("unknown flag '--workdri'", "did you mean '--workdir'")),
+    "a field without config.": Bad(f"{TRAIN} --lr=1", ("unknown flag '--lr': did you mean '--config.optim.lr'?",)),
+    "a field without its config": Bad(f"{TRAIN} --confg.duration=1", ("did you mean '--config.duration'?",)),
     "unknown flag of a command without any": Bad("list --all", ("unknown flag '--all'", "list --help")),
     "unknown flag of eval": Bad("eval RUN --splits=test", ("--splits", "did you mean '--split'")),
     "a word too many": Bad(f"{TRAIN} again", ("leftover words 'again'", "--help")),
