@@ -157,6 +157,11 @@ class Evaluate:
         "ends; the best state is then the one that is scored; 0 = none",
         low=0,
     )
+    best_by: str = setting(
+        "",
+        "the score of the validation split by which the best state is chosen, as top1, or -nll where lower is better; "
+        "'' = the task's headline",
+    )
     test: str = setting(
         "end", "when the test split is read: at the end, once, or never, as for sweeps", choices=("end", "never")
     )

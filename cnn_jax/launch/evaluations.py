@@ -9,10 +9,11 @@ from cnn_jax.config import extensions
 from cnn_jax.data.source import Splits, in_memory, split_of
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import plain, to_json
+from cnn_jax.lookup import did_you_mean
 from cnn_jax.report.progress import Say
 from cnn_jax.train.evaluate import evaluate_also
 from cnn_jax.train.loop import Verdict
-from cnn_jax.train.patience import Standing, standing
+from cnn_jax.train.patience import Standing, criterion, standing
 from cnn_jax.train.run import Run, predictor_of
 from cnn_jax.train.state import State
 from cnn_jax.train.steps import in_steps
@@ -28,12 +29,13 @@ class Evaluations:
 
     validation: the split, read once.
     last: {name: numbers and intervals, as JSON} of the latest time that each was done in this session.
-    history: (step, score) of the validations since the run began, in this session or before.
+    history: (step, score) of the validations since the run began, in this session or before, by `criterion`.
     shown: of so many validations one is shown.
     """
 
     def __init__(self, run: Run, splits: Splits) -> None:
         self.run, self.last, self.history = run, dict[str, dict[str, Any]](), list[tuple[int, float]]()
+        self.criterion = criterion(run.config.evaluate.best_by, run.task.headline)
         found = list(run.config.evaluate.also(run.task, run.spec, splits))
         self.validation = in_memory(split_of(splits, VALIDATION)) if run.config.data.validation else None
         if self.validation is not None:
@@ -44,8 +46,7 @@ class Evaluations:
 
     def recall(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes the history from the rows of the log that a run goes on with."""
-        headline = self.run.task.headline
-        self.history = [(row["step"], row.get(headline, math.nan)) for row in rows if row["split"] == VALIDATION]
+        self.history = [(row["step"], self.criterion.of(row)) for row in rows if row["split"] == VALIDATION]
 
     def standing(self) -> Standing:
         """The best validation so far, and how many have followed."""
@@ -72,24 +73,29 @@ class Evaluations:
             write(step, name, {**numbers, "epoch": step / steps.per_epoch})
         if VALIDATION not in found:
             return Verdict()
-        score = found[VALIDATION].get(self.run.task.headline, math.nan)
+        numbers = found[VALIDATION]
+        if self.run.config.evaluate.best_by and self.criterion.name not in numbers:
+            near = did_you_mean(self.criterion.name, numbers)
+            raise ValueError(f"evaluate.best_by = '{self.run.config.evaluate.best_by}' is no score: {near}")
+        score = self.criterion.of(numbers)
         self.history.append((step, score))
         best, patience = self.standing().step == step, self.run.config.evaluate.patience
         verdict = Verdict(score, keep=best and patience > 0, end=self.over())
         if verdict.end or steps.due(step, self.shown * steps.evaluate):
-            say(self._words(step, found[VALIDATION].get("loss", math.nan), score), marked=best)
+            say(self._words(step, numbers), marked=best)
         return verdict
 
-    def _words(self, step: int, loss: float, score: float) -> list[str]:
+    def _words(self, step: int, numbers: Mapping[str, float]) -> list[str]:
         """A validation as it is shown, in columns of one width for the whole run."""
         steps, patience, now = self.run.steps, self.run.config.evaluate.patience, self.standing()
         epoch, last = step / steps.per_epoch, f"{steps.total / steps.per_epoch:.2f}"
-        waited = f"patience {now.waited} of {patience}" if patience else f"(best {now.score:.4f})"
+        best = f"(best {self.criterion.sign * now.score:.4f})"
+        waited = f"patience {now.waited} of {patience}" if patience else best
+        shown = dict.fromkeys(("loss", self.run.task.headline, self.criterion.name))
         return [
             f"{VALIDATION}  step {step:{len(str(steps.total))}}",
             f"epoch {epoch:{len(last)}.2f}",
-            f"loss {loss:.4f}",
-            f"{self.run.task.headline} {score:.4f}",
+            *(f"{name} {numbers.get(name, math.nan):.4f}" for name in shown),
             "best" if now.step == step else waited,
         ]
 

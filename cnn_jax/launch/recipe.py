@@ -132,7 +132,7 @@ def _pretrained(found: Found, machine: Machine, network: Network) -> Recipe:
             ),
             _classes(found),
             _augmentation(found, small=False),
-            _duration(length, training, share, 32, machine),
+            _duration(length, training, share, 32, machine, by_likelihood=True),
         ],
     )
 
@@ -310,7 +310,9 @@ def _augmentation(found: Found, *, small: bool) -> Topic:
     )
 
 
-def _duration(length: Length, training: int, share: float, batch: int, machine: Machine) -> Topic:
+def _duration(
+    length: Length, training: int, share: float, batch: int, machine: Machine, *, by_likelihood: bool = False
+) -> Topic:
     batch = min(batch, 2 ** int(math.log2(max(training, 8))))
     fields = {
         "duration": f"{length.epochs:g} epochs",
@@ -323,6 +325,9 @@ def _duration(length: Length, training: int, share: float, batch: int, machine: 
     if share:
         fields["evaluate.patience"] = str(PATIENCE)
         early = f"; it ends earlier where {PATIENCE} evaluations bring nothing better"
+        if by_likelihood:
+            fields["evaluate.best_by"] = "-nll"
+            early += ", by nll, as the accuracy on few pictures changes by chance"
     return Topic("length", fields, f"{length.epochs:g} epochs, {_minutes(length.seconds, machine)}{early}")
 
 

@@ -269,13 +269,13 @@ def _listed(scores: Scores, headline: str) -> str:
 
 def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> list[str]:
     """How the training ended by its validation, and which state is scored."""
-    best, headline, lines = evaluations.standing(), run.task.headline, list[str]()
+    best, (name, sign), lines = evaluations.standing(), evaluations.criterion, list[str]()
     if reached < run.steps.total:
-        times = f"{headline} was not better {best.waited} times (evaluate.patience)"
+        times = f"{name} was not better {best.waited} times (evaluate.patience)"
         lines.append(f"ended early at step {reached} of {run.steps.total}: {times}")
     if best.step is not None:
         which = ", which is" if scored == best.step else f"; {'the last, ' * (scored == reached)}step {scored}, is"
-        lines.append(f"best {headline} by validation: {best.score:.4f} at step {best.step}{which} scored")
+        lines.append(f"best {name} by validation: {sign * best.score:.4f} at step {best.step}{which} scored")
     return lines
 
 

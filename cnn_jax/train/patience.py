@@ -5,12 +5,28 @@ that was killed and goes on comes to the same decisions.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cnn_jax.config import RESTART
 
-History = Sequence[tuple[int, float]]  # (step, score) of the evaluations of the validation split, in order
+History = Sequence[tuple[int, float]]  # (step, score by the criterion) of the validations, in order
+
+
+class Criterion(NamedTuple):
+    """name: of the score by which the best state is chosen. sign: -1 where lower is better."""
+
+    name: str
+    sign: int = 1
+
+    def of(self, scores: Mapping[str, float]) -> float:
+        """The score among these, so that higher is better; nan where it is not there."""
+        return self.sign * scores.get(self.name, math.nan)
+
+
+def criterion(best_by: str, headline: str) -> Criterion:
+    """Of the setting `evaluate.best_by` for a task with this headline: '-nll' is the lowest nll."""
+    return Criterion(best_by[1:], -1) if best_by.startswith("-") else Criterion(best_by or headline)
 
 
 class Standing(NamedTuple):

@@ -87,6 +87,18 @@ def test_a_run_with_patience_ends_early_and_its_best_state_is_scored(
     assert read(run / "results-step8.json") == results | {"steps": 8} and read(run / "results.json")["steps"] > 10
 
 
+def test_the_best_state_may_be_that_of_the_lowest_score(project: Path, launch: Callable) -> None:
+    words = (TINY, *PATIENT, "--config.duration=6 steps", "--config.optim.lr=1")
+    said = launch("train", *words, "--config.evaluate.best_by=-nll", "--workdir=run")
+    rows, results = log.read(project / "run"), read(project / "run" / "results.json")
+    scores = [(row["nll"], row["step"]) for row in rows if row["split"] == "validation"]
+    nll, step = min(scores)
+    assert said.code == 0 and results["step"] == step == checkpoint.best(project / "run" / "checkpoints")
+    assert f"best nll by validation: {nll:.4f} at step {step}, which is scored\n" in said.out
+    said = launch("train", *words, "--config.evaluate.best_by=-nil", "--workdir=other")
+    assert said.code == 2 and "evaluate.best_by = '-nil' is no score: did you mean 'nll'?" in said.err
+
+
 def test_a_run_shows_at_most_a_hundred_validations(project: Path, launch: Callable, monkeypatch) -> None:
     monkeypatch.setattr(evaluations, "LINES", 3)
     words = ("--config.duration=7 steps", "--config.evaluate.every=1 steps", "--config.optim.lr=1e-30")

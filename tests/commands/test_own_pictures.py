@@ -81,7 +81,7 @@ def test_a_run_lends_its_network_and_the_probe_is_fitted_once(
     assert record["examples"] == 82 and record["count"] == 20 and 0 <= record["top1"] <= 1
     first = next(json.loads(row) for row in Path("second/metrics.jsonl").read_text().splitlines())
     assert (first["step"], first["split"], first["top1"]) == (0, "validation", record["top1"])
-    assert "best top1 by validation: " in said.out  # whichever step it is
+    assert "best nll by validation: " in said.out  # whichever step it is
 
     Path("second/results.json").unlink()
     for path in Path("second/checkpoints").glob("[1-9]*"):

@@ -44,7 +44,11 @@ def test_photographs_are_fine_tuned_from_a_probe() -> None:
     assert chosen["data.source"] == "folder('my photos/', size=224)"
     assert chosen["transfer.head"] == "probe" and chosen["transfer.weights"] == LITE.weights
     assert chosen["transfer.frozen"] == "stage5" and chosen["model.build"] == LITE.build
-    assert chosen["data.validation"] == "0.2" and int(chosen["evaluate.patience"]) > 0
+    assert (
+        chosen["data.validation"] == "0.2"
+        and int(chosen["evaluate.patience"]) > 0
+        and chosen["evaluate.best_by"] == "-nll"
+    )
     assert "class_weights" not in chosen["model.task"] and "60 are the test split, 48" in why(recipe, "splits")
     assert minutes(recipe) * 60 < SECONDS
     assert "transfer.frozen" not in fields(choose(found(), Machine(16, accelerator=True), LITE))

@@ -4,7 +4,13 @@ import math
 
 import pytest
 
-from cnn_jax.train.patience import Standing, standing
+from cnn_jax.train.patience import Criterion, Standing, criterion, standing
+
+
+def test_the_criterion() -> None:
+    assert criterion("", "top1") == criterion("top1", "nll") == Criterion("top1")
+    lowest = criterion("-nll", "top1")
+    assert lowest.of({"nll": 0.5, "top1": 1}) == -0.5 and math.isnan(lowest.of({}))
 
 
 @pytest.mark.parametrize(
