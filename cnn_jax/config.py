@@ -153,14 +153,11 @@ class Evaluate:
     batch_size: int = setting(512, "examples per evaluation step, over all devices", low=1)
     patience: int = setting(
         0,
-        "early stopping: evaluations of the validation split in a row without a better score, after which the training "
-        "ends; the best state is then the one that is scored; 0 = none",
+        "early stopping after so many validations in a row without a better score; the best state is scored; 0 = none",
         low=0,
     )
     best_by: str = setting(
-        "",
-        "the score of the validation split by which the best state is chosen, as top1, or -nll where lower is better; "
-        "'' = the task's headline",
+        "", "score by which the best state is chosen, as top1, or -nll for the lowest; '' = the task's"
     )
     test: str = setting(
         "end", "when the test split is read: at the end, once, or never, as for sweeps", choices=("end", "never")

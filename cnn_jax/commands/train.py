@@ -26,11 +26,9 @@ the longer run from there on (--config.extend=stretch), or the schedule begins a
 training.
 """
 
-import shutil
 import statistics
 import sys
-import tempfile
-import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,37 +86,28 @@ def run(arguments: list[str]) -> int:
             "folders of pictures"
         )
     values(["train", *arguments], known_only=True)
-    with _loaded(word, arguments, values) as (path, config):
-        return _run(word, arguments, values, path, config)
+    with _loaded(word, arguments, values) as (path, config, workdir):
+        return _run(word, arguments, values, path, config, workdir)
 
 
 @contextmanager
-def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterator[tuple[Path, Experiment]]:
-    """The experiment that a word means, and its file, which for a folder of pictures is made now."""
+def _loaded(
+    word: str, arguments: list[str], values: flags.FlagValues
+) -> Iterator[tuple[Path, Experiment, Path | None]]:
+    """The experiment that a word means, and its file, which for a folder of pictures is made now.
+
+    And the run's folder, where that is not the one that the configuration names.
+    """
     if not experiment_file.is_pictures(word):
-        yield experiment_file.load(word)
+        if experiment_file.run_of(word) is None and written(word).is_dir():
+            warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
+        yield *experiment_file.load(word), experiment_file.run_of(word)
         return
     from cnn_jax.launch import own_run  # not for experiments
 
-    given, own_name = _given(arguments), own_run.name_of(word)
-    name = given.get("name") or own_name
-    workdir = written(f"runs/{name}" if values.workdir is None else values.workdir)
-    if not values.fresh and (before := own_run.begun(word, workdir)):
-        print(f"by the recipe of the run that is there: {before[0]}", flush=True)
-        yield before
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path, lines = own_run.write(word, name, given, Path(folder))
-        for line in [*lines, f"  {'kept':12}  as {workdir / run_folder.SOURCE}: copy it to change it"]:
-            print(_wrapped(line), flush=True)
-        yield experiment_file.load(str(path))
-
-
-def _wrapped(line: str) -> str:
-    """A line of a recipe as it is, or on a terminal within its width, what follows below the reason."""
-    if not sys.stdout.isatty():
-        return line
-    return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 16)
+    seed = None if values.seeds is None else _seeds(values.seeds)[0]
+    with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
+        yield found
 
 
 def _given(arguments: list[str]) -> dict[str, str]:
@@ -131,8 +120,9 @@ def _given(arguments: list[str]) -> dict[str, str]:
     return found
 
 
-def _run(word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment) -> int:
-    run = experiment_file.run_of(word)
+def _run(
+    word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment, workdir: Path | None
+) -> int:
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
     try:
@@ -149,11 +139,11 @@ def _run(word: str, arguments: list[str], values: flags.FlagValues, path: Path, 
         config_path.set_value(name, config, value)
     seeds = None if values.seeds is None else _seeds(values.seeds)
     configuration.check(config)
-    if run and (values.fresh or seeds):
+    if experiment_file.run_of(word) and (values.fresh or seeds):
         raise cli.UsageError(
             f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
         )
-    folder = run or Path("runs", config.name) if values.workdir is None else written(values.workdir)
+    folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
     if seeds is None:
         _train(config, folder, path, values.fresh)
         return 0

@@ -1,13 +1,19 @@
 """train FOLDER: the experiment for a folder of one's own pictures, made for what is in it, or as its run began."""
 
 import re
-from collections.abc import Mapping
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
 from cnn_jax.devices import cores
+from cnn_jax.launch import experiment_file
 from cnn_jax.lookup import EXPERIMENT
 from cnn_jax.paths import printable, written
 from cnn_jax.train import run_folder
@@ -30,7 +36,38 @@ def name_of(folder: str) -> str:
         raise ValueError(
             f"'{shown}' holds runs: name one, as {printable(str(runs[0].parent))}, or give the command that began them"
         )
-    return re.sub(r"[^\w.-]+", "-", written(folder).resolve().name).strip("-.") or "pictures"
+    return re.sub(r"[^\w.-]+", "-", place.resolve().name).strip("-.") or "pictures"
+
+
+@contextmanager
+def opened(
+    folder: str, given: Mapping[str, str], workdir: str | Path | None, *, fresh: bool = False, seed: int | None = None
+) -> Iterator[tuple[Path, Experiment, Path]]:
+    """The experiment file, the experiment and the run's folder for a folder of pictures; what is chosen is printed.
+
+    It is the run's that is there, or a recipe, whose file lasts as long as the context. given: see `write`.
+    seed: of the first run, where there are several in folders of `workdir`.
+    """
+    own_name = name_of(folder)
+    name = given.get("name") or own_name
+    place = written(f"runs/{name}" if workdir is None else workdir)
+    if not fresh and (before := begun(folder, place)):
+        print(f"by the recipe of the run that is there: {before[0]}", flush=True)
+        yield *before, place
+        return
+    kept = (place if seed is None else place / f"seed{seed}") / run_folder.SOURCE
+    with tempfile.TemporaryDirectory() as below:
+        path, lines = write(folder, name, given, Path(below))
+        for line in [*lines, f"  {'kept':12}  as {printable(kept)}: copy it to change it"]:
+            print(_wrapped(line), flush=True)
+        yield *experiment_file.load(str(path)), place
+
+
+def _wrapped(line: str) -> str:
+    """A line of a recipe as it is, or on a terminal within its width, what follows below the reason."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 16)
 
 
 def begun(folder: str, workdir: Path) -> tuple[Path, Experiment] | None:
@@ -68,8 +105,20 @@ def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple
     found = own_data.look(folder)
     weights, build = given.get("transfer.weights"), given.get("model.build", "")
     network = pretrained.named(weights, build) if weights else None if weights == "" else pretrained.installed(build)
-    made = recipe.choose(found, recipe.Machine(cores(), jax.default_backend() != "cpu"), network, build)
-    path = into / f"{name}.py"
+    machine, without = recipe.Machine(cores(), jax.default_backend() != "cpu"), pretrained.why_none(weights, build)
+    made = recipe.choose(found, machine, network, build, without)
+    path = into / run_folder.SOURCE
     path.write_text(cli.as_called(recipe_file.text(made, name, folder)), encoding="utf-8", errors="surrogateescape")
     lines = [f"a recipe for {printable(folder)}: {found}, {made.what}"]
-    return path, [*lines, *(f"  {topic.name:12}  {printable(topic.why)}" for topic in made.topics)]
+    reasons = [(topic.name, topic.why) for topic in made.topics]
+    chosen = {field: value for topic in made.topics for field, value in topic.fields.items()}
+    if flags := ", ".join(_in_place(given, chosen)):
+        reasons.append(("flags", flags))
+    return path, [*lines, *(f"  {topic:12}  {printable(why)}" for topic, why in reasons)]
+
+
+def _in_place(given: Mapping[str, str], chosen: Mapping[str, str]) -> Iterator[str]:
+    """What flags change in a recipe, which config.json of the run will have and its experiment.py not."""
+    for field, value in given.items():
+        if field != "name" and value != chosen.get(field):
+            yield f"{field}={value}" + (f" in place of {chosen[field]}" if field in chosen else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cnn_jax
 from cnn_jax import config as configuration
 from cnn_jax.launch import cli, experiment_file
 from cnn_jax.weights import files, probe
@@ -84,8 +85,10 @@ def test_a_run_lends_its_network_and_the_probe_is_fitted_once(
     assert "best nll by validation: " in said.out  # whichever step it is
 
     Path("second/results.json").unlink()
-    for path in Path("second/checkpoints").glob("[1-9]*"):
-        path.rename(f"gone-{path.name}")
+    _, *later = sorted(map(int, (path.name for path in Path("second/checkpoints").iterdir() if path.name.isdigit())))
+    for step in later:  # as if it had been killed after the first of those that are there
+        for path in Path("second/checkpoints").glob(f"{step}*"):
+            path.rename(f"gone-{path.name}")
     monkeypatch.setattr(probe, "fitted", lambda *_: pytest.fail("fitted again"))
     said = launch("train", "my photos/", "--workdir=second")
     assert said.code == 0 and read("second/weights.json")["probe"] == record and Path("second/results.json").exists()
@@ -150,6 +153,26 @@ def test_what_is_no_folder_of_pictures_is_refused_in_one_line(
 def test_a_network_that_only_its_own_experiment_knows_is_refused(here: Path, launch: Callable, trained: Path) -> None:
     said = launch("train", "my photos/", f"--config.transfer.weights={trained}", "--workdir=new")
     assert said.code == 2 and "is defined in its own experiment file" in said.err and not Path("new").exists()
+
+
+def test_the_run_of_another_name_goes_on_in_its_folder(here: Path, launch: Callable, contents: Callable) -> None:
+    Path("my photos").rename("holiday")
+    Path(RUN).rename("runs/holiday")
+    assert cnn_jax.train("holiday").folder == Path("runs/holiday")
+    assert cnn_jax.train("runs/holiday").folder == Path("runs/holiday")
+    said = launch("train", "holiday")
+    assert said.code == 0 and "runs/holiday is complete (step 4)" in said.out and not Path(RUN).exists()
+
+
+def test_what_flags_change_in_a_recipe_is_said(here: Path, launch: Callable) -> None:
+    said = launch(
+        "train", "my photos", "--workdir=new", "--seeds=3", "--config.duration=4 steps", "--config.optim.lr=0"
+    )
+    assert "  flags         duration=4 steps in place of 60 epochs, optim.lr=0 in place of 0.003" in said.out
+    assert "kept          as new/seed3/experiment.py" in said.out
+    Path("digits").mkdir()
+    said = launch("train", "digits", "--config.optim.lr=0")
+    assert "'digits' is taken for the experiment: for the folder write digits/" in said.err and said.code == 2
 
 
 def test_a_folder_is_told_from_the_values_of_flags(here: Path, launch: Callable) -> None:
