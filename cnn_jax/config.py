@@ -156,9 +156,7 @@ class Evaluate:
         "early stopping after so many validations in a row without a better score; the best state is scored; 0 = none",
         low=0,
     )
-    best_by: str = setting(
-        "", "score by which the best state is chosen, as top1, or -nll for the lowest; '' = the task's"
-    )
+    best_by: str = setting("", "score that chooses the best state, as top1, or -nll for the lowest; '' = the task's")
     test: str = setting(
         "end", "when the test split is read: at the end, once, or never, as for sweeps", choices=("end", "never")
     )
