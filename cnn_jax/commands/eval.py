@@ -114,7 +114,7 @@ def _evaluate(
     except OSError as error:
         warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
     else:
-        print(f"written to {target}/")
+        print(f"written to {target}/{f' and {table}' if table else ''}")
 
 
 def _each(write: Any, reporter: Any, source: Any) -> Any:

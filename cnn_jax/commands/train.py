@@ -31,6 +31,7 @@ import statistics
 import sys
 import tempfile
 import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
 from cnn_jax.launch import cli, experiment_file, fields
 from cnn_jax.lookup import Function, did_you_mean, lookup
-from cnn_jax.paths import written
+from cnn_jax.paths import printable, written
 from cnn_jax.train import run_folder
 
 IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
@@ -88,15 +89,22 @@ def run(arguments: list[str]) -> int:
             "folders of pictures"
         )
     values(["train", *arguments], known_only=True)
-    with _loaded(word, arguments, values) as (path, config):
-        return _run(word, arguments, values, path, config)
+    with _loaded(word, arguments, values) as (path, config, workdir):
+        return _run(word, arguments, values, path, config, workdir)
 
 
 @contextmanager
-def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterator[tuple[Path, Experiment]]:
-    """The experiment that a word means, and its file, which for a folder of pictures is made now."""
+def _loaded(
+    word: str, arguments: list[str], values: flags.FlagValues
+) -> Iterator[tuple[Path, Experiment, Path | None]]:
+    """The experiment that a word means, and its file, which for a folder of pictures is made now.
+
+    And the run's folder, where that is not the one that the configuration names.
+    """
     if not experiment_file.is_pictures(word):
-        yield experiment_file.load(word)
+        if experiment_file.run_of(word) is None and written(word).is_dir():
+            warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
+        yield *experiment_file.load(word), experiment_file.run_of(word)
         return
     from cnn_jax.launch import own_run  # not for experiments
 
@@ -105,13 +113,14 @@ def _loaded(word: str, arguments: list[str], values: flags.FlagValues) -> Iterat
     workdir = written(f"runs/{name}" if values.workdir is None else values.workdir)
     if not values.fresh and (before := own_run.begun(word, workdir)):
         print(f"by the recipe of the run that is there: {before[0]}", flush=True)
-        yield before
+        yield *before, workdir
         return
+    kept = workdir if values.seeds is None else workdir / f"seed{_seeds(values.seeds)[0]}"
     with tempfile.TemporaryDirectory() as folder:
         path, lines = own_run.write(word, name, given, Path(folder))
-        for line in [*lines, f"  {'kept':12}  as {workdir / run_folder.SOURCE}: copy it to change it"]:
+        for line in [*lines, f"  {'kept':12}  as {printable(kept / run_folder.SOURCE)}: copy it to change it"]:
             print(_wrapped(line), flush=True)
-        yield experiment_file.load(str(path))
+        yield *experiment_file.load(str(path)), workdir
 
 
 def _wrapped(line: str) -> str:
@@ -131,8 +140,9 @@ def _given(arguments: list[str]) -> dict[str, str]:
     return found
 
 
-def _run(word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment) -> int:
-    run = experiment_file.run_of(word)
+def _run(
+    word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment, workdir: Path | None
+) -> int:
     _check_field_names(config, arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
     try:
@@ -149,11 +159,11 @@ def _run(word: str, arguments: list[str], values: flags.FlagValues, path: Path, 
         config_path.set_value(name, config, value)
     seeds = None if values.seeds is None else _seeds(values.seeds)
     configuration.check(config)
-    if run and (values.fresh or seeds):
+    if experiment_file.run_of(word) and (values.fresh or seeds):
         raise cli.UsageError(
             f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
         )
-    folder = run or Path("runs", config.name) if values.workdir is None else written(values.workdir)
+    folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
     if seeds is None:
         _train(config, folder, path, values.fresh)
         return 0

@@ -188,7 +188,7 @@ def _note(source: Source, text: str, *, warn: bool = True) -> None:
 def _carved_test(source: Source) -> Splits:
     say(source.spec.notes)
     train, test = (View(source, part) for part in test_part(strata(source), source.spec.classes))
-    share = f"{len(test)} of {len(source)} examples, {TEST_FRACTION:.0%} of each class,"
+    share = f"{len(test)} of {len(source)} examples, {TEST_FRACTION:.0%} of each class (at least one),"
     _note(train, f"it has no splits: {share} are carved out as the test split; name folders or arrays train and test")
     test.spec = train.spec
     return {"train": train, "test": test}

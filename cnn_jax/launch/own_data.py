@@ -61,10 +61,10 @@ class Found(NamedTuple):
 
     @property
     def scored(self) -> int:
-        """Pictures of the test split."""
-        return sum(self.counts.get("test", {}).values()) or sum(self.counts.get("all", {}).values()) - sum(
-            self.training
-        )
+        """Pictures of the test split, 0 where there is none."""
+        if "all" in self.counts:
+            return sum(self.counts["all"].values()) - sum(self.training)
+        return sum(self.counts.get("test", {}).values())
 
 
 def look(path: str) -> Found:

@@ -1,7 +1,7 @@
 """train FOLDER: the experiment for a folder of one's own pictures, made for what is in it, or as its run began."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def name_of(folder: str) -> str:
         raise ValueError(
             f"'{shown}' holds runs: name one, as {printable(str(runs[0].parent))}, or give the command that began them"
         )
-    return re.sub(r"[^\w.-]+", "-", written(folder).resolve().name).strip("-.") or "pictures"
+    return re.sub(r"[^\w.-]+", "-", place.resolve().name).strip("-.") or "pictures"
 
 
 def begun(folder: str, workdir: Path) -> tuple[Path, Experiment] | None:
@@ -69,7 +69,18 @@ def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple
     weights, build = given.get("transfer.weights"), given.get("model.build", "")
     network = pretrained.named(weights, build) if weights else None if weights == "" else pretrained.installed(build)
     made = recipe.choose(found, recipe.Machine(cores(), jax.default_backend() != "cpu"), network, build)
-    path = into / f"{name}.py"
+    path = into / run_folder.SOURCE
     path.write_text(cli.as_called(recipe_file.text(made, name, folder)), encoding="utf-8", errors="surrogateescape")
     lines = [f"a recipe for {printable(folder)}: {found}, {made.what}"]
-    return path, [*lines, *(f"  {topic.name:12}  {printable(topic.why)}" for topic in made.topics)]
+    reasons = [(topic.name, topic.why) for topic in made.topics]
+    chosen = {field: value for topic in made.topics for field, value in topic.fields.items()}
+    if flags := ", ".join(_in_place(given, chosen)):
+        reasons.append(("flags", flags))
+    return path, [*lines, *(f"  {topic:12}  {printable(why)}" for topic, why in reasons)]
+
+
+def _in_place(given: Mapping[str, str], chosen: Mapping[str, str]) -> Iterator[str]:
+    """What flags change in a recipe, which config.json of the run will have and its experiment.py not."""
+    for field, value in given.items():
+        if field != "name" and value != chosen.get(field):
+            yield f"{field}={value}" + (f" in place of {chosen[field]}" if field in chosen else "")

@@ -259,18 +259,23 @@ def _pictures(found: Found, size: tuple[int, int], channels: int, smaller: bool)
 
 
 def _splits(found: Found, share: float, held_out: int) -> Topic:
-    test = (
-        "test is a folder"
-        if "test" in found.counts
-        else f"{found.scored:,} are the test split" * ("all" in found.counts)
-    )
+    fields = {"data.validation": f"{share:g}"}
     if "validation" in found.counts:
         validation = "validation is a folder"
     elif held_out:
         validation = f"{held_out:,} of the others the validation split, by which the best state is chosen"
     else:
         validation = "too few to spare some for validation: the last state counts"
-    return Topic("splits", {"data.validation": f"{share:g}"}, ", ".join(filter(None, (test, validation))))
+    if "all" in found.counts:
+        test = f"{found.scored:,} are the test split"
+    elif "test" in found.counts:
+        test = "test is a folder"
+    elif "validation" in found.counts:
+        test = "without a folder test the validation split is scored at the end"
+    else:
+        fields["evaluate.test"] = "never"
+        test = f"without a folder test {'the validation split alone' if held_out else 'nothing'} is scored"
+    return Topic("splits", fields, f"{test}, {validation}")
 
 
 def _classes(found: Found) -> Topic:
@@ -285,8 +290,8 @@ def _classes(found: Found) -> Topic:
     return Topic(
         "classes",
         {"model.task": f"classify(label_smoothing=0.1, class_weights={weights})"},
-        f"one counts {min(weights):.2g} to {max(weights):.2g}, the inverse of its frequency{cap}: the largest has "
-        f"{ratio:.1f} times as many pictures as the smallest",
+        f"a picture counts {min(weights):.2g} to {max(weights):.2g}, the inverse of its class's frequency{cap}: the "
+        f"largest has {ratio:.1f} times as many pictures as the smallest",
     )
 
 
@@ -296,18 +301,24 @@ def _augmentation(found: Found, *, small: bool) -> Topic:
         return Topic(
             "augmentation",
             {"augment": f"compose(shift(pixels={pixels}))"},
-            f"moved by up to {pixels} pixels; not mirrored, as small grey pictures are often signs or digits",
+            f"moved by up to {_pixels(pixels)}; not mirrored, as small grey pictures are often signs or digits",
         )
     if small:
         pixels = max(1, found.side // 8)
         return Topic(
-            "augmentation", {"augment": f"compose(flip, shift(pixels={pixels}))"}, f"mirrored, moved by {pixels}"
+            "augmentation",
+            {"augment": f"compose(flip, shift(pixels={pixels}))"},
+            f"mirrored, moved by up to {_pixels(pixels)}",
         )
     return Topic(
         "augmentation",
         {"augment": "compose(flip, random_resized_crop(area=(0.4, 1.0)))"},
         "mirrored, a random box of each",
     )
+
+
+def _pixels(count: int) -> str:
+    return f"{count} pixel{'s' * (count > 1)}"
 
 
 def _duration(

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import shlex
 import textwrap
 from typing import Any
 
@@ -27,11 +28,11 @@ def text(recipe: Recipe, name: str, path: str) -> str:
     body = _call(Experiment, "", values, reasons, imports, indent=4)
     taken = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items())]
     standard = [line for line in taken if line.startswith("from functools")]
-    shown = printable(path).replace("\\", "/").replace('"', "'")
+    shown = shlex.quote(printable(path).replace("\\", "/")).replace('"""', "'")
     about = (
         f'"""Pictures of {shown}: {recipe.what}.\n\n'
-        f"Written by `launch.py train {shown}` for what it found there. To change it, copy it and train the copy:\n"
-        f"launch.py train my_{name}.py\n"
+        f"Written by `launch.py train {shown}` for what it found there. To change it, copy it, give the copy another\n"
+        f"name below, and train it: launch.py train my_{name}.py\n"
         f"Command: python launch.py train {shown}\n"
         f'Time: {recipe.time}\n"""\n'
     )

@@ -152,6 +152,24 @@ def test_a_network_that_only_its_own_experiment_knows_is_refused(here: Path, lau
     assert said.code == 2 and "is defined in its own experiment file" in said.err and not Path("new").exists()
 
 
+def test_the_run_of_another_name_goes_on_in_its_folder(here: Path, launch: Callable, contents: Callable) -> None:
+    Path("my photos").rename("holiday")
+    Path(RUN).rename("runs/holiday")
+    said = launch("train", "holiday")
+    assert said.code == 0 and "runs/holiday is complete (step 4)" in said.out and not Path(RUN).exists()
+
+
+def test_what_flags_change_in_a_recipe_is_said(here: Path, launch: Callable) -> None:
+    said = launch(
+        "train", "my photos", "--workdir=new", "--seeds=3", "--config.duration=4 steps", "--config.optim.lr=0"
+    )
+    assert "  flags         duration=4 steps in place of 60 epochs, optim.lr=0 in place of 0.003" in said.out
+    assert "kept          as new/seed3/experiment.py" in said.out
+    Path("digits").mkdir()
+    said = launch("train", "digits", "--config.optim.lr=0")
+    assert "'digits' is taken for the experiment: for the folder write digits/" in said.err and said.code == 2
+
+
 def test_a_folder_is_told_from_the_values_of_flags(here: Path, launch: Callable) -> None:
     Path("values").mkdir()
     said = launch("train", "--workdir", "values", "--config.optim.lr", "0", "my photos")

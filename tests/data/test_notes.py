@@ -193,7 +193,7 @@ ARRAYS: dict[str, tuple[dict[str, np.ndarray], str]] = {
     ),
     "no splits": (
         {"images": arrays()["train_images"], "labels": np.arange(20) % 3, "classes": np.array(["a", "b", "c"])},
-        "it has no splits: 3 of 20 examples, 20% of each class, are carved out as the test split",
+        "it has no splits: 3 of 20 examples, 20% of each class (at least one), are carved out",
     ),
 }  # fmt: skip
 

@@ -105,6 +105,15 @@ def test_too_few_are_not_divided_further() -> None:
     assert fields(choose(own, TWO, LITE))["data.validation"] == "0.1"  # what is there is used
 
 
+def test_without_a_test_folder_none_is_scored() -> None:
+    alone = found({"train": {"a": 90, "b": 90}})
+    recipe = choose(alone, TWO, LITE)
+    assert alone.scored == 0 and fields(recipe)["evaluate.test"] == "never"
+    assert "the validation split alone is scored" in why(recipe, "splits")
+    beside = choose(found({"train": {"a": 90, "b": 90}, "validation": {"a": 9, "b": 9}}), TWO, LITE)
+    assert "evaluate.test" not in fields(beside) and "is scored at the end" in why(beside, "splits")
+
+
 @pytest.mark.parametrize("network", [LITE, None])
 def test_the_text_is_the_experiment_of_the_choices_with_their_reasons(network: Network | None, tmp_path: Path) -> None:
     recipe = choose(found({"all": {f"{i}": 10 + 9 * i for i in range(40)}}, grey=network is None), TWO, network)
@@ -124,7 +133,7 @@ def test_the_text_is_the_experiment_of_the_choices_with_their_reasons(network: N
     assert all(topic.why in comments for topic in recipe.topics)
     assert max(map(len, path.read_text().splitlines())) <= 120
     about = described(path)
-    assert about["command"] == "python launch.py train my photos/" and about["time"] == recipe.time
+    assert about["command"] == "python launch.py train 'my photos/'" and about["time"] == recipe.time
 
 
 def test_installed_weights_are_found_by_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
