@@ -12,7 +12,9 @@ operations that needs least memory, and keep compiled programs on disk (CNN_JAX_
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import IOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +33,8 @@ from cnn_jax.data.prepare import Placement
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect.stages import feature_names
 from cnn_jax.inspect.variants import list_models
-from cnn_jax.launch import cli, experiment_file, training
-from cnn_jax.lookup import EXPERIMENT, did_you_mean
+from cnn_jax.launch import cli, experiment_file, own_run, training
+from cnn_jax.lookup import EXPERIMENT, describe, did_you_mean
 from cnn_jax.paths import written
 from cnn_jax.train import predictor
 from cnn_jax.train.predictor import Predictor
@@ -122,6 +124,9 @@ def _is_one(inputs: Any, spec: Spec) -> bool:
     if isinstance(inputs, str | Path | Image.Image):
         return True
     if not hasattr(inputs, "shape"):
+        if isinstance(inputs, bytes | bytearray | Mapping | IOBase) or not isinstance(inputs, Iterable):
+            kind = type(inputs).__name__
+            raise ValueError(f"an input is of the type {kind}: give a path, a picture of Pillow, an array or a list")
         return False
     dimensions, own = len(inputs.shape), len(spec.input.shape)
     return dimensions == own or (dimensions == own - 1 and (reads_pictures(spec) or spec.input.shape[-1] == 1))
@@ -153,8 +158,9 @@ def train(experiment: Experiment | str | Path, workdir: str | Path | None = None
     """Trains, or goes on training, the run of an experiment, and scores it on the test split.
 
     Args:
-      experiment: an `Experiment`, or the name or path of an experiment's file. Its functions need names, as in a file:
-        those that a notebook or a script defines itself cannot be recorded in the run folder, and are an error.
+      experiment: an `Experiment`, the name or path of an experiment's file, a run folder, which goes on, or a folder of
+        class folders of pictures, for which a recipe is chosen. Its functions need names, as in a file: those that a
+        notebook or a script defines itself cannot be recorded in the run folder, and are an error.
       workdir: the run's folder, by default runs/NAME; a run that is there and not complete is gone on with.
       settings: fields with other values: train("digits", duration="5 epochs", **{"optim.lr": 0.001}). Functions may be
         given by their names, as on the command line.
@@ -166,11 +172,30 @@ def train(experiment: Experiment | str | Path, workdir: str | Path | None = None
     `cnn_jax.train.loop.Diverged`.
     """
     _set_up()
-    file = None
     if isinstance(experiment, str | Path):
-        file, experiment = experiment_file.load(str(experiment))
-    elif not isinstance(experiment, Experiment):
+        with _named(str(experiment), workdir, settings) as (file, found, place):
+            return _trained(found, file, place if workdir is None else workdir, settings)
+    if not isinstance(experiment, Experiment):
         raise ValueError(f"{experiment!r} is no experiment: give a cnn_jax.config.Experiment, or the name of a file")
+    return _trained(experiment, None, workdir, settings)
+
+
+@contextmanager
+def _named(
+    word: str, workdir: str | Path | None, settings: Mapping[str, Any]
+) -> Iterator[tuple[Path, Experiment, Path | None]]:
+    """The file, the experiment and the run's folder that a word means, as for the verb."""
+    if not experiment_file.is_pictures(word):
+        yield *experiment_file.load(word), experiment_file.run_of(word)
+        return
+    given = {name: describe(value) if callable(value) else str(value) for name, value in settings.items()}
+    with own_run.opened(word, given, workdir) as found:
+        yield found
+
+
+def _trained(
+    experiment: Experiment, file: Path | None, workdir: str | Path | None, settings: Mapping[str, Any]
+) -> Trained:
     config = configuration.changed(experiment, settings)
     configuration.check(config)
     if file is None and EXPERIMENT in sys.modules and f"{EXPERIMENT}." in str(configuration.to_json(config)):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from cnn_jax import api
 from cnn_jax.augment.compose import identity
 from cnn_jax.config import Compute, Data, Experiment, Model, Optim
 from cnn_jax.data.digits import digits
+from cnn_jax.data.images import ORIENTATION
 from cnn_jax.inspect.models import published
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
@@ -86,6 +88,11 @@ def test_pictures_and_arrays_of_the_same_pixels_have_the_same_result(model: api.
     several = model.predict(np.stack([pixels[..., None]] * 3))
     assert [result.names for result in several] == [expected.names] * 3
     assert model.predict([]) == []
+    turned = Image.open("digit.png").transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[ORIENTATION] = 6  # as a telephone writes it
+    turned.save("turned.png", exif=turned.getexif())
+    for one in ("turned.png", Image.open("turned.png")):
+        np.testing.assert_array_equal(model.predict(one).probabilities, expected.probabilities)
     wide = np.pad(pixels, ((0, 0), (4, 4)))
     np.testing.assert_allclose(model.predict(wide, convert=True).probabilities, expected.probabilities, rtol=1e-5)
 
@@ -101,7 +108,11 @@ def test_pictures_and_arrays_of_the_same_pixels_have_the_same_result(model: api.
             "an image is (9, 8, 1), the run was trained on (8, 8, 1)",
         ),
         (np.zeros((3, 8, 8), np.uint8), "give [H, W, C] with 1, 3 or 4 channels"),
-        ("experiments", "it is a folder"),
+        ("experiments", "it is a folder: give the files in it"),
+        (b"bytes of a file", "an input is of the type bytes: give a path, a picture of Pillow, an array or a list"),
+        (None, "an input is of the type NoneType"),
+        ({"digit.png": 1}, "an input is of the type dict"),
+        (Image.new("I;16", (8, 8)), "has more than 8 bits a channel (mode I;16): give its file"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(model: api.LoadedModel, value: object, says: str) -> None:
@@ -201,6 +212,7 @@ def test_a_model_takes_weights_and_draws_another_last_layer(here: Path, recwarn:
         (dict(name="lenet6"), "unknown name 'lenet6'"),
         (dict(name="lenet5", weights="nowhere.pth"), "there is no file 'nowhere.pth'"),
         (dict(name="lenet5", nrm=1), "has no field 'nrm'"),
+        (dict(name="lenet5", classes=0), "classes = 0: give a number above 0"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=re.escape(says)):
             cnn_jax.create_model(**words)
@@ -223,6 +235,12 @@ assert {"load", "train", "create_model", "list_models"} <= set(dir(cnn_jax)) & s
 names = cnn_jax.list_models("mobilenet*")
 print(spent, len(names), sorted({"jax", "numpy", "flax"} & sys.modules.keys()), callable(cnn_jax.train))
 """
+
+
+def test_training_in_another_thread_is_one_line(here: Path) -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="only the main thread of a process can train"):
+        pool.submit(cnn_jax.train, "digits", "runs/thread", duration="1 steps").result()
+    assert not Path("runs/thread").exists()
 
 
 def test_the_import_takes_no_time() -> None:

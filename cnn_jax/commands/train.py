@@ -26,11 +26,8 @@ the longer run from there on (--config.extend=stretch), or the schedule begins a
 training.
 """
 
-import shutil
 import statistics
 import sys
-import tempfile
-import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -45,7 +42,7 @@ from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
 from cnn_jax.launch import cli, experiment_file, fields
 from cnn_jax.lookup import Function, did_you_mean, lookup
-from cnn_jax.paths import printable, written
+from cnn_jax.paths import written
 from cnn_jax.train import run_folder
 
 IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
@@ -108,26 +105,9 @@ def _loaded(
         return
     from cnn_jax.launch import own_run  # not for experiments
 
-    given, own_name = _given(arguments), own_run.name_of(word)
-    name = given.get("name") or own_name
-    workdir = written(f"runs/{name}" if values.workdir is None else values.workdir)
-    if not values.fresh and (before := own_run.begun(word, workdir)):
-        print(f"by the recipe of the run that is there: {before[0]}", flush=True)
-        yield *before, workdir
-        return
-    kept = workdir if values.seeds is None else workdir / f"seed{_seeds(values.seeds)[0]}"
-    with tempfile.TemporaryDirectory() as folder:
-        path, lines = own_run.write(word, name, given, Path(folder))
-        for line in [*lines, f"  {'kept':12}  as {printable(kept / run_folder.SOURCE)}: copy it to change it"]:
-            print(_wrapped(line), flush=True)
-        yield *experiment_file.load(str(path)), workdir
-
-
-def _wrapped(line: str) -> str:
-    """A line of a recipe as it is, or on a terminal within its width, what follows below the reason."""
-    if not sys.stdout.isatty():
-        return line
-    return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 16)
+    seed = None if values.seeds is None else _seeds(values.seeds)[0]
+    with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
+        yield found
 
 
 def _given(arguments: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
-from cnn_jax.data.images import MODES, decode_image, native_channels, resized
+from cnn_jax.data.images import MODES, decode_image, native_channels, resized, upright
 from cnn_jax.data.prepare import Placement, Prepare, fit, read_image
 from cnn_jax.data.spec import Spec
 from cnn_jax.paths import printable, written
@@ -28,7 +28,10 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> Read:
     Raises FileNotFoundError, or ValueError in one line, for what is no such example.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file '{printable(path)}'" + (", it is a folder" if path.is_dir() else ""))
+        raise FileNotFoundError(
+            f"there is no file '{printable(path)}'"
+            + (", it is a folder: give the files in it" if path.is_dir() else "")
+        )
     if not reads_pictures(spec):
         return _read_array(path, spec.input.shape), None
     data = path.read_bytes()
@@ -53,9 +56,7 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
     if isinstance(value, str | Path):
         return read_example(written(value), spec, convert=convert)
     shape, pictures = spec.input.shape, reads_pictures(spec)
-    if isinstance(value, Image.Image) and value.mode not in MODES.values():
-        value = value.convert("RGBA" if value.has_transparency_data else "RGB")
-    array = np.asarray(value)
+    array = upright(value) if isinstance(value, Image.Image) else np.asarray(value)
     if not pictures:
         if shape not in (array.shape, (*array.shape, 1)):
             raise ValueError(f"an array is {array.shape}, the model reads {shape}: give one of that shape")

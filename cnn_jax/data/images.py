@@ -146,6 +146,24 @@ def as_pixels(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
+def upright(picture: Image.Image) -> np.ndarray:
+    """The pixels of Pillow's picture as those of its file would be read, uint8 [H, W, C], C = 1, 3 or 4.
+
+    Raises ValueError where it cannot be read, or has more than 8 bits a channel: nothing says what then is white.
+    """
+    if picture.mode[0] in "IF":
+        raise ValueError(
+            f"a picture of Pillow has more than 8 bits a channel (mode {picture.mode}): give its file, or 8 bits of it"
+        )
+    turn = _turn(picture)
+    try:
+        if picture.mode not in MODES.values():
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        return as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"a picture of Pillow cannot be read ({_reason(error)})") from error
+
+
 def pixel_limit() -> int:
     """Pixels of a picture at most. Raises ValueError where the environment variable is no such number."""
     text = os.environ.get(LIMIT, str(PIXELS))

@@ -1,13 +1,19 @@
 """train FOLDER: the experiment for a folder of one's own pictures, made for what is in it, or as its run began."""
 
 import re
+import shutil
+import sys
+import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
 from cnn_jax.devices import cores
+from cnn_jax.launch import experiment_file
 from cnn_jax.lookup import EXPERIMENT
 from cnn_jax.paths import printable, written
 from cnn_jax.train import run_folder
@@ -31,6 +37,37 @@ def name_of(folder: str) -> str:
             f"'{shown}' holds runs: name one, as {printable(str(runs[0].parent))}, or give the command that began them"
         )
     return re.sub(r"[^\w.-]+", "-", place.resolve().name).strip("-.") or "pictures"
+
+
+@contextmanager
+def opened(
+    folder: str, given: Mapping[str, str], workdir: str | Path | None, *, fresh: bool = False, seed: int | None = None
+) -> Iterator[tuple[Path, Experiment, Path]]:
+    """The experiment file, the experiment and the run's folder for a folder of pictures; what is chosen is printed.
+
+    It is the run's that is there, or a recipe, whose file lasts as long as the context. given: see `write`.
+    seed: of the first run, where there are several in folders of `workdir`.
+    """
+    own_name = name_of(folder)
+    name = given.get("name") or own_name
+    place = written(f"runs/{name}" if workdir is None else workdir)
+    if not fresh and (before := begun(folder, place)):
+        print(f"by the recipe of the run that is there: {before[0]}", flush=True)
+        yield *before, place
+        return
+    kept = (place if seed is None else place / f"seed{seed}") / run_folder.SOURCE
+    with tempfile.TemporaryDirectory() as below:
+        path, lines = write(folder, name, given, Path(below))
+        for line in [*lines, f"  {'kept':12}  as {printable(kept)}: copy it to change it"]:
+            print(_wrapped(line), flush=True)
+        yield *experiment_file.load(str(path)), place
+
+
+def _wrapped(line: str) -> str:
+    """A line of a recipe as it is, or on a terminal within its width, what follows below the reason."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 16)
 
 
 def begun(folder: str, workdir: Path) -> tuple[Path, Experiment] | None:

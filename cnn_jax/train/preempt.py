@@ -76,7 +76,12 @@ class Stop:
 
 @contextmanager
 def stop_requested() -> Iterator[Stop]:
-    """Yields what says whether a signal has come. Only the main thread may enter. A signal that is ignored stays so."""
+    """Yields what says whether a signal has come. A signal that is ignored stays so.
+
+    Raises ValueError in another thread than the main one, which alone receives signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError("only the main thread of a process can train, as it alone receives signals: train there")
     stop = Stop()
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -251,7 +251,7 @@ def checkpoint_scored(folder: Path) -> str:
 def checkpoint_step(folder: Path, which: str) -> int:
     """The step of the checkpoint 'last', 'best' or of a number; raises where there is no such good one."""
     if which not in ("last", "best") and not which.isdigit():
-        raise ValueError(f"--checkpoint={which}: say last, best or a step")
+        raise ValueError(f"there is no checkpoint '{which}': say last, best or a step")
     if which.isdigit():
         step = int(which)
         if not checkpoint.is_good(folder, step):

@@ -99,6 +99,8 @@ def create_model(
     function, variant = models.find(name)
     if variant is None:
         raise ValueError(f"'{name}' is no published model: name a variant, as resnet50")
+    if classes not in (None, "published") and not (isinstance(classes, int) and classes > 0):
+        raise ValueError(f"classes = {classes!r}: give a number above 0, None for a backbone, or 'published'")
     model: Function = partial(function, **settings) if settings else function
     if weights is None:
         known, found, shape = variant.classes, dict[str, np.ndarray](), input or variant.input_shape

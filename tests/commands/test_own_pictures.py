@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cnn_jax
 from cnn_jax import config as configuration
 from cnn_jax.launch import cli, experiment_file
 from cnn_jax.weights import files, probe
@@ -155,6 +156,8 @@ def test_a_network_that_only_its_own_experiment_knows_is_refused(here: Path, lau
 def test_the_run_of_another_name_goes_on_in_its_folder(here: Path, launch: Callable, contents: Callable) -> None:
     Path("my photos").rename("holiday")
     Path(RUN).rename("runs/holiday")
+    assert cnn_jax.train("holiday").folder == Path("runs/holiday")
+    assert cnn_jax.train("runs/holiday").folder == Path("runs/holiday")
     said = launch("train", "holiday")
     assert said.code == 0 and "runs/holiday is complete (step 4)" in said.out and not Path(RUN).exists()
 
