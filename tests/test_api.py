@@ -163,6 +163,8 @@ def test_an_experiment_made_in_python_is_trained_and_resumed(here: Path, launch:
     again = cnn_jax.train(experiment, "runs/made", **{"optim.lr": 0.1, "optim.build": "sgd(momentum=0.5)"})
     assert again.scores["top1"] == done.scores["top1"]
     assert cnn_jax.load(done.folder, "last").step == cnn_jax.load(done.folder, 2).step == 2
+    with pytest.warns(UserWarning, match="no checkpoint in 'runs/made/checkpoints' was validated: the last one"):
+        assert cnn_jax.load(done.folder, "best").step == 2
     assert launch("predict", done.folder, "digit.png", "--draw=0").code == 0
 
 
@@ -186,6 +188,8 @@ def test_what_a_notebook_defines_has_no_name_to_record(here: Path) -> None:
     assert not Path("runs/wrong").exists()
     with pytest.raises(FileNotFoundError, match="is not a run folder"):
         cnn_jax.load("experiments")
+    with pytest.raises(ValueError, match="checkpoint=lsat: say last, best or a step"):
+        cnn_jax.load("runs/made", "lsat")
 
 
 def test_a_model_takes_weights_and_draws_another_last_layer(here: Path, recwarn: pytest.WarningsRecorder) -> None:

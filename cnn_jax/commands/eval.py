@@ -62,7 +62,6 @@ def _evaluate(
     from cnn_jax.data.scoring import ALL, aligned, scored, together
     from cnn_jax.data.source import in_memory, opened, split_of
     from cnn_jax.evals.evaluator import to_json
-    from cnn_jax.lookup import lookup
     from cnn_jax.report.tables import csv_table
     from cnn_jax.train import run_folder
     from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
@@ -73,7 +72,7 @@ def _evaluate(
     if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
     if data is not None:
-        splits, source = {}, scored(lookup(data), split, spec)
+        splits, source = {}, scored(_named(data), split, spec)
     else:
         splits = opened(config.data.source, validation=config.data.validation)  # type: ignore[union-attr]
         source = aligned(in_memory(together(splits) if split == ALL else split_of(splits, split)), spec)
@@ -115,6 +114,17 @@ def _evaluate(
         warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
     else:
         print(f"written to {target}/{f' and {table}' if table else ''}")
+
+
+def _named(data: str) -> Any:
+    from cnn_jax.lookup import lookup
+
+    try:
+        return lookup(data)
+    except ValueError:
+        if Path(data or "nothing").is_dir():
+            raise cli.UsageError(f"--data={data} is a folder: for the images in it say --data=folder:{data}") from None
+        raise
 
 
 def _each(write: Any, reporter: Any, source: Any) -> Any:

@@ -21,8 +21,8 @@ def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
 
     It is read with the settings of the model's `Prepare`, as far as the source takes them and they are not said.
     Nothing is cut out of it: all that it has is the split where it has no splits, or one only; "all" are all of its
-    splits together. Classes of the same
-    names in another order are taken by their names. What was left out, changed or guessed is warned of once.
+    splits together. Classes of the same names in another order are taken by their names. What was left out, changed or
+    guessed is warned of once.
 
     Raises:
       ValueError: it cannot be opened, has no such split, other classes or other fields; one line.
@@ -31,9 +31,9 @@ def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
     source = together(splits) if ALL in (split, *splits) or len(splits) == 1 else split_of(splits, split)
     _check_alike(source.spec, spec)
     say(source.spec.notes)
-    only = next(iter(splits)) if len(splits) == 1 else ALL
-    if only != ALL and split not in (only, ALL):
-        say([f"{source.spec.name}: it has a {only} split only, which is scored as {split}"])
+    if split not in (*splits, ALL):  # so there is one only
+        has = "no splits: all of it" if ALL in splits else f"a {next(iter(splits))} split only, which"
+        say([f"{source.spec.name}: it has {has} is scored as {split}"])
     return aligned(in_memory(source), spec)
 
 

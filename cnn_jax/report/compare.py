@@ -47,7 +47,7 @@ def _one(label: str, run: Run) -> list[str]:
         said.append(f"{printable(split)}, step {run.step}:")
         said += [f"  {printable(name):12} {_number(score)}" for name, score in scores.items()]
     if results.get("best_step") is not None and results["validation"] is not None:
-        said.append(f"best step by validation: {results['best_step']} (--checkpoint=best)")
+        said.append(f"best checkpoint by validation: of step {results['best_step']} (--checkpoint=best)")
     return said
 
 

@@ -101,6 +101,10 @@ def read(folder: Path) -> Run:
         raise ValueError(f"'{folder}' {_unfinished(rows)}")
     names = (run_folder.CONFIG, run_folder.DATA, run_folder.VERSIONS, run_folder.RESULTS)
     config, data, versions, results = (run_folder.read_json(folder / name) for name in names)
+    if not any(results.get(split, TEST) for split in (TEST, VALIDATION)):  # which a whole one says of both
+        raise ValueError(
+            f"'{folder}' is scored on no split (data.validation = 0, and no test split or evaluate.test = never)"
+        )
     try:
         config, data = earlier.upgraded(config, data, folder)
         run = Run(folder, config, data, versions, results, *_scored(results), rows)
@@ -135,8 +139,6 @@ def _scored(results: Mapping[str, Any]) -> tuple[str, str, dict[str, dict[str, S
     splits = {TEST: results[TEST], VALIDATION: results[VALIDATION], **results.get("also", {})}
     scores = {name: _scores(values) for name, values in splits.items() if values}
     split = TEST if TEST in scores else VALIDATION
-    if split not in scores:
-        raise ValueError("it is scored on no split (data.validation = 0 and evaluate.test = never)")
     # Versions up to 0.2 did not write the headline: it was the first score with an interval.
     first = next((name for name, score in scores[split].items() if score.low is not None), "loss")
     return split, results.get("headline", first), scores

@@ -170,6 +170,11 @@ def best(folder: Path) -> int | None:
     return _best(folder, [step for step in steps(folder) if is_good(folder, step)])
 
 
+def has_scores(folder: Path) -> bool:
+    """Whether a checkpoint has a score, by which it may be the best."""
+    return any(isinstance(_score(folder, step), int | float) for step in steps(folder))
+
+
 def read_about(folder: Path, step: int) -> dict[str, Any] | None:
     """The JSON saved beside the state of `step`, or None where it is missing or damaged."""
     try:

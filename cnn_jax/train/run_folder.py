@@ -251,7 +251,7 @@ def checkpoint_scored(folder: Path) -> str:
 def checkpoint_step(folder: Path, which: str) -> int:
     """The step of the checkpoint 'last', 'best' or of a number; raises where there is no such good one."""
     if which not in ("last", "best") and not which.isdigit():
-        raise ValueError(f"there is no checkpoint '{which}': say last, best or a step")
+        raise ValueError(f"checkpoint={which}: say last, best or a step")
     if which.isdigit():
         step = int(which)
         if not checkpoint.is_good(folder, step):
@@ -259,6 +259,8 @@ def checkpoint_step(folder: Path, which: str) -> int:
                 f"there is no good checkpoint of step {step} in '{folder}': there is {checkpoint.steps(folder)}"
             )
         return step
+    if which == "best" and not checkpoint.has_scores(folder):
+        warnings.warn(f"no checkpoint in '{folder}' was validated: the last one is taken for the best", stacklevel=3)
     found = (checkpoint.newest_good if which == "last" else checkpoint.best)(folder)  # both among the good ones only
     if found is None:
         raise FileNotFoundError(f"there is no good checkpoint in '{folder}': train the run first")

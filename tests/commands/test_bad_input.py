@@ -194,11 +194,14 @@ RUN_FOLDERS = {
     "eval of nothing": Bad("eval nothing", ("'nothing' is not a run folder",)),
     "eval of a folder of runs": Bad("eval .", ("not a run folder", "but in run")),
     "no folder": Bad(f"train {TINY} --workdir=", ("a path or name is empty",)),
+    "a folder in place of a source": Bad("eval RUN --data=x", ("say --data=folder:x",), folders("x/")),
     "no other data": Bad("eval RUN --data=", ("'' is not a function's name",)),
     "nothing to read or to write to": Bad("predict RUN none.png --out=", ("a path or name is empty",)),
     "a name that is too long": Bad(f"eval {'x' * 5000}", ("File name too long", " ... ")),
     "no such checkpoint": Bad("eval RUN --checkpoint=5", ("no good checkpoint of step 5", "[6, 4]")),
-    "no checkpoint's name": Bad("eval RUN --checkpoint=newest", ("--checkpoint=newest", "last, best or a step")),
+    "no checkpoint's name": Bad(
+        "eval RUN --checkpoint=newest", ("error: checkpoint=newest: say last, best or a step",)
+    ),
     "damaged config.json": Bad("eval run", ("run/config.json' is damaged",), text("run/config.json", '{"name": ')),
     "config.json of another kind": Bad("eval run", ("run/config.json' is damaged",), text("run/config.json", "[]")),
     "a field in config.json that is none": Bad(

@@ -48,6 +48,7 @@ def test_a_set_without_splits_is_scored_whole(tmp_path: Path, recwarn) -> None:
     for split in ("test", "validation", "train"):
         source = scored(lookup(f"folder:{tmp_path}"), split, spec_of())
         assert len(source) == 50 and np.bincount(everything(source)["label"]).tolist() == [25, 25]
+        assert f"it has no splits: all of it is scored as {split}" in str(recwarn.pop().message)
     assert not recwarn  # nothing is cut out
     training = opened(lookup(f"folder(path={str(tmp_path)!r}, size=6)"))
     assert len(training["test"]) == 10 and "20% of each class" in str(recwarn.pop().message)

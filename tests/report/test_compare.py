@@ -190,7 +190,7 @@ def test_one_run_is_its_own_summary(write: Write, tmp_path: Path, drawn: list[Fi
     assert said[0] == "only: made, 1,234 parameters, 6 steps, 10 s on 2 x cpu, seed 0"
     assert (
         said[1:4:2] == ["test, step 6:", "  top1         0.9500 [0.9300, 0.9700]"]
-        and "best step by validation: 4" in said[-1]
+        and "best checkpoint by validation: of step 4" in said[-1]
     )
     side_by_side.draw(group, tmp_path / "one.png")
     assert [ax.get_ylabel() for ax in drawn[0].axes] == ["loss", "top1"]
@@ -260,7 +260,7 @@ def test_a_table_of_all_runs(write: Write, tmp_path: Path) -> None:
         ("results.json", {"seed": 3}, "is damaged: its results are those of another seed"),
         ("results.json", {"test": {"top1": None, "interval95": {}}}, "has diverged: its top1 is no finite number"),
         ("results.json", {"test": {"top1": "x"}}, "is damaged: 'top1'"),
-        ("results.json", {"test": None, "validation": None}, "it is scored on no split"),
+        ("results.json", {"test": None, "validation": None}, "' is scored on no split"),
         ("results.json", {"parameters": "many"}, "is damaged: a number is none"),
         ("results.json", {"test": {"top1": 1, "interval95": {"top1": [1, 2, 3]}}}, "is damaged: "),
         ("data.json", {"fingerprint": 3}, "is damaged: a name is no text"),
