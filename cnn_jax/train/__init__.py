@@ -19,6 +19,7 @@ class _Callable(ModuleType):
     def __call__(
         self, experiment: "Experiment | str | Path", workdir: "str | Path | None" = None, **settings: Any
     ) -> "Trained":
+        """Trains, or goes on training, the run of an experiment or of a folder of pictures: see cnn_jax.api.train."""
         from cnn_jax import api  # JAX starts here, not with the package
 
         return api.train(experiment, workdir, **settings)
