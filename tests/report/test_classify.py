@@ -121,7 +121,7 @@ def test_a_report_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "package_of_reports" / "mine.py").write_text("def lines(scores, spec):\n    return ['mine']\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert report.of("package_of_reports.mine").lines(None, None) == ["mine"]
-    with pytest.raises(ModuleNotFoundError, match="cnn_jax.report.no_such"):
+    with pytest.raises(ValueError, match="cnn_jax.report.no_such. cannot be imported"):
         report.of("no_such")
     for name in ("figures", "lines", "result", "rows", "words", "annotate"):
         assert callable(getattr(report.of("classify"), name))
