@@ -13,7 +13,6 @@ operations that needs least memory, and keep compiled programs on disk (CNN_JAX_
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from io import IOBase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ from cnn_jax.data.prepare import Placement
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect.stages import feature_names
 from cnn_jax.inspect.variants import list_models
-from cnn_jax.launch import cli, experiment_file, own_run, training
+from cnn_jax.launch import cli, own_run, training
 from cnn_jax.lookup import EXPERIMENT, describe, did_you_mean
 from cnn_jax.paths import written
 from cnn_jax.train import predictor
@@ -173,24 +172,12 @@ def train(experiment: Experiment | str | Path, workdir: str | Path | None = None
     """
     _set_up()
     if isinstance(experiment, str | Path):
-        with _named(str(experiment), workdir, settings) as (file, found, place):
+        given = {name: describe(value) if callable(value) else str(value) for name, value in settings.items()}
+        with own_run.opened(str(experiment), given, workdir) as (file, found, place):
             return _trained(found, file, place if workdir is None else workdir, settings)
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{experiment!r} is no experiment: give a cnn_jax.config.Experiment, or the name of a file")
     return _trained(experiment, None, workdir, settings)
-
-
-@contextmanager
-def _named(
-    word: str, workdir: str | Path | None, settings: Mapping[str, Any]
-) -> Iterator[tuple[Path, Experiment, Path | None]]:
-    """The file, the experiment and the run's folder that a word means, as for the verb."""
-    if not experiment_file.is_pictures(word):
-        yield *experiment_file.load(word), experiment_file.run_of(word)
-        return
-    given = {name: describe(value) if callable(value) else str(value) for name, value in settings.items()}
-    with own_run.opened(word, given, workdir) as found:
-        yield found
 
 
 def _trained(

@@ -36,27 +36,12 @@ TOYS = ("dense", "boxes", "tags", "views")
 STEPS = 8
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture(scope="module", autouse=True)
 def on_the_path() -> Any:
     """A report's module is found by its name, as a user's would be: beside the experiment, on Python's path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TESTS))
         yield
-
-
-@pytest.fixture
-def launch(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def call(*words: object) -> Said:
-        capfd.readouterr()
-        return Said(cli.main([str(word) for word in words]), *capfd.readouterr())
-
-    return call
 
 
 def file_of(toy: str) -> Path:

@@ -30,8 +30,6 @@ import statistics
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from absl import flags
@@ -40,7 +38,7 @@ from ml_collections.config_flags import config_path
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
-from cnn_jax.launch import cli, experiment_file, fields
+from cnn_jax.launch import cli, experiment_file, fields, own_run
 from cnn_jax.lookup import Function, did_you_mean, lookup
 from cnn_jax.paths import written
 from cnn_jax.train import run_folder
@@ -86,28 +84,12 @@ def run(arguments: list[str]) -> int:
             "folders of pictures"
         )
     values(["train", *arguments], known_only=True)
-    with _loaded(word, arguments, values) as (path, config, workdir):
-        return _run(word, arguments, values, path, config, workdir)
-
-
-@contextmanager
-def _loaded(
-    word: str, arguments: list[str], values: flags.FlagValues
-) -> Iterator[tuple[Path, Experiment, Path | None]]:
-    """The experiment that a word means, and its file, which for a folder of pictures is made now.
-
-    And the run's folder, where that is not the one that the configuration names.
-    """
-    if not experiment_file.is_pictures(word):
-        if experiment_file.run_of(word) is None and written(word).is_dir():
-            warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
-        yield *experiment_file.load(word), experiment_file.run_of(word)
-        return
-    from cnn_jax.launch import own_run  # not for experiments
-
-    seed = None if values.seeds is None else _seeds(values.seeds)[0]
+    if experiment_file.find(word) and written(word).is_dir():
+        warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
+    several = values.seeds is not None and experiment_file.is_pictures(word)
+    seed = _seeds(values.seeds)[0] if several else None
     with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
-        yield found
+        return _run(word, arguments, values, *found)
 
 
 def _given(arguments: list[str]) -> dict[str, str]:

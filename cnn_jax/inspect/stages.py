@@ -52,6 +52,11 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
     return found | dict.fromkeys([path for path in rest if path not in last], HEAD) | dict.fromkeys(last, CLASSIFIER)
 
 
+def last_layer_paths(module: nn.Module, input_shape: tuple[int, ...]) -> set[str]:
+    """Paths of the variables of the CLASSIFIER, none for a backbone."""
+    return {path for path, stage in depths(module, input_shape).items() if stage == CLASSIFIER}
+
+
 def _ancestors(program: Program, result: Value) -> set[Value]:
     """All values of the program that `result` is computed from, and itself."""
     needed = {result}

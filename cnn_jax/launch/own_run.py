@@ -1,4 +1,4 @@
-"""train FOLDER: the experiment for a folder of one's own pictures, made for what is in it, or as its run began."""
+"""What is trained: an experiment, a run, or a folder of one's own pictures, for which an experiment is made."""
 
 import re
 import shutil
@@ -41,23 +41,27 @@ def name_of(folder: str) -> str:
 
 @contextmanager
 def opened(
-    folder: str, given: Mapping[str, str], workdir: str | Path | None, *, fresh: bool = False, seed: int | None = None
-) -> Iterator[tuple[Path, Experiment, Path]]:
-    """The experiment file, the experiment and the run's folder for a folder of pictures; what is chosen is printed.
+    word: str, given: Mapping[str, str], workdir: str | Path | None, *, fresh: bool = False, seed: int | None = None
+) -> Iterator[tuple[Path, Experiment, Path | None]]:
+    """The experiment file and the experiment that a word means, and the run's folder where the word says it.
 
-    It is the run's that is there, or a recipe, whose file lasts as long as the context. given: see `write`.
-    seed: of the first run, where there are several in folders of `workdir`.
+    For a folder of pictures they are those of the run that is there, or a recipe, whose file lasts as long as the
+    context; what is chosen is printed. given: see `write`. seed: of the first run, where there are several in folders
+    of `workdir`.
     """
-    own_name = name_of(folder)
+    if not experiment_file.is_pictures(word):
+        yield *experiment_file.load(word), experiment_file.run_of(word)
+        return
+    own_name = name_of(word)
     name = given.get("name") or own_name
     place = written(f"runs/{name}" if workdir is None else workdir)
-    if not fresh and (before := begun(folder, place)):
+    if not fresh and (before := begun(word, place)):
         print(f"by the recipe of the run that is there: {before[0]}", flush=True)
         yield *before, place
         return
     kept = (place if seed is None else place / f"seed{seed}") / run_folder.SOURCE
     with tempfile.TemporaryDirectory() as below:
-        path, lines = write(folder, name, given, Path(below))
+        path, lines = write(word, name, given, Path(below))
         for line in [*lines, f"  {'kept':12}  as {printable(kept)}: copy it to change it"]:
             print(_wrapped(line), flush=True)
         yield *experiment_file.load(str(path)), place

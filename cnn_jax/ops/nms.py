@@ -64,10 +64,10 @@ def nms(
     function = functools.partial(_nms, _by_rows if one_by_one else _by_blocks, _not_above(threshold), most)
     if scores.ndim == 1:
         return function(boxes, scores, classes, valid)
-    # A map keeps the branch by which suppressed boxes are skipped; vmap would compute both sides of it.
-    over_images = functools.partial(lax.map, lambda image: function(*image)) if one_by_one else None
-    arguments = (boxes, scores, classes, valid)
-    return over_images(arguments) if over_images else jax.vmap(function)(*arguments)
+    images = (boxes, scores, classes, valid)
+    if one_by_one:  # a map keeps the branch by which suppressed boxes are skipped; vmap would compute both sides of it
+        return lax.map(lambda image: function(*image), images)
+    return jax.vmap(function)(*images)
 
 
 def _arrays(

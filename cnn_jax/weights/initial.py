@@ -13,7 +13,7 @@ from cnn_jax.data.source import with_statistics
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
-from cnn_jax.inspect.stages import CLASSIFIER, depths
+from cnn_jax.inspect.stages import last_layer_paths
 from cnn_jax.lookup import describe, did_you_mean
 from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
@@ -96,7 +96,7 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
         spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
     model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
     scheme = choose(model, shape, tensors, family)
-    last = _last_layer(config, spec)
+    last = last_layer_paths(model, shape)
     names = imagenet_classes()
     theirs = names if count_classes(tensors, scheme) == len(names) else None
     kept = _is_kept(config, spec, theirs)
@@ -111,12 +111,13 @@ def _of_folder(config: Experiment, spec: Spec, word: str) -> Loaded:
     stored = stored_variables(written(word))
     spec = _normalised(spec, stored.spec.prepare.mean, stored.spec.prepare.std)
     found = part_of(stored.variables, config.transfer.part)
-    last = _last_layer(config, spec)
+    model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
+    last = last_layer_paths(model, shape)
     theirs = stored.spec.classes if last <= found.keys() else None  # a part may have no last layer
     kept = _is_kept(config, spec, theirs)
     loaded = {path: array for path, array in found.items() if kept or path not in last}
-    wanted = variable_shapes(make_model(config.model, config.compute.precision, spec), spec.input.shape)
-    _check_arrays({path: shape for path, shape in wanted.items() if kept or path not in last}, loaded)
+    wanted = variable_shapes(model, shape).items()
+    _check_arrays({path: dimensions for path, dimensions in wanted if kept or path not in last}, loaded)
     return Loaded(spec, loaded, hashlib.sha256(stored.proof.read_bytes()).hexdigest(), kept if last else None)
 
 
@@ -157,12 +158,6 @@ def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec
             f"they read {len(mean)} channels, the data has {spec.input.shape[-1]}: give the source channels={len(mean)}"
         )
     return with_statistics(spec, tuple(mean), tuple(std))
-
-
-def _last_layer(config: Experiment, spec: Spec) -> set[str]:
-    """Paths of the variables of the last layer."""
-    found = depths(make_model(config.model, config.compute.precision, spec), spec.input.shape)
-    return {path for path, stage in found.items() if stage == CLASSIFIER}
 
 
 def _is_kept(config: Experiment, spec: Spec, theirs: Sequence[str] | None) -> bool:

@@ -18,7 +18,7 @@ from cnn_jax.data.batches import evaluation_batches, prefetch
 from cnn_jax.data.source import Source, fraction, permutation
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.inspect.anatomy import variable_shapes
-from cnn_jax.inspect.stages import CLASSIFIER, depths
+from cnn_jax.inspect.stages import last_layer_paths
 from cnn_jax.tasks.task import Task
 from cnn_jax.train.run import Run
 from cnn_jax.train.state import Tree
@@ -46,7 +46,7 @@ def last_layer(module: nn.Module, spec: Spec) -> str:
     Raises ValueError where the logits are made otherwise, by a convolution or by several layers.
     """
     shapes, shape = variable_shapes(module, spec.input.shape), spec.input.shape
-    last = {path: len(shapes[path]) for path, stage in depths(module, shape).items() if stage == CLASSIFIER}
+    last = {path: len(shapes[path]) for path in last_layer_paths(module, shape)}
     layers = {path.partition("/")[2].rpartition("/")[0] for path in last}
     leaves = {path.rpartition("/")[2]: dimensions for path, dimensions in last.items()}
     if len(layers) != 1 or leaves != {"kernel": 2, "bias": 1}:

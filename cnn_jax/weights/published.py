@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
-from cnn_jax.inspect.stages import CLASSIFIER, depths
+from cnn_jax.inspect.stages import last_layer_paths
 from cnn_jax.lookup import Function
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.variant import Preprocessing, Variant
@@ -111,8 +111,7 @@ def create_model(
     wanted = variable_shapes(module, shape)
     drawn = set(wanted)
     if found:
-        last = {path for path, stage in depths(module, shape).items() if stage == CLASSIFIER}
-        drawn = {path for path in last if count != known or path not in found}
+        drawn = {path for path in last_layer_paths(module, shape) if count != known or path not in found}
         if what := _differences(wanted, found, drawn, whole=count is not None):
             raise ValueError(f"'{weights}' holds weights of another model than {name} ({what})")
         if drawn:

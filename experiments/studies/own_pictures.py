@@ -100,8 +100,7 @@ def train(pictures: Path, run: Path, *more: str) -> float:
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise script.Failed(done.stderr.strip().splitlines()[-1])
-    top1 = run_folder.read_json(run / run_folder.RESULTS)["test"]["top1"]
-    return float(top1["value"] if isinstance(top1, dict) else top1)
+    return float(run_folder.read_json(run / run_folder.RESULTS)["test"]["top1"])
 
 
 def _spread(values: list[float]) -> str:
