@@ -19,7 +19,8 @@ from cnn_jax.batch import Batch
 from cnn_jax.data.spec import IGNORED, Role
 
 PLACED: tuple[Role, ...] = ("image", "class_map", "instance_map", "boxes", "box_labels", "points")
-UNPLACED: tuple[Role, ...] = ("label", "labels", "tokens", "signal")  # the same wherever the image moves
+# The same wherever the image moves; areas and placement speak of the original picture.
+UNPLACED: tuple[Role, ...] = ("label", "labels", "tokens", "signal", "box_ignored", "box_areas", "placement")
 
 
 def moved(

@@ -111,6 +111,17 @@ class Placement(NamedTuple):
     offset: tuple[float, float] = (0.0, 0.0)
 
 
+def as_vector(placement: Placement) -> np.ndarray:
+    """A placement as the float32 [6] that a field of the role "placement" holds for each example."""
+    return np.array([*placement.scale, *placement.offset, *placement.original], np.float32)
+
+
+def placed(vector: np.ndarray, size: tuple[int, int]) -> Placement:
+    """The inverse of `as_vector`, for an example of the size [H, W]; scale and offset are rounded to float32."""
+    down, across, top, left, height, width = vector.tolist()
+    return Placement((round(height), round(width)), size, (down, across), (top, left))
+
+
 def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as settings give it: one number for a square, a height and a width, or 0 or None for none."""
     if isinstance(size, tuple | list):

@@ -25,7 +25,12 @@ from cnn_jax.data.prepare import Prepare
 #   instance_map   [H, W] number of the object that a pixel belongs to, 0 for none
 #   boxes          [N, 4] left, top, right, bottom in pixels of the example; rows beyond the objects are 0
 #   box_labels     [N] class of each box, -1 for rows without an object
+#   box_ignored    [N] 1 for a box whose object need not be found (difficult, hardly visible), 2 for one around a crowd
+#                  of objects, 0 else: neither counts as an object, or as background
+#   box_areas      [N] area of each object in pixels of the original picture, by which small and large are told apart
 #   points         [N, 2] x, y in pixels of the example
+# Beside an image, among the inputs:
+#   placement      [6] where the original picture lies in the example, as `prepare.placed` reads it
 Role = Literal[
     "image",
     "signal",
@@ -37,7 +42,10 @@ Role = Literal[
     "instance_map",
     "boxes",
     "box_labels",
+    "box_ignored",
+    "box_areas",
     "points",
+    "placement",
 ]
 
 # What every batch has beside its fields: whether an example [B] is real (1) or padding, or could not be decoded (0), as

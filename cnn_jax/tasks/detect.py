@@ -1,0 +1,76 @@
+"""Object detection: boxes around the objects of an image, with their classes."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.batch import Batch, normalised, zeros
+from cnn_jax.data.spec import VALID, Spec, named
+from cnn_jax.evals import detection
+from cnn_jax.models.detector import Detector, Objects
+from cnn_jax.ops.batch_axis import mean_over_devices
+from cnn_jax.tasks.task import Sums, Task, Variables
+
+
+def detect(model: nn.Module, spec: Spec) -> Task:
+    """The task of finding objects.
+
+    Args:
+      model: a detector, as models/detector.py says.
+      spec: of the data, with one image, boxes and box_labels; box_ignored, box_areas and placement where it has them.
+    """
+    if not (hasattr(model, "losses") and hasattr(model, "detections")):
+        raise ValueError(f"{type(model).__name__} is no detector: launch.py list models --task=detect shows them")
+    detector: Detector = model  # type: ignore[assignment]
+    image, boxes, labels = named(spec.inputs, "image"), named(spec.targets, "boxes"), named(spec.targets, "box_labels")
+
+    def init(key: jax.Array) -> Variables:
+        return model.init(key, zeros(spec.inputs)[image], train=False)
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
+        state = [name for name in variables if name != "params"]
+        objects = objects_of(batch)
+        drop, sample = jax.random.split(key)
+        raw, new_state = model.apply(
+            variables,
+            normalised(batch.scaled()[image], spec.prepare),
+            train=train,
+            objects=objects,
+            rngs={"dropout": drop, "sample": sample},
+            mutable=state if train else [],
+        )
+        terms = detector.losses(raw, objects)
+        # Over all devices: what a term counts, as the objects of a batch, is not the same on each.
+        shares = {name: total / jnp.maximum(mean_over_devices(count), 1e-6) for name, (total, count) in terms.items()}
+        mean = jnp.sum(jnp.stack(list(shares.values())))
+        images = batch[VALID].sum()
+        return mean, new_state, {"loss": (mean * images, images), **terms}
+
+    def objects_of(batch: Batch) -> Objects:
+        real = (batch[labels] >= 0) & (batch[VALID] > 0)[:, None]
+        sides = batch[boxes][..., 2:] - batch[boxes][..., :2]
+        real &= jnp.all(sides > 0, -1)
+        ignored = next(iter(batch.of("box_ignored").values()), jnp.zeros_like(batch[labels])) > 0
+        return Objects(batch[boxes], batch[labels], real & ~ignored, real & ignored, batch[VALID])
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        pixels = batch.scaled()[image]
+        raw = model.apply(variables, normalised(pixels, spec.prepare), train=False)
+        return detector.detections(raw, content_of(batch, pixels))._asdict()
+
+    scored = detection.evaluator(spec)
+    return Task(init, loss, predict, scored, headline="ap", report="detect")
+
+
+def content_of(batch: Batch, pixels: jax.Array) -> jax.Array:
+    """The box [B, 4] of each image [B, H, W, C] that shows the picture."""
+    size = jnp.asarray(pixels.shape[1:3], jnp.float32)
+    placements = batch.of("placement")
+    if not placements:
+        return jnp.broadcast_to(jnp.concatenate([jnp.zeros(2), size[::-1]]), (len(pixels), 4))
+    ((_, placement),) = placements.items()
+    scale, offset, original = placement[:, :2], placement[:, 2:4], placement[:, 4:]
+    low, high = jnp.maximum(offset, 0), jnp.minimum(offset + scale * original, size)
+    return jnp.concatenate([low[:, ::-1], high[:, ::-1]], -1)
