@@ -50,8 +50,8 @@ class Detector(Protocol):
     __call__: images [B, H, W, C] as models read them -> raw outputs, a pytree of arrays. With `objects` the outputs are
       those that `losses` compares (a detector of two stages looks at a sample of proposals then; it draws it with the
       random stream "sample").
-    losses: (raw outputs, objects) -> the terms of the loss, which is the sum of sum / count over all, counts being taken
-      over the batches of all devices. Each term is finite, with a finite gradient, for images without objects.
+    losses: (raw outputs, objects) -> the terms of the loss, which is the sum of sum / count over all terms, with counts
+      of the batches of all devices. Each is finite, with a finite gradient, for images without objects.
     detections: (raw outputs, content) -> what was found; content [B, 4] is the box of each example that shows the
       picture, to which detections are cut: all of it but for what a letterbox adds.
     """

@@ -1,0 +1,107 @@
+"""Scenes composed of items: what lies where is then known to the pixel."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRIES = 20  # random places of an item, of which the first that fits is taken
+IGNORED_BELOW = 0.25  # share of an item that is visible: below it the item need not be found
+
+
+class Item(NamedTuple):
+    """pixels: uint8 [h, w, C]. opaque: bool [h, w], where they cover what is below. label: the class."""
+
+    pixels: NDArray[np.uint8]
+    opaque: NDArray[np.bool_]
+    label: int
+
+
+class Scene(NamedTuple):
+    """What was composed of K items, the later ones lying on top of the earlier.
+
+    image: uint8 [H, W, C]. instances: uint8 [H, W], 1 to K where an item is seen, 0 elsewhere.
+    boxes: float32 [K, 4], around the pixels of each item that are seen; 0 where none is.
+    labels: int32 [K]. visible: float32 [K], the share of its pixels that is seen.
+    """
+
+    image: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    visible: NDArray[np.float32]
+
+
+def compose(
+    draw: np.random.Generator, background: NDArray[np.uint8], items: Sequence[Item], overlap: float
+) -> tuple[Scene, int]:
+    """Lays items [K <= 255] on a background [H, W, C], each at a random place.
+
+    An item's place is one where its box, as if nothing covered it, has an IoU of at most `overlap` with those below it.
+
+    Returns:
+      The scene, and how many items were left out because none of TRIES places was one, or because they are larger
+      than the background.
+    """
+    image, instances = background.copy(), np.zeros(background.shape[:2], np.uint8)
+    whole, areas, labels = np.zeros((len(items), 4)), [], []
+    for item in items:
+        box = _place(draw, item.opaque, instances.shape, whole[: len(labels)], overlap)
+        if box is None:
+            continue
+        rows, columns, tight = box
+        image[rows, columns][item.opaque] = item.pixels[item.opaque]
+        instances[rows, columns][item.opaque] = len(labels) + 1
+        whole[len(labels)] = tight
+        areas.append(np.count_nonzero(item.opaque))
+        labels.append(item.label)
+    boxes, seen = boxes_of(instances, len(labels))
+    visible = (seen / np.array(areas)).astype(np.float32) if areas else np.zeros(0, np.float32)
+    return Scene(image, instances, boxes, np.array(labels, np.int32), visible), len(items) - len(labels)
+
+
+def boxes_of(instances: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The box [count, 4] around the pixels of each number 1 to `count` of a map, 0 where it has none; how many [count].
+
+    A box reaches from the left edge of its first pixel to the right edge of its last.
+    """
+    boxes, seen = np.zeros((count, 4), np.float32), np.zeros(count, np.int64)
+    for number in range(count):
+        mask = instances == number + 1
+        seen[number] = np.count_nonzero(mask)
+        if seen[number]:
+            boxes[number] = _tight(mask)
+    return boxes, seen
+
+
+def _tight(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    down, across = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return across[0], down[0], across[-1] + 1, down[-1] + 1
+
+
+def _place(
+    draw: np.random.Generator,
+    opaque: NDArray[np.bool_],
+    size: tuple[int, ...],
+    below: NDArray[np.float64],
+    overlap: float,
+) -> tuple[slice, slice, NDArray[np.float64]] | None:
+    """Rows and columns that an item fills, and its box there."""
+    height, width = opaque.shape
+    if height > size[0] or width > size[1] or not opaque.any():
+        return None
+    tight = np.array(_tight(opaque), np.float64)
+    for _ in range(TRIES):
+        top, left = int(draw.integers(size[0] - height + 1)), int(draw.integers(size[1] - width + 1))
+        box = tight + (left, top, left, top)
+        if not len(below) or _largest_iou(box, below) <= overlap:
+            return slice(top, top + height), slice(left, left + width), box
+    return None
+
+
+def _largest_iou(box: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = np.prod(np.maximum(sides, 0), 1)
+    areas = np.prod(others[:, 2:] - others[:, :2], 1) + np.prod(box[2:] - box[:2])
+    return float((shared / (areas - shared)).max())
