@@ -54,7 +54,7 @@ class Variant:
         Raises ValueError for a field that the module does not have.
         """
         module: Any = self.build.func
-        known = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
+        known = [field.name for field in dataclasses.fields(module) if field.name != "parent"]
         for name in fields:
             if name not in known:
                 raise ValueError(f"{module.__name__} has no field '{name}': {did_you_mean(name, known)}")
