@@ -73,12 +73,14 @@ class FPN(nn.Module):
     Level i is a 3x3 convolution of the 1x1 convolution of map i plus the level above, enlarged to its size.
 
     features: channels of all levels. top: further levels, `pooled` or `strided`. norm: behind each convolution of the
-    pyramid, which has no bias then; not behind those of `top`.
+    pyramid, which has no bias then; not behind those of `top`. finest: how many levels are made, the finest ones; all
+    by default.
     """
 
     features: int = 256
     top: Top | None = None
     norm: Layer | None = None
+    finest: int | None = None
     conv: Layer = Conv
     dtype: Any = jnp.float32
 
@@ -95,7 +97,8 @@ class FPN(nn.Module):
         for i, x in reversed(list(enumerate(maps, 1))):
             x = normed(x, 1, f"inner{i}")
             above = x if above is None else x + nearest(above, (x.shape[1], x.shape[2]))
-            pyramid.insert(0, normed(above, 3, f"layer{i}"))
+            if self.finest is None or i <= self.finest:
+                pyramid.insert(0, normed(above, 3, f"layer{i}"))
         return pyramid + (self.top(pyramid, maps, conv=conv) if self.top else [])
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.ops.boxes import iou
+from cnn_jax.ops.boxes import encode_distances, iou
+from cnn_jax.ops.detection_losses import centerness
 
 BACKGROUND, IGNORED = -1, -2
 
@@ -100,6 +101,7 @@ def task_aligned(
     alpha: float = 1.0,
     beta: float = 6.0,
     candidates: int = 13,
+    settled: bool | jax.Array = True,
 ) -> Aligned:
     """Task-aligned assignment (Feng et al. 2021, section 3.2): the points that already predict an object best, get it.
 
@@ -115,19 +117,23 @@ def task_aligned(
       boxes: [G, 4].
       labels: [G], classes of the objects; those that are not valid may be any.
       valid: [G].
+      settled: whether predictions mean something yet. While they do not, the alignment is FCOS's centerness (Tian et
+        al. 2019, eq. 3), which no prediction decides, and an object's largest quality is 1.
     """
     scores, predicted = jax.lax.stop_gradient((scores, predicted))
-    overlaps = iou(boxes[:, None], predicted)
     own_class = scores[:, jnp.clip(labels, 0, scores.shape[1] - 1)].T
     usable = inside(points, boxes) & valid[:, None]
-    alignment = jnp.where(usable, own_class**alpha * overlaps**beta, 0.0)
+    central = centerness(encode_distances(boxes[:, None], points))
+    overlaps = jnp.where(settled, iou(boxes[:, None], predicted), central)
+    alignment = jnp.where(settled, own_class**alpha * overlaps**beta, central)
+    alignment = jnp.where(usable, alignment, 0.0)
     best = _lowest(jnp.where(usable, -alignment, jnp.inf), min(candidates, len(points)))
     own = best & usable
     objects = _most(own, overlaps)
     # Once each point has one object: the largest alignment and IoU of those that an object still has.
     kept = objects == jnp.arange(len(boxes))[:, None]
     largest = jnp.where(kept, alignment, 0).max(1, initial=0.0, keepdims=True)
-    reach = jnp.where(kept, overlaps, 0).max(1, initial=0.0, keepdims=True)
+    reach = jnp.where(settled, jnp.where(kept, overlaps, 0).max(1, initial=0.0, keepdims=True), 1.0)
     scaled = jnp.where(kept, alignment / jnp.where(largest > 0, largest, 1) * reach, 0)
     return Aligned(objects, scaled.max(0, initial=0.0))
 

@@ -43,7 +43,7 @@ def detect(model: nn.Module, spec: Spec) -> Task:
         )
         terms = detector.losses(raw, objects)
         # Over all devices: what a term counts, as the objects of a batch, is not the same on each.
-        shares = {name: total / jnp.maximum(mean_over_devices(count), 1e-6) for name, (total, count) in terms.items()}
+        shares = {name: total / jnp.maximum(mean_over_devices(count), 1) for name, (total, count) in terms.items()}
         mean = jnp.sum(jnp.stack(list(shares.values())))
         images = batch[VALID].sum()
         return mean, new_state, {"loss": (mean * images, images), **terms}
