@@ -14,16 +14,17 @@ from cnn_jax.ops.batch_axis import mean_over_devices
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
-def detect(model: nn.Module, spec: Spec) -> Task:
+def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detection.SIZES) -> Task:
     """The task of finding objects.
 
     Args:
       model: a detector, as models/detector.py says.
       spec: of the data, with one image, boxes and box_labels; box_ignored, box_areas and placement where it has them.
+      sizes: by which small, medium and large objects are told apart, see `evals.detection.evaluator`.
     """
     if not (hasattr(model, "losses") and hasattr(model, "detections")):
         raise ValueError(f"{type(model).__name__} is no detector: launch.py list models --task=detect shows them")
-    detector: Detector = model  # type: ignore[assignment]
+    detector: Detector = model
     image, boxes, labels = named(spec.inputs, "image"), named(spec.targets, "boxes"), named(spec.targets, "box_labels")
 
     def init(key: jax.Array) -> Variables:
@@ -60,7 +61,7 @@ def detect(model: nn.Module, spec: Spec) -> Task:
         raw = model.apply(variables, normalised(pixels, spec.prepare), train=False)
         return detector.detections(raw, content_of(batch, pixels))._asdict()
 
-    scored = detection.evaluator(spec)
+    scored = detection.evaluator(spec, sizes)
     return Task(init, loss, predict, scored, headline="ap", report="detect")
 
 
