@@ -45,7 +45,9 @@ def compose(
       than the background.
     """
     image, instances = background.copy(), np.zeros(background.shape[:2], np.uint8)
-    whole, areas, labels = np.zeros((len(items), 4)), [], []
+    whole = np.zeros((len(items), 4))
+    areas: list[int] = []
+    labels: list[int] = []
     for item in items:
         box = _place(draw, item.opaque, instances.shape, whole[: len(labels)], overlap)
         if box is None:

@@ -36,7 +36,8 @@ def kept(name: str, made_of: Mapping[str, Any], make: Callable[[], Arrays]) -> A
     except FileNotFoundError:
         pass
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"'{printable(file)}' cannot be read ({error}) and is made again", stacklevel=2)
+        reason = getattr(error, "strerror", None) or error
+        warnings.warn(f"'{printable(file)}' cannot be read ({reason}) and is made again", stacklevel=2)
     start = time.perf_counter()
     arrays = make()
     spent = time.perf_counter() - start

@@ -65,7 +65,7 @@ def scenes(
     made_of = {**settings, "counts": counts, "version": VERSION, "of": spec.fingerprint}
 
     def make() -> dict[str, np.ndarray]:
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for number, (split, count) in enumerate(counts.items()):
             held = sources[split].batch(np.arange(len(sources[split])))
             found = _composed(held["image"][..., 0], held["label"], count, number, settings)
@@ -96,7 +96,7 @@ def _composed(
     images: NDArray[np.uint8], labels: NDArray[np.int32], count: int, split: int, settings: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Arrays of `count` scenes of items [M, 28, 28]."""
-    size, (low, high) = settings["size"], settings["items"]
+    size, (low, high), (smallest, largest) = settings["size"], settings["items"], settings["scale"]
     shape = (size, size)
     found = {
         "image": np.zeros((count, *shape, 1), np.uint8),
@@ -111,7 +111,7 @@ def _composed(
         chosen = draw.integers(len(images), size=int(draw.integers(low, high + 1)))
         items = [
             _item(images[index], int(labels[index]), factor)
-            for index, factor in zip(chosen, draw.uniform(*settings["scale"], len(chosen)), strict=True)
+            for index, factor in zip(chosen, draw.uniform(smallest, largest, len(chosen)), strict=True)
         ]
         scene, left = compose(draw, black, items, settings["overlap"])
         seen = np.flatnonzero(scene.visible > 0)

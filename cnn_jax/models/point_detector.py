@@ -28,7 +28,7 @@ from cnn_jax.ops.nms import nms
 
 Learns = Literal["aligned", "centres"]
 
-PRIOR = 0.01  # score that all classes of all points have at the start, or the many points of nothing would drown the rest
+PRIOR = 0.01  # score of all classes at the start, or the loss of the many points of nothing would drown the rest
 BOX_WEIGHT = 2.0  # of the loss of boxes beside that of classes
 ALPHA, BETA, CANDIDATES = 0.5, 4.0, 9  # of `task_aligned`
 NEAREST = 1.5  # cells around an object's centre whose boxes learn, where centres are learned
@@ -117,8 +117,9 @@ class PointDetector(nn.Module):
 
     def losses(self, raw: Points, objects: Objects) -> Losses:
         """The terms "classes" and "boxes"."""
-        terms = jax.vmap(_aligned if self.learns == "aligned" else _centres, (Points(0, 0, None, None, None), 0))
-        classes, boxes, count = terms(raw, objects)
+        of_image = _aligned if self.learns == "aligned" else _centres
+        by_image: Any = Points(0, 0, None, None, None)  # type: ignore[arg-type]  # axes in the place of arrays
+        classes, boxes, count = jax.vmap(of_image, (by_image, 0))(raw, objects)
         real = objects.images
         count = (count * real).sum()
         return {"classes": ((classes * real).sum(), count), "boxes": (BOX_WEIGHT * (boxes * real).sum(), count)}
@@ -134,7 +135,8 @@ class PointDetector(nn.Module):
         boxes = jnp.concatenate([jnp.clip(boxes[..., :2], low, high), jnp.clip(boxes[..., 2:], low, high)], -1)
         kept = nms(boxes, best, self.iou, self.most, classes=label, valid=best >= self.score)
         boxes = jnp.take_along_axis(boxes, kept.indices[..., None], 1)
-        return found(boxes, *(jnp.take_along_axis(x, kept.indices, 1) for x in (best, label)), kept.valid)
+        best, label = (jnp.take_along_axis(x, kept.indices, 1) for x in (best, label))
+        return found(boxes, best, label, kept.valid)
 
 
 def _by_point(x: jax.Array) -> jax.Array:

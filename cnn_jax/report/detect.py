@@ -24,6 +24,7 @@ PANELS = {
 }
 DRAWN = 0.3  # boxes of at least this score are drawn
 LEAST = 480  # pixels of the longer side of a drawn picture
+NARROWEST = 3.6  # inches, so that the title finds room above a tall picture
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
@@ -86,7 +87,7 @@ def annotate(picture: np.ndarray, size: tuple[int, ...], result: Found, path: Pa
     sure = result.above(DRAWN)
     height, width = size[:2]
     side = max(LEAST, *picture.shape[:2]) / DPI
-    figure = new_figure(side * min(width / height, 1), side * min(height / width, 1) + 0.35)
+    figure = new_figure(max(side * min(width / height, 1), NARROWEST), side * min(height / width, 1) + 0.35)
     ax = figure.subplots()
     names = [f"{short(name, 24)} {score:.0%}" for name, score in zip(sure.names, sure.scores, strict=True)]
     draw_boxes(ax, picture, size, sure.boxes, names, colours_of(sure.labels.tolist()))
