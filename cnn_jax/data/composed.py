@@ -56,7 +56,7 @@ def compose(
         image[rows, columns][item.opaque] = item.pixels[item.opaque]
         instances[rows, columns][item.opaque] = len(labels) + 1
         whole[len(labels)] = tight
-        areas.append(np.count_nonzero(item.opaque))
+        areas.append(int(np.count_nonzero(item.opaque)))
         labels.append(item.label)
     boxes, seen = boxes_of(instances, len(labels))
     visible = (seen / np.array(areas)).astype(np.float32) if areas else np.zeros(0, np.float32)

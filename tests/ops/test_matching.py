@@ -114,3 +114,24 @@ def test_task_aligned() -> None:
         assert (np.asarray(found.quality) <= 1).all() and (np.asarray(found.quality)[owner < 0] == 0).all()
     nothing = task_aligned(scores, predicted, points, boxes, labels, np.zeros(7, bool))
     assert (nothing.objects == BACKGROUND).all() and (nothing.quality == 0).all()
+
+
+def test_while_predictions_mean_nothing_the_middle_of_an_object_is_its_point() -> None:
+    points = grid_points((8, 8), 4)
+    boxes, valid = np.array([[3, 3, 21, 17], [20, 20, 31, 31], [0, 0, 0, 0]], np.float32), np.array([True, True, False])
+    labels = np.array([0, 1, 0])
+    found = []
+    for seed in (0, 1):
+        draw = np.random.default_rng(seed)
+        predicted = draw.uniform(0, 32, (64, 4)).astype(np.float32)
+        scores = draw.random((64, 2), np.float32)
+        found.append(task_aligned(scores, predicted, points, boxes, labels, valid, candidates=5, settled=False))
+    np.testing.assert_array_equal(found[0].objects, found[1].objects)
+    np.testing.assert_array_equal(found[0].quality, found[1].quality)
+    for number in (0, 1):
+        own = np.asarray(found[0].objects) == number
+        sides = np.concatenate([points - boxes[number, :2], boxes[number, 2:] - points], 1)
+        low, high = np.minimum(sides[:, :2], sides[:, 2:]), np.maximum(sides[:, :2], sides[:, 2:])
+        central = np.where((sides > 0).all(1), np.sqrt(np.maximum(low / high, 0).prod(1)), 0)
+        assert own.sum() == 5 and central[own].min() >= central[~own].max()
+        np.testing.assert_allclose(np.asarray(found[0].quality)[own], central[own] / central.max(), rtol=1e-5)
