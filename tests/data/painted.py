@@ -14,11 +14,11 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def painted(path: Path, size: tuple[int, int], boxes: Sequence[Box], turn: int = 0) -> None:
-    """A black picture [H, W] with boxes of 250, 240, ..., stored so that EXIF's `turn` says how it is seen."""
+    """A black picture [H, W] with a red, a green and a blue box, stored so, and with EXIF's `turn`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((*size, 3), np.uint8)
     for number, (left, top, right, bottom) in enumerate(boxes):
-        pixels[top:bottom, left:right] = 250 - 10 * number
+        pixels[top:bottom, left:right, number] = 250
     exif = Image.Exif()
     if turn:
         exif[ORIENTATION] = turn
@@ -26,8 +26,8 @@ def painted(path: Path, size: tuple[int, int], boxes: Sequence[Box], turn: int =
 
 
 def seen(image: np.ndarray, number: int = 0) -> np.ndarray:
-    """The box around what is painted as `number`, in pixels of an image [H, W, C] on black, to the nearest pixel."""
-    mask = np.abs(image[..., 0].astype(int) - (250 - 10 * number)) < 5
+    """The box around what has one colour, the bars of a letterbox being white, to the nearest pixel."""
+    mask = (image[..., number] > 125) & ~(image > 125).all(-1)
     down, across = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([across[0], down[0], across[-1] + 1, down[-1] + 1])
 
