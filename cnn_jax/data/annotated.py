@@ -139,7 +139,6 @@ def settle(split: Annotated, care: Care, tally: Tally, name: str) -> Settled:
         rows = stored[of] & (turns[of] == turn)
         boxes[rows] = turned(boxes[rows], turn, frames[of][rows])
     good, boxes = _inside(split, boxes, sizes, care, tally, name)
-    good &= np.isin(of, kept)
     sides = boxes[:, 2:] - boxes[:, :2]
     areas = np.where(np.isnan(areas), sides.prod(1), areas)
     order = np.flatnonzero(good)
@@ -234,19 +233,19 @@ def _inside(
     split: Annotated, boxes: Floats, sizes: Whole, care: Care, tally: Tally, name: str
 ) -> tuple[NDArray[np.bool_], Floats]:
     """[m] which boxes are some, and all of them cut to their pictures."""
-    finite = np.isfinite(boxes).all(1)
+    finite = np.isfinite(np.abs(boxes).max(1, initial=0))
     left, top, right, bottom = boxes.T
     limits = np.tile(sizes[split.picture][:, ::-1], 2).astype(float)
-    cut = np.clip(np.where(finite[:, None], boxes, 0), 0, limits)
+    cut: Floats = np.clip(np.where(finite[:, None], boxes, 0), 0, limits)
     with np.errstate(invalid="ignore"):
         area = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
-        faults = {
+        faults: dict[str, NDArray[np.bool_]] = {
             "are not finite": ~finite,
             "are inverted": (right < left) | (bottom < top),
             "are empty": (right == left) | (bottom == top),
             "lie outside of their picture": ~area,
         }
-        out = np.any(np.abs(cut - boxes) > ROUNDING, axis=1)
+        out: NDArray[np.bool_] = np.abs(cut - boxes).max(1, initial=0) > ROUNDING
     # Of a picture that cannot be read nothing is said but that.
     good = sizes[split.picture][:, 0] > 0
     for what, which in faults.items():
