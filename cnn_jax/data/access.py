@@ -4,7 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class DecodedSource:
     read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with one
     warning in all. `skipped` holds the reasons by index, `lost` those of examples that were taken out before.
     groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
-    name(i): what messages call an example.
+    name(i): what messages call an example. targets(i): the targets of one, where they are known without decoding it.
     """
 
     read: Read
@@ -34,10 +34,11 @@ class DecodedSource:
     corrupt: str
     groups: Groups = None
     name: Callable[[int], str] | None = None
+    targets: Callable[[int], Example] | None = None
+    lost: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.skipped: dict[int, str] = {}
-        self.lost: list[str] = []
         self.told = False  # whether it was said that some are skipped
         self.held: Example | None = None  # all of them, decoded without a key
 
@@ -66,15 +67,15 @@ class DecodedSource:
         problems = {int(i): problem for i, (_, problem) in zip(indices, results, strict=True) if problem is not None}
         self.skipped |= problems
         fields = {
-            name: np.stack([example[name] for example, _ in results]).astype(field.dtype)
-            for name, field in self.spec.fields.items()
+            name: np.stack([example[name] for example, _ in results]).astype(kind.dtype)
+            for name, kind in self.spec.fields.items()
         }
         return {**fields, VALID: np.array([problem is None for _, problem in results], np.float32)}
 
     def without_skipped(self) -> "DecodedSource":
         """The source of those examples alone that were not skipped; what is held is held on."""
         keep = np.array([index for index in range(self.size) if index not in self.skipped], int)
-        groups, name = self.groups, self.name
+        groups, name, targets = self.groups, self.name, self.targets
         found = DecodedSource(
             lambda index, key: self.read(int(keep[index]), key),
             len(keep),
@@ -82,9 +83,10 @@ class DecodedSource:
             self.corrupt,
             (lambda: groups()[keep]) if callable(groups) else None if groups is None else groups[keep],
             (lambda index: name(int(keep[index]))) if name else None,
+            (lambda index: targets(int(keep[index]))) if targets else None,
+            self.lost + [self.skipped[index] for index in sorted(self.skipped)],
         )
-        found.lost = [self.skipped[index] for index in sorted(self.skipped)]
-        found.held = self.held and {field: array[keep] for field, array in self.held.items()}
+        found.held = self.held and {name: array[keep] for name, array in self.held.items()}
         return found
 
     def tell(self) -> None:
@@ -102,9 +104,9 @@ class DecodedSource:
             if self.corrupt == "error":
                 raise
             return {name: np.zeros(f.shape, f.dtype) for name, f in self.spec.fields.items()}, str(error)
-        for name, field in self.spec.fields.items():
-            if np.shape(example[name]) != field.shape:
-                found, expected = list(example[name].shape), list(field.shape)
+        for name, kind in self.spec.fields.items():
+            if np.shape(example[name]) != kind.shape:
+                found, expected = list(example[name].shape), list(kind.shape)
                 which = self.name(index) if self.name else f"{name} {index}"
                 raise ValueError(f"{self.spec.name}: {which} is {found}, others {expected}: {sized(self.spec.name)}")
         return example, None

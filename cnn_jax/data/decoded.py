@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
-from cnn_jax.data.prepare import Prepare, read_image
+from cnn_jax.data.prepare import Placement, Prepare, read_image
 from cnn_jax.data.source import Splits, example_bytes, permutation, strata, test_part
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.data.splits import checked, described
@@ -34,14 +34,39 @@ SAID = {
 class Files(NamedTuple):
     """The encoded pictures of one split.
 
-    load: index -> bytes and label, or CorruptImage where they cannot be had. name: index -> what messages call it.
-    groups: as in DecodedSource.
+    load: index -> bytes and what is known of the picture, or CorruptImage where they cannot be had. name: index -> what
+    messages call it. groups, targets: as in DecodedSource. lost: why pictures are not among them.
     """
 
-    load: Callable[[int], tuple[bytes, int]]
+    load: Callable[[int], tuple[bytes, Any]]
     name: Callable[[int], str]
     size: int
     groups: Groups
+    targets: Callable[[int], Example] | None = None
+    lost: Sequence[str] = ()
+
+
+class Beside(NamedTuple):
+    """The fields that examples have beside their image.
+
+    read: what `Files.load` gives beside the bytes, and where the picture lies in the example -> the arrays of these
+    fields. A ValueError of it goes on "the file has".
+    """
+
+    inputs: Mapping[str, Field]
+    targets: Mapping[str, Field]
+    read: Callable[[Any, Placement], Example]
+
+
+def one_label(classes: int) -> Beside:
+    """A number of a class for each picture, -1 where it is not known."""
+
+    def read(label: int, placement: Placement) -> Example:
+        if not -1 <= label < classes:
+            raise ValueError(f"the label {label}, there are {classes} classes")
+        return {"label": np.asarray(label, np.int32)}
+
+    return Beside({}, {"label": Field("label", (), "int32")}, read)
 
 
 def decoded_splits(
@@ -55,8 +80,10 @@ def decoded_splits(
     fingerprint: str,
     corrupt: str,
     notes: Sequence[str] = (),
+    beside: Beside | None = None,
+    class_ids: Sequence[int] = (),
 ) -> Splits:
-    """Splits decoded on access, of one "image" and one "label" each; "all" is a split too.
+    """Splits decoded on access, of one "image" each and what there is beside it, a label by default; "all" is one too.
 
     Up to SAMPLE pictures of each are looked at now: for what is lost in reading them, for the value that is white in
     16-bit grey, for damage, and, those of train, for the channel statistics.
@@ -68,6 +95,7 @@ def decoded_splits(
         raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
     if empty := [split for split, part in files.items() if not part.size]:
         raise ValueError(f"{name}: the {empty[0]} split has no examples")
+    beside = beside or one_label(len(classes))
     # Without a train split, which only a source to be scored may lack, the first one stands for it.
     first = "train" if "train" in files else next(iter(files))
     prepare, lost = _looked_at(files[first], np.sort(permutation(files[first].size, 0)[:SAMPLE]), prepare)
@@ -76,17 +104,20 @@ def decoded_splits(
     spec = Spec(
         name=name,
         classes=tuple(classes),
-        inputs={"image": Field("image", shape, "uint8")},
-        targets={"label": Field("label", (), "int32")},
+        inputs={"image": Field("image", shape, "uint8"), **beside.inputs},
+        targets=beside.targets,
         prepare=prepare,
         licence=licence,
         citation=citation,
         fingerprint=fingerprint,
+        class_ids=tuple(class_ids),
         notes=tuple(f"{name}: {note}" for note in (*notes, *lost)),
     )
     checked(spec)
     splits = {
-        split: DecodedSource(_reader(part, spec), part.size, spec, corrupt, part.groups, part.name)
+        split: DecodedSource(
+            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.targets, list(part.lost)
+        )
         for split, part in files.items()
     }
     looked = _decode_all(splits, first)
@@ -112,6 +143,7 @@ def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
     looked = 0
     for split, source in splits.items():
         size = source.size
+        looked += len(source.lost)
         if size <= SAMPLE and size * example_bytes(source.spec) <= HELD:
             source.held = source.examples(np.arange(size))
             if len(source.skipped) == size:
@@ -135,18 +167,19 @@ def _reasons(splits: Mapping[str, DecodedSource]) -> list[str]:
     return [reason for source in splits.values() for reason in (*source.lost, *source.skipped.values())]
 
 
-def _reader(files: Files, spec: Spec) -> Read:
-    prepare, count = spec.prepare, len(spec.classes)
+def _reader(files: Files, spec: Spec, beside: Beside) -> Read:
+    prepare = spec.prepare
 
     def read(index: int, key: int | None) -> Example:
         try:
-            data, label = files.load(index)
-            image, _ = read_image(data, prepare, key)
+            data, known = files.load(index)
+            image, placement = read_image(data, prepare, key)
         except CorruptImage as error:
             raise CorruptImage(f"{files.name(index)}: {error}") from error
-        if not -1 <= label < count:
-            raise ValueError(f"{spec.name}: {files.name(index)} has the label {label}, there are {count} classes")
-        return {"image": image, "label": np.asarray(label, np.int32)}
+        try:
+            return {"image": image, **beside.read(known, placement)}
+        except ValueError as error:
+            raise ValueError(f"{spec.name}: {files.name(index)} has {error}") from None
 
     return read
 

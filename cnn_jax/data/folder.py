@@ -5,7 +5,6 @@ testing, valid, val, dev), all with the same classes, or PATH/CLASS/*.png withou
 holds class folders, so a class may be called train. Folders below a class count for it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cnn_jax.data.decoded import Files, decoded_splits
 from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.prepare import Prepare, Resize, square
 from cnn_jax.data.source import Splits
-from cnn_jax.data.splits import digest_files
+from cnn_jax.data.splits import copies, digest_files
 from cnn_jax.data.tree import LeftOut, class_folders, split_folders
 from cnn_jax.paths import printable, written
 
@@ -139,16 +138,6 @@ def _files(root: Path, classes: list[str], files: Classes) -> Files:
 
 
 def _copies(root: Path, splits: Mapping[str, Classes], contents: Mapping[Path, bytes]) -> Iterator[str]:
-    """What is said of files, equal byte by byte, on two sides of a split or in two classes."""
-    places = defaultdict[bytes, list[tuple[str, str, Path]]](list)
-    for split, classes in splits.items():
-        for name, files in classes.items():
-            for file in files:
-                if file in contents:
-                    places[contents[file]].append((split, name, file))
-    for part, what in enumerate(("more than one split", "more than one class")):
-        found = [same for same in places.values() if len({place[part] for place in same}) > 1]
-        if found:
-            other = next(place for place in found[0] if place[part] != found[0][0][part])
-            example = " and ".join(printable(place[2].relative_to(root)) for place in (found[0][0], other))
-            yield f"{len(found)} images are in {what}, as {example}: remove the copies"
+    places = [(split, name, file) for split, found in splits.items() for name, files in found.items() for file in files]
+    yield from copies(root, ((split, file) for split, _, file in places), contents, "split")
+    yield from copies(root, ((name, file) for _, name, file in places), contents, "class")

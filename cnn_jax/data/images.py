@@ -67,6 +67,15 @@ class Traits(NamedTuple):
     greatest: int = 0
 
 
+class Outline(NamedTuple):
+    """Height and width of a picture, upright, its own channels, and its EXIF orientation: one of TURNS, or another."""
+
+    height: int
+    width: int
+    channels: int
+    turn: int
+
+
 def decode_image(
     data: bytes, channels: int, least: tuple[int, int] = (0, 0), white: int | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
@@ -100,17 +109,21 @@ def native_channels(data: bytes) -> int:
     return _read(data, lambda data: _native_channels(_open(data)))
 
 
-def outline(path: Path) -> tuple[int, int, int]:
-    """Height and width of the picture in a file, upright, and its own channels, by the file's head alone.
-
-    Raises CorruptImage where that is none.
-    """
+def outline(path: Path) -> Outline:
+    """What the head of an image file says of it. Raises CorruptImage where that is none."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            size = picture.size if _turn(picture) in SIDEWAYS else picture.size[::-1]
-            return (*size, _native_channels(picture))
+            # Of a PNG, Pillow would decode all of it to look for an orientation.
+            turn = _turn(picture) if picture.format != "PNG" or _may_be_turned(path) else 0
+            height, width = picture.size if turn in SIDEWAYS else picture.size[::-1]
+            return Outline(height, width, _native_channels(picture), turn)
     except Exception as error:
         raise CorruptImage(f"cannot read the image ({_reason(error)})") from error
+
+
+def _may_be_turned(path: Path) -> bool:
+    data = path.read_bytes()
+    return b"eXIf" in data or b"Raw profile type" in data
 
 
 def traits(data: bytes) -> Traits:

@@ -169,6 +169,22 @@ def fit(
     return _cropped(pixels, prepare, original)
 
 
+def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
+    """Where a picture [H, W] lies in its example, as far as that is known without reading it.
+
+    A JPEG of which a smaller copy is decoded may lie elsewhere by a fraction of a pixel. Raises ValueError for "crop".
+    """
+    (height, width), size = original, prepare.size
+    if size is None:
+        return Placement(original, original)
+    if prepare.resize == "crop":
+        raise ValueError("where a picture lies that is cropped is known when it is read")
+    tall, wide = _boxed(original, size) if prepare.resize == "letterbox" else original
+    top, left = (tall - height) // 2, (wide - width) // 2
+    scale = (size[0] / tall, size[1] / wide)
+    return Placement(original, size, scale, (top * scale[0], left * scale[1]))
+
+
 def to_original(boxes: np.ndarray, placement: Placement) -> np.ndarray:
     """Boxes [..., 4] (left, top, right, bottom) or points [..., 2] (x, y) of an example in the picture's own pixels.
 
@@ -245,8 +261,7 @@ def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]
     """The whole picture, padded to the right proportions before it is resized."""
     assert prepare.size is not None
     height, width = pixels.shape[:2]
-    share = max(height / prepare.size[0], width / prepare.size[1])
-    tall, wide = max(height, round(share * prepare.size[0])), max(width, round(share * prepare.size[1]))
+    tall, wide = _boxed((height, width), prepare.size)
     if tall * wide > (limit := pixel_limit()):
         raise CorruptImage(f"{height} x {width} pixels in a letterbox of {tall} x {wide}, more than {limit:,}")
     top, left = (tall - height) // 2, (wide - width) // 2
@@ -256,6 +271,12 @@ def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]
         padded[..., 3] = np.pad(pixels[..., 3], margins[:2], constant_values=255)
     made = resized(padded, prepare.size, prepare.interpolation)
     return _shown(made, (-left, -top, wide - left, tall - top), prepare.size, (height, width), original)
+
+
+def _boxed(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a letterbox of the proportions of `size` around a picture."""
+    share = max(picture[0] / size[0], picture[1] / size[1])
+    return max(picture[0], round(share * size[0])), max(picture[1], round(share * size[1]))
 
 
 def _random_box(pixels: np.ndarray, prepare: Prepare, key: int) -> tuple[np.ndarray, Box]:

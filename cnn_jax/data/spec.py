@@ -78,6 +78,7 @@ class Spec:
     inputs: what a model reads; targets: what it is to say of it.
     prepare: how a file becomes an example, with the channel statistics of the whole train split.
     unit: what examples are called, as "clips"; "" for the usual word of the input's role.
+    class_ids: the numbers that classes have in the annotations, as COCO's 1 to 90 with gaps; () where they have none.
     fingerprint: sha256 over the content of all splits as stored; over the sorted (relative path, size) list for files
         of more than 256 MiB.
     notes: one line for each thing that was left out, changed or guessed while the source was opened: how much of it,
@@ -93,6 +94,7 @@ class Spec:
     citation: str
     fingerprint: str
     unit: str = ""
+    class_ids: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -162,6 +164,9 @@ def _check_types(spec: Spec) -> None:
         _require(isinstance(value, str), name, value)
     for name, value in lists.items():
         _require(isinstance(value, tuple) and all(isinstance(item, str) for item in value), name, value)
+    ids = spec.class_ids
+    _require(isinstance(ids, tuple) and all(type(i) is int and abs(i) < 2**63 for i in ids), "class_ids", ids)
+    _require(len(ids) in (0, len(spec.classes)), "class_ids", ids)
     for name, field in spec.fields.items():
         shape, dtype, promised = field.shape, field.dtype, field.range
         whole = isinstance(shape, tuple) and all(type(size) is int and 0 < size < 2**31 for size in shape)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.access import threads
 from cnn_jax.data.folder import class_files
-from cnn_jax.data.images import CorruptImage, outline
+from cnn_jax.data.images import CorruptImage, Outline, outline
 from cnn_jax.data.source import TEST_FRACTION, permutation
 from cnn_jax.data.tree import LeftOut
 from cnn_jax.paths import printable, written
@@ -75,15 +75,15 @@ def look(path: str) -> Found:
     root = written(path)
     splits = class_files(root, LeftOut(root))
     files = [file for classes in splits.values() for pictures in classes.values() for file in pictures]
-    seen, reason = [], ""
-    for size in threads().map(_outline, (files[i] for i in permutation(len(files), 0)[:LOOKED_AT])):
-        if isinstance(size, str):
-            reason = size
+    seen, reason = list[Outline](), ""
+    for head in threads().map(_outline, (files[i] for i in permutation(len(files), 0)[:LOOKED_AT])):
+        if isinstance(head, str):
+            reason = head
         else:
-            seen.append(size)
+            seen.append(head)
     if not seen:
         raise ValueError(f"not one picture of '{printable(path)}' can be read, as {reason}")
-    sizes = [(height, width) for height, width, _ in seen]
+    sizes = [(head.height, head.width) for head in seen]
     found = Found(
         path=path,
         counts={
@@ -92,7 +92,7 @@ def look(path: str) -> Found:
         side=round(median(map(min, sizes))),
         equal=sizes[0] if len(set(sizes)) == 1 else None,
         long=float(np.mean([max(size) > LONG * min(size) for size in sizes])),
-        grey=all(channels == 1 for _, _, channels in seen),
+        grey=all(head.channels == 1 for head in seen),
         megapixels=float(np.mean([height * width for height, width in sizes])) / 1e6,
     )
     if "train" not in found.counts and "all" not in found.counts:
@@ -102,7 +102,7 @@ def look(path: str) -> Found:
     return found
 
 
-def _outline(file: Path) -> tuple[int, int, int] | str:
+def _outline(file: Path) -> Outline | str:
     try:
         return outline(file)
     except CorruptImage as error:
