@@ -47,16 +47,19 @@ Losses = Mapping[str, tuple[jax.Array, jax.Array]]  # {name: (sum, count)}
 class Detector(Protocol):
     """A Linen module with two functions of its raw outputs.
 
-    __call__: images [B, H, W, C] as models read them -> raw outputs, a pytree of arrays. With `objects` the outputs are
-      those that `losses` compares (a detector of two stages looks at a sample of proposals then; it draws it with the
-      random stream "sample").
+    __call__: images [B, H, W, C] as models read them -> raw outputs, a pytree of arrays. content [B, 4] is the box of
+      each example that shows the picture: all of it, which is what None says, but for what a letterbox adds. A detector
+      of two stages cuts its proposals to it; one of a single stage does not look at it. With `objects` the outputs are
+      those that `losses` compares: a detector of two stages looks at a sample of proposals then, drawn with the random
+      stream "sample".
     losses: (raw outputs, objects) -> the terms of the loss, which is the sum of sum / count over all terms, with counts
       of the batches of all devices. Each is finite, with a finite gradient, for images without objects.
-    detections: (raw outputs, content) -> what was found; content [B, 4] is the box of each example that shows the
-      picture, to which detections are cut: all of it but for what a letterbox adds.
+    detections: (raw outputs, content) -> what was found, cut to the content.
     """
 
-    def __call__(self, x: jax.Array, *, train: bool, objects: Objects | None = None) -> Any: ...
+    def __call__(
+        self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
+    ) -> Any: ...
 
     def losses(self, raw: Any, objects: Objects) -> Losses: ...
 
@@ -70,3 +73,9 @@ def found(boxes: jax.Array, scores: jax.Array, labels: jax.Array, valid: jax.Arr
         jnp.where(valid, scores, 0).astype(jnp.float32),
         jnp.where(valid, labels, -1).astype(jnp.int32),
     )
+
+
+def whole(x: jax.Array) -> jax.Array:
+    """The content [B, 4] of images [B, H, W, C] that show nothing but the picture."""
+    height, width = x.shape[1:3]
+    return jnp.broadcast_to(jnp.array([0, 0, width, height], jnp.float32), (len(x), 4))

@@ -77,8 +77,10 @@ class PointDetector(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, objects: Objects | None = None) -> Points:
-        del objects
+    def __call__(
+        self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
+    ) -> Points:
+        del content, objects
         if self.learns not in get_args(Learns) or not 1 <= self.levels <= len(self.strides):
             raise ValueError(f"learns must be 'aligned' or 'centres' and levels 1 to {len(self.strides)}")
         backbone = self.backbone(classes=None, conv=self.conv, norm=self.norm, dtype=self.dtype, name="backbone")

@@ -44,7 +44,8 @@ def nms(
     """The boxes of one image, or of each of a batch, that no better box suppresses.
 
     On a CPU box after box is compared with the rest, skipping those that are suppressed already; elsewhere 64 at a
-    time. The result is the same; the time is bounded by N comparisons with N boxes either way.
+    time. The result is the same; the time is bounded by N comparisons with N boxes either way, and it ends once `most`
+    boxes are kept.
 
     Args:
       boxes: [N, 4], or [B, N, 4].
@@ -85,7 +86,7 @@ def _not_above(threshold: float) -> np.float32:
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
 
 
-Suppress = Callable[[jax.Array, jax.Array, jax.Array, np.float32], jax.Array]
+Suppress = Callable[[jax.Array, jax.Array, jax.Array, np.float32, int], jax.Array]
 
 
 def _nms(
@@ -98,37 +99,47 @@ def _nms(
     valid: jax.Array,
 ) -> Kept:
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
-    keep = suppress(boxes[order], classes[order], valid[order], threshold)
+    keep = suppress(boxes[order], classes[order], valid[order], threshold, most)
     # The first `most` of those that stay, in order.
     rank = jnp.where(keep, jnp.cumsum(keep) - 1, most)
     places = jnp.zeros(most, order.dtype).at[rank].set(order, mode="drop")
     return Kept(places, jnp.arange(most) < jnp.minimum(keep.sum(), most))
 
 
-def _by_rows(boxes: jax.Array, classes: jax.Array, keep: jax.Array, threshold: np.float32) -> jax.Array:
-    """keep [N] of boxes in order, box after box."""
-    count = len(boxes)
-    places = jnp.arange(count)
+def _by_rows(boxes: jax.Array, classes: jax.Array, keep: jax.Array, threshold: np.float32, most: int) -> jax.Array:
+    """Of boxes in order, valid ones first, those that stay [N], the first `most` at least: box after box."""
+    places, count = jnp.arange(len(boxes)), keep.sum()
 
     def suppressed_by(i: jax.Array, keep: jax.Array) -> jax.Array:
         better = iou(boxes[i], boxes) > threshold
         return keep & ~(better & (classes == classes[i]) & (places > i))
 
-    def body(i: jax.Array, keep: jax.Array) -> jax.Array:
-        return lax.cond(keep[i], functools.partial(suppressed_by, i), lambda keep: keep, keep)
+    def more(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        i, found, _ = state
+        return (i < count) & (found < most)
 
-    return lax.fori_loop(0, count, body, keep)
+    def body(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        i, found, keep = state
+        left = lax.cond(keep[i], functools.partial(suppressed_by, i), lambda keep: keep, keep)
+        return i + 1, found + keep[i], left
+
+    return lax.while_loop(more, body, (jnp.int32(0), jnp.int32(0), keep))[-1]
 
 
-def _by_blocks(boxes: jax.Array, classes: jax.Array, keep: jax.Array, threshold: np.float32) -> jax.Array:
+def _by_blocks(boxes: jax.Array, classes: jax.Array, keep: jax.Array, threshold: np.float32, most: int) -> jax.Array:
     """The same in blocks: within one a fixed point, in at most BLOCK rounds, then one comparison with the rest."""
     count = len(boxes)
     padding = -count % BLOCK
     boxes = jnp.pad(boxes, ((0, padding), (0, 0)))
     classes, keep = jnp.pad(classes, (0, padding)), jnp.pad(keep, (0, padding))
-    places = jnp.arange(count + padding)
+    places, last = jnp.arange(count + padding), keep.sum()
 
-    def body(block: jax.Array, keep: jax.Array) -> jax.Array:
+    def more(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        block, found, _ = state
+        return (block * BLOCK < last) & (found < most)
+
+    def body(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        block, found, keep = state
         start = block * BLOCK
         own = functools.partial(lax.dynamic_slice_in_dim, start_index=start, slice_size=BLOCK)
         overlaps = iou(own(boxes)[:, None], boxes[None]) > threshold
@@ -146,9 +157,9 @@ def _by_blocks(boxes: jax.Array, classes: jax.Array, keep: jax.Array, threshold:
         # The first of a chain is right after no round, the second after one, and so on: it ends with the greedy answer.
         _, settled = lax.while_loop(again, round_of, (jnp.zeros_like(alive), alive))
         keep &= ~jnp.any(overlaps & settled[:, None], 0)
-        return lax.dynamic_update_slice_in_dim(keep, settled, start, 0)
+        return block + 1, found + settled.sum(dtype=jnp.int32), lax.dynamic_update_slice_in_dim(keep, settled, start, 0)
 
-    return lax.fori_loop(0, (count + padding) // BLOCK, body, keep)[:count]
+    return lax.while_loop(more, body, (jnp.int32(0), jnp.int32(0), keep))[-1][:count]
 
 
 def soft_nms(

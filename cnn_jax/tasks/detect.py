@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import detection
-from cnn_jax.models.detector import Detector, Objects
+from cnn_jax.models.detector import Detector, Objects, whole
 from cnn_jax.ops.batch_axis import mean_over_devices
 from cnn_jax.tasks.task import Sums, Task, Variables
 
@@ -32,12 +32,13 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
         state = [name for name in variables if name != "params"]
-        objects = objects_of(batch)
+        objects, pixels = objects_of(batch), batch.scaled()[image]
         drop, sample = jax.random.split(key)
         raw, new_state = model.apply(
             variables,
-            normalised(batch.scaled()[image], spec.prepare),
+            normalised(pixels, spec.prepare),
             train=train,
+            content=content_of(batch, pixels),
             objects=objects,
             rngs={"dropout": drop, "sample": sample},
             mutable=state if train else [],
@@ -58,8 +59,9 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         pixels = batch.scaled()[image]
-        raw = model.apply(variables, normalised(pixels, spec.prepare), train=False)
-        return detector.detections(raw, content_of(batch, pixels))._asdict()
+        content = content_of(batch, pixels)
+        raw = model.apply(variables, normalised(pixels, spec.prepare), train=False, content=content)
+        return detector.detections(raw, content)._asdict()
 
     scored = detection.evaluator(spec, sizes)
     return Task(init, loss, predict, scored, headline="ap", report="detect")
@@ -67,10 +69,10 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
 
 def content_of(batch: Batch, pixels: jax.Array) -> jax.Array:
     """The box [B, 4] of each image [B, H, W, C] that shows the picture."""
-    size = jnp.asarray(pixels.shape[1:3], jnp.float32)
     placements = batch.of("placement")
     if not placements:
-        return jnp.broadcast_to(jnp.concatenate([jnp.zeros(2), size[::-1]]), (len(pixels), 4))
+        return whole(pixels)
+    size = jnp.asarray(pixels.shape[1:3], jnp.float32)
     ((_, placement),) = placements.items()
     scale, offset, original = placement[:, :2], placement[:, 2:4], placement[:, 4:]
     low, high = jnp.maximum(offset, 0), jnp.minimum(offset + scale * original, size)

@@ -1,11 +1,14 @@
 """Boxes against their definitions in plain NumPy, and against torchvision where it is installed."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cnn_jax.ops import boxes
+from cnn_jax.ops import roi_align as module
 from cnn_jax.ops.anchors import base_anchors, default_boxes, grid_anchors, grid_points
 from cnn_jax.ops.roi_align import roi_align
 
@@ -162,10 +165,24 @@ def test_roi_align(aligned: bool) -> None:
     # whole, across the border, outside, without area, one pixel
     some = [[0, 0, 48, 36], [-9, -7, 20, 60], [90, 90, 99, 99], [8, 8, 8, 8], [17, 9, 18, 10], [44, 30, 49, 37]]
     rois = np.concatenate([drawn(6), np.array(some, np.float32)])
-    found = jax.jit(lambda f, b: roi_align(f, b, 0.25, (3, 2), aligned=aligned))(features, rois)
+    found = jax.jit(lambda f, b: roi_align([f], b, [0.25], (3, 2), aligned=aligned))(features, rois)
     wanted = [plain_roi_align(features, roi, 0.25, (3, 2), 2, aligned) for roi in rois]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     ops, torch = pytest.importorskip("torchvision.ops"), pytest.importorskip("torch")
     maps, boxes_of = torch.tensor(features.transpose(2, 0, 1))[None], [torch.tensor(rois)]
     theirs = ops.roi_align(maps, boxes_of, (3, 2), 0.25, 2, aligned).numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(found, theirs, atol=1e-5)
+
+
+def test_roi_align_of_several_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each box from its own, and the same however many boxes are looked at together."""
+    draw = np.random.default_rng(0)
+    maps = [jnp.asarray(draw.normal(size=shape), "float32") for shape in ((9, 12, 3), (5, 6, 3))]
+    rois, of = drawn(9), jnp.asarray(draw.integers(2, size=9))
+    several = partial(roi_align, maps, rois, [0.25, 0.125], (3, 2), of=of)
+    found = several()
+    for i in range(9):
+        alone = roi_align([maps[of[i]]], rois[i : i + 1], [0.25 / 2 ** int(of[i])], (3, 2))
+        np.testing.assert_allclose(found[i], alone[0], atol=1e-6)
+    monkeypatch.setattr(module, "CHUNK", 4)
+    np.testing.assert_allclose(several(), found, atol=1e-6)

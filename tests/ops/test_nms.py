@@ -86,6 +86,15 @@ def test_exact_and_in_order(kind: str, ways: None) -> None:
         assert kept_of(found) == wanted
 
 
+def test_the_first_few_are_those_of_all(ways: None) -> None:
+    """It stops once it has them; what it has not looked at by then is not among them."""
+    draw = np.random.default_rng(4)
+    boxes, scores = clustered(150, draw).astype(np.float32), draw.random(150, np.float32)
+    all_of_them = kept_of(compiled(0.5, 150)(boxes, scores))
+    for most in (1, 7):
+        assert kept_of(nms(boxes, scores, 0.5, most)) == all_of_them[:most]
+
+
 def test_a_batch_is_its_images(ways: None) -> None:
     draw = np.random.default_rng(1)
     boxes = np.stack([clustered(40, draw), spread(40, draw)]).astype(np.float32)
