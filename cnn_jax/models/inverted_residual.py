@@ -43,12 +43,17 @@ class InvertedResidual(nn.Module):
     dilation: int = 1
     shortcut: bool = True
 
-    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return self.with_expansion(x, train=train)[0]
+
+    @nn.compact
+    def with_expansion(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """What the block makes of x, and what it expanded it to."""
         y = x
         if self.expanded != x.shape[-1]:
             y = self.conv(self.expanded, (1, 1), name="expand_conv")(y)
             y = self.act(self.norm(name="expand_norm")(y, train=train))
+        expansion = y
         y = self.conv(
             self.expanded,
             (self.kernel, self.kernel),
@@ -62,7 +67,8 @@ class InvertedResidual(nn.Module):
         if self.squeeze is not None:
             y = self.squeeze(name="squeeze")(y)
         y = self.norm(name="project_norm")(self.conv(self.features, (1, 1), name="project_conv")(y), train=train)
-        return _residual(x, y, self.strides, self.drop_path, train=train) if self.shortcut else y
+        y = _residual(x, y, self.strides, self.drop_path, train=train) if self.shortcut else y
+        return y, expansion
 
 
 class FusedInvertedResidual(nn.Module):

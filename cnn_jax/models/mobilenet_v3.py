@@ -66,6 +66,7 @@ class MobileNetV3(nn.Module):
 
     output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). A block that gives up its stride
     is itself dilated like those behind it, as in the segmentation networks whose weights torchvision publishes.
+    expansion: whether there is a feature "expansion", what the block with the last stride expands its input to.
     """
 
     classes: int | None
@@ -73,6 +74,7 @@ class MobileNetV3(nn.Module):
     hidden: int
     dropout: float = 0.2
     output_stride: int = 32
+    expansion: bool = False
     conv: Layer = Conv
     norm: Layer = partial(BatchNorm, epsilon=1e-3, momentum=0.99)
     act: Activation = nn.relu
@@ -87,8 +89,9 @@ class MobileNetV3(nn.Module):
         x = self.hard_act(norm(name="stem_norm")(conv(16, (3, 3), 2, name="stem_conv")(x), train=train))
         features = {"stem": x}
         _, *samplings = dilated([2, *(row.strides for row in self.rows)], self.output_stride)
+        last_stride = max(i for i, row in enumerate(self.rows, 1) if row.strides > 1)
         for i, (row, sampling) in enumerate(zip(self.rows, samplings, strict=True), 1):
-            x = InvertedResidual(
+            block = InvertedResidual(
                 features=row.features,
                 kernel=row.kernel,
                 strides=sampling.strides,
@@ -100,7 +103,11 @@ class MobileNetV3(nn.Module):
                 act=self.hard_act if row.hard else self.act,
                 squeeze=self._squeeze(row.expanded) if row.squeeze else None,
                 name=f"block{i}_squeezed" if row.squeeze else f"block{i}",
-            )(x, train=train)
+            )
+            if self.expansion and i == last_stride:
+                x, features["expansion"] = block.with_expansion(x, train=train)
+            else:
+                x = block(x, train=train)
             if i == len(self.rows) or self.rows[i].strides > 1:
                 features[f"block{i}"] = x
         last = f"block{len(self.rows) + 1}"

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 
@@ -16,17 +16,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocessing:
     """What published weights expect of an image, for their accuracy to be the published one.
 
-    size: side of the square that the model reads, in pixels.
+    size: side of the square that the model reads, in pixels; or what `data.prepare.Prepare` says of two numbers.
     crop: the square is cut from the centre of an image whose short side was resized to round(size / crop).
     mean, std: per channel, of pixels in [0, 1]; the model reads (pixels - mean) / std.
-    interpolation: the filter that resizes, "bilinear" or "bicubic".
+    resize, interpolation: how an image of another size is brought to it, as `Prepare` says.
     """
 
-    size: int
-    crop: float
+    size: int | tuple[int, int]
+    crop: float = 1.0
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    interpolation: str = "bilinear"
+    resize: Literal["crop", "stretch", "short_side"] = "crop"
+    interpolation: Literal["bilinear", "bicubic", "sampled"] = "bilinear"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,10 +25,12 @@ class VGG(nn.Module):
 
     Features are the maps before each pooling, of stride 1, 2, 4, 8 and 16. Convolutions are numbered through all
     stages, as the paper counts its layers. With `norm` there is one after each, and still a bias before it.
+    ceil: stages whose pooling keeps an odd row or column (SSD has it behind the third, 75 -> 38).
     """
 
     classes: int | None
     blocks: tuple[int, ...]
+    ceil: tuple[int, ...] = ()
     hidden: int = 4096
     dropout: float = 0.5
     conv: Layer = Conv
@@ -51,7 +53,7 @@ class VGG(nn.Module):
                 else:
                     x = ConvNorm(width, (3, 3), conv, norm, self.act, name=name)(x, train=train)
             features[f"stage{stage}"] = x
-            x = max_pool(x, 2)
+            x = max_pool(x, 2, ceil_mode=stage in self.ceil)
         if self.classes is None:
             return features
         x = adaptive_avg_pool(x, 7).reshape(len(x), -1)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.ops.boxes import encode_distances, iou
+from cnn_jax.ops.boxes import area, encode_distances, intersection, iou
 from cnn_jax.ops.detection_losses import centerness
 
 BACKGROUND, IGNORED = -1, -2
@@ -143,6 +143,12 @@ def inside(points: jax.Array, boxes: jax.Array) -> jax.Array:
     after = points > boxes[:, None, :2]
     before = points < boxes[:, None, 2:]
     return jnp.all(after & before, -1)
+
+
+def hidden(anchors: jax.Array, boxes: jax.Array, ignored: jax.Array) -> jax.Array:
+    """Which anchors [A, 4] lie in ignored ones of boxes [G, 4] by half or more: they are no background, [A]."""
+    shared = intersection(boxes[:, None], anchors) * ignored[:, None]
+    return shared.max(0, initial=0.0) >= 0.5 * area(anchors)
 
 
 def _lowest(values: jax.Array, count: int) -> jax.Array:
