@@ -14,7 +14,6 @@ import jax
 from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
-from cnn_jax.models.heads import features_of
 from cnn_jax.ops import convolution
 
 # Operations that do nothing but run another program on their operands.
@@ -132,8 +131,16 @@ def _apply(module: nn.Module, names: list[str], key: jax.Array, image: jax.Array
 
 
 def _named(output: Any) -> dict[str, jax.Array]:
-    """What a model returned by name; a backbone has no "logits"."""
-    return {**({} if isinstance(output, dict) else {"logits": output[0]}), **features_of(output)}
+    """What a model returned by name: features, with "logits" before them unless it is a backbone.
+
+    What a detector says is called by its place in it, as "logits/0" of the finest level.
+    """
+    if isinstance(output, dict):
+        return output
+    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict):
+        return {"logits": output[0], **output[1]}
+    leaves = jax.tree.leaves_with_path(output)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def xla_flops(program: Program) -> float:

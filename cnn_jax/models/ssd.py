@@ -15,6 +15,7 @@ import optax
 
 from cnn_jax.models import candidates
 from cnn_jax.models.detector import Detections, Losses, Objects
+from cnn_jax.models.heads import features_of
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer
 from cnn_jax.models.mobilenet_v3 import TABLE_1, MobileNetV3, Row
 from cnn_jax.models.variant import Preprocessing, Variant
@@ -58,7 +59,7 @@ class VGGMaps(nn.Module):
         backbone = self.backbone(
             classes=None, ceil=(3,), conv=self.conv, act=self.act, dtype=self.dtype, name="backbone"
         )
-        features = backbone(x, train=train)
+        features = features_of(backbone(x, train=train))
         fine, x = features["stage4"], features["stage5"]
         scale = self.param("scale_weight", nn.initializers.constant(20.0), fine.shape[-1:], jnp.float32)
         length = jnp.sqrt(jnp.square(fine.astype(jnp.float32)).sum(-1, keepdims=True))
@@ -66,10 +67,10 @@ class VGGMaps(nn.Module):
         x = max_pool(x, 3, 1, padding=1)
         x = self.act(conv(1024, (3, 3), dilation=6, name="fc6")(x))
         maps.append(x := self.act(conv(1024, (1, 1), name="fc7")(x)))
-        for number, (features_, strides) in enumerate(((512, 2), (256, 2), (256, 1), (256, 1)), 8):
-            x = self.act(conv(features_ // 2, (1, 1), name=f"conv{number}_1")(x))
+        for number, (width, strides) in enumerate(((512, 2), (256, 2), (256, 1), (256, 1)), 8):
+            x = self.act(conv(width // 2, (1, 1), name=f"conv{number}_1")(x))
             padding = None if strides == 2 else 0
-            maps.append(x := self.act(conv(features_, (3, 3), strides, padding=padding, name=f"conv{number}_2")(x)))
+            maps.append(x := self.act(conv(width, (3, 3), strides, padding=padding, name=f"conv{number}_2")(x)))
         return maps
 
 
@@ -86,7 +87,7 @@ class MobileMaps(nn.Module):
     """
 
     conv: Layer = Conv
-    norm: Layer | None = partial(BatchNorm, epsilon=1e-3, momentum=0.97)
+    norm: Layer = partial(BatchNorm, epsilon=1e-3, momentum=0.97)
     act: Activation = nn.relu6
     dtype: Any = jnp.float32
 
@@ -95,14 +96,14 @@ class MobileMaps(nn.Module):
         backbone = MobileNetV3(
             None, REDUCED, 0, expansion=True, conv=self.conv, norm=self.norm, dtype=self.dtype, name="backbone"
         )
-        features = backbone(x, train=train)
+        features = features_of(backbone(x, train=train))
         x = features[f"block{len(REDUCED) + 1}"]
         maps = [features["expansion"], x]
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
 
         def block(x: jax.Array, name: str, *size: Any, **settings: Any) -> jax.Array:
             x = conv(*size, name=f"{name}_conv", **({"kernel_init": slightly} | settings))(x)
-            return self.act(self.norm(dtype=self.dtype, name=f"{name}_norm")(x, train=train) if self.norm else x)
+            return self.act(self.norm(dtype=self.dtype, name=f"{name}_norm")(x, train=train))
 
         for number, width in enumerate((512, 256, 256, 128), 1):
             x = block(x, f"extra{number}_narrow", width // 2, (1, 1))

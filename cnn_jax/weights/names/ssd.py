@@ -1,0 +1,44 @@
+"""How other libraries call the parts of `cnn_jax.models.ssd`."""
+
+from cnn_jax.weights.names import mobilenet_v3, vgg
+
+HEADS = {"classifier": "head.classification_head", "boxes": "head.regression_head"}
+POOL4 = 23  # of VGG-16's layers, behind which torchvision counts anew
+DENSE = {"fc6": "7.1", "fc7": "7.3"}
+STEPS = ("narrow", "depthwise", "wide")  # of a further block of SSDLite
+SPLIT = 13  # the block of MobileNetV3 that torchvision cuts in two
+
+
+def torchvision(path: str, lite: bool) -> str:
+    """maps/conv8_2 -> backbone.extra.1.2, classifier/level1 -> head.classification_head.module_list.0."""
+    part, _, rest = path.partition("/")
+    if part in HEADS:
+        layer, level = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz")) - 1
+        last = {"depthwise": ".0.0", "norm": ".0.1", "level": ".1"}[layer] if lite else ""
+        return f"{HEADS[part]}.module_list.{level}{last}"
+    return f"backbone.{_mobile(rest) if lite else _vgg(rest)}" if rest else "backbone"
+
+
+def _vgg(path: str) -> str:
+    part, _, rest = path.partition("/")
+    if part == "backbone":
+        number = int(vgg.torchvision(rest).removeprefix("features."))
+        return f"features.{number}" if number < POOL4 else f"extra.0.{number - POOL4}"
+    if part in DENSE:
+        return f"extra.0.{DENSE[part]}"
+    block, _, layer = part.removeprefix("conv").partition("_")
+    return f"extra.{int(block) - 7}.{2 * (int(layer) - 1)}"
+
+
+def _mobile(path: str) -> str:
+    part, _, rest = path.partition("/")
+    if part != "backbone":
+        block, step, kind = part.split("_")
+        return f"extra.{int(block.removeprefix('extra')) - 1}.{STEPS.index(step)}.{int(kind == 'norm')}"
+    _, block, *layers = mobilenet_v3.torchvision(rest).split(".")
+    if int(block) < SPLIT:
+        return ".".join(["features.0", block, *layers])
+    if int(block) > SPLIT:
+        return ".".join(["features.1", str(int(block) - SPLIT), *layers])
+    _, layer, *kind = layers  # block.0.1
+    return ".".join([f"features.0.{SPLIT}" if layer == "0" else f"features.1.0.{layer}", *kind])
