@@ -37,9 +37,10 @@ def scenes(
     items: tuple[int, int] = (1, 6),
     scale: tuple[float, float] = (0.6, 1.4),
     overlap: float = 0.3,
+    channels: int = 1,
     seed: int = 0,
 ) -> Splits:
-    """The splits "train" and "test", uint8 [size, size, 1].
+    """The splits "train" and "test", uint8 [size, size, channels].
 
     Args:
       size: height and width in pixels.
@@ -47,6 +48,7 @@ def scenes(
       items: of a scene, at least and at most; fewer where one finds no place.
       scale: of an item's 28 pixels, at least and at most, drawn evenly.
       overlap: IoU that the boxes of two items, as if nothing covered them, have at most.
+      channels: 3 for grey as RGB, which weights of photographs want.
       seed: of all that is drawn.
 
     Raises:
@@ -82,7 +84,7 @@ def scenes(
     return array_splits(
         "scenes",
         arrays,
-        Prepare(size=(size, size), resize="letterbox", channels=1, background=0),
+        Prepare(size=(size, size), resize="letterbox", channels=channels, background=0),
         inputs={"image": "image"},
         targets={"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored"},
         classes=spec.classes,

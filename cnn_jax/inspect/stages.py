@@ -7,6 +7,7 @@ import flax.linen as nn
 from cnn_jax.inspect.program import Program, Value, trace
 
 CLASSIFIER = "classifier"  # the last layer of every published model, and the stage behind all feature maps
+BACKBONE = "backbone"  # the field and the part of a detector
 HEAD = "(head)"  # the stage between the last feature map and the last layer
 
 
@@ -39,9 +40,13 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
 
     For all variables, running statistics too, in the order of the network. What no feature map depends on is the
     CLASSIFIER; in a model with a layer of that name, what else there is (MobileNetV3's hidden layer) is the HEAD.
-    Found by walking backwards through the program in evaluation mode.
+    Found by walking backwards through the program in evaluation mode. The stages of a detector are those of its
+    backbone; all else in it, its neck and heads, is the CLASSIFIER.
     """
     program = trace(module, input_shape)
+    if backbone := backbone_of(module):
+        stages = {within_backbone(path): stage for path, stage in depths(backbone, input_shape).items()}
+        return {path: stages.get(path, CLASSIFIER) for path in program.variables}
     found: dict[str, str] = {}
     for name, feature in program.outputs.items():
         if name != "logits":
@@ -52,8 +57,27 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
     return found | dict.fromkeys([path for path in rest if path not in last], HEAD) | dict.fromkeys(last, CLASSIFIER)
 
 
+def backbone_of(module: nn.Module) -> nn.Module | None:
+    """The network in whose features a detector looks, as a model without a classifier; None for any other module."""
+    build = getattr(module, BACKBONE, None)
+    return build(classes=None) if callable(build) else None
+
+
+def within_backbone(path: str) -> str:
+    """'params/conv1/kernel' of a backbone -> 'params/backbone/conv1/kernel' of the detector around it."""
+    collection, _, rest = path.partition("/")
+    return f"{collection}/{BACKBONE}/{rest}"
+
+
 def last_layer_paths(module: nn.Module, input_shape: tuple[int, ...]) -> set[str]:
-    """Paths of the variables of the CLASSIFIER, none for a backbone."""
+    """Paths of the variables that other classes need others of.
+
+    Those of the CLASSIFIER, none for a backbone; of a detector those whose shapes follow from the number of classes.
+    """
+    if backbone_of(module):
+        more = module.clone(classes=module.classes + 1)
+        shapes, other = (trace(net, input_shape).variables for net in (module, more))
+        return {path for path, value in shapes.items() if value.shape != other[path].shape}
     return {path for path, stage in depths(module, input_shape).items() if stage == CLASSIFIER}
 
 

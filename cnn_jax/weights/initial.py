@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import numpy as np
 from flax.traverse_util import flatten_dict
 
@@ -13,15 +14,15 @@ from cnn_jax.data.source import with_statistics
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
-from cnn_jax.inspect.stages import last_layer_paths
-from cnn_jax.lookup import describe, did_you_mean
+from cnn_jax.inspect.stages import BACKBONE, backbone_of, last_layer_paths, within_backbone
+from cnn_jax.lookup import Function, describe, did_you_mean
 from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
-from cnn_jax.weights.convert import first_few, to_variables
+from cnn_jax.weights.convert import Tensors, first_few, to_variables
 from cnn_jax.weights.imagenet import imagenet_classes
-from cnn_jax.weights.schemes import choose, count_classes
+from cnn_jax.weights.schemes import Scheme, best, count_classes
 
 
 class Initial(NamedTuple):
@@ -40,12 +41,16 @@ class Initial(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """spec: with their normalisation. variables: by path. sha256: of their file. kept: the last layer, None without."""
+    """spec: with their normalisation. variables: by path. sha256: of their file.
+
+    kept: the last layer; None where the weights have none, or are those of a detector's backbone, which `into` names.
+    """
 
     spec: Spec
     variables: dict[str, np.ndarray]
     sha256: str
     kept: bool | None
+    into: str = ""
 
 
 def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
@@ -61,12 +66,13 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     if before and checkpoint.newest_good(folder / run_folder.CHECKPOINTS) is not None:
         return Initial(_normalised(spec, before["mean"], before["std"]), {}, before)
     try:
-        spec, variables, sha256, kept = (_of_folder if written(word).is_dir() else _of_file)(config, spec, word)
+        spec, variables, sha256, kept, into = (_of_folder if written(word).is_dir() else _of_file)(config, spec, word)
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
     mean, std = spec.prepare.mean, spec.prepare.std
     part = {"part": config.transfer.part} if config.transfer.part else {}
     head = {"head": "kept" if kept else "new"} if kept is not None else {}
+    head |= {"into": into} if into else {}
     record = {"weights": word, **part, **head, "sha256": sha256, "arrays": len(variables)}
     record |= {"mean": [*mean], "std": [*std]}
     if before and before["sha256"] != sha256:
@@ -74,7 +80,8 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
             f"the weights '{word}' have changed since the run in '{folder}' began: bring the old ones back, "
             "or start anew with --fresh"
         )
-    return Initial(spec, variables, record, _said(config, kept))
+    said = "the weights are those of the backbone, all else is new" if into else _said(config, kept)
+    return Initial(spec, variables, record, said)
 
 
 def weights_file(word: str) -> Path:
@@ -88,14 +95,18 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
     """Published weights; the data is normalised as the variant says, else by its own statistics."""
     if config.transfer.part:
         raise ValueError(f"transfer.part = '{config.transfer.part}' is for run folders, not for files")
-    text = describe(config.model.build)
-    variant, family, _ = models.variant_of(text, config.model.build)
     path = weights_file(word)
-    tensors = files.read(path)
+    tensors, shape = files.read(path), spec.input.shape
+    model = make_model(config.model, config.compute.precision, spec)
+    build, scheme, into_backbone = _meant(config.model.build, model, shape, tensors)
+    variant, *_ = models.variant_of(describe(build), build)
     if variant.preprocessing and spec.input.dtype == "uint8":
         spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
-    model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
-    scheme = choose(model, shape, tensors, family)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if into_backbone:
+        part = build(classes=count_classes(tensors, scheme))
+        variables = to_variables(part, shape, tensors, scheme.names, scheme.flattened)
+        return Loaded(spec, _within(model, shape, flatten_dict(variables, sep="/")), sha256, None, BACKBONE)
     last = last_layer_paths(model, shape)
     names = imagenet_classes()
     theirs = names if count_classes(tensors, scheme) == len(names) else None
@@ -103,7 +114,44 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
     variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="keep" if kept else "new")
     found = flatten_dict(variables, sep="/")
     loaded = {path: array for path, array in found.items() if kept or path not in last}
-    return Loaded(spec, loaded, hashlib.sha256(path.read_bytes()).hexdigest(), kept if last else None)
+    return Loaded(spec, loaded, sha256, kept if last else None)
+
+
+def _meant(
+    build: Function, model: nn.Module, shape: tuple[int, ...], tensors: Tensors
+) -> tuple[Function, Scheme, bool]:
+    """What the tensors are weights of, the model or, where more of them fit, its backbone: what builds it, how they
+    are named, and whether it is the backbone.
+
+    Raises ValueError where no naming is known.
+    """
+    options, problems = [(build, model)], list[ValueError]()
+    if backbone := backbone_of(model):
+        options.append((model.backbone, backbone))
+    found = []
+    for number, (function, module) in enumerate(options):
+        try:
+            _, family, _ = models.variant_of(describe(function), function)
+            matches, scheme = best(module, shape, tensors, family)
+            found.append((matches, -number, function, scheme))
+        except ValueError as error:
+            problems.append(error)
+    if not found:
+        raise problems[-1]
+    _, number, function, scheme = max(found, key=lambda option: option[:2])
+    return function, scheme, number < 0
+
+
+def _within(model: nn.Module, shape: tuple[int, ...], found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Variables of a backbone, or of a classifier with one, as those of the model around it.
+
+    Raises ValueError where they are not all of the backbone's.
+    """
+    placed = {within_backbone(path): array for path, array in found.items()}
+    wanted = {p: s for p, s in variable_shapes(model, shape).items() if p.split("/")[1] == BACKBONE}
+    placed = {path: array for path, array in placed.items() if path in wanted}
+    _check_arrays(wanted, placed)
+    return placed
 
 
 def _of_folder(config: Experiment, spec: Spec, word: str) -> Loaded:
@@ -112,13 +160,16 @@ def _of_folder(config: Experiment, spec: Spec, word: str) -> Loaded:
     spec = _normalised(spec, stored.spec.prepare.mean, stored.spec.prepare.std)
     found = part_of(stored.variables, config.transfer.part)
     model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
+    sha256 = hashlib.sha256(stored.proof.read_bytes()).hexdigest()
+    if backbone_of(model) and not any(path.split("/")[1] == BACKBONE for path in found):
+        return Loaded(spec, _within(model, shape, found), sha256, None, BACKBONE)
     last = last_layer_paths(model, shape)
     theirs = stored.spec.classes if last <= found.keys() else None  # a part may have no last layer
     kept = _is_kept(config, spec, theirs)
     loaded = {path: array for path, array in found.items() if kept or path not in last}
     wanted = variable_shapes(model, shape).items()
     _check_arrays({path: dimensions for path, dimensions in wanted if kept or path not in last}, loaded)
-    return Loaded(spec, loaded, hashlib.sha256(stored.proof.read_bytes()).hexdigest(), kept if last else None)
+    return Loaded(spec, loaded, sha256, kept if last else None)
 
 
 def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:

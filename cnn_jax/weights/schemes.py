@@ -47,6 +47,14 @@ def schemes(family: str, module: Any) -> dict[str, Scheme]:
 def choose(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, family: str) -> Scheme:
     """The naming that gives most arrays of `module` the name of a tensor; whether they all fit, `to_variables` says.
 
+    Raises as `best` does.
+    """
+    return best(module, input_shape, tensors, family)[1]
+
+
+def best(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, family: str) -> tuple[int, Scheme]:
+    """How many arrays of `module` the naming that `choose` chooses finds among the tensors, and that naming.
+
     Raises ValueError where no naming is known, or none knows the parts of this module.
     """
     found, reason = [], f"no published weights are known for the models of {family}"
@@ -58,7 +66,7 @@ def choose(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, fa
             reason = str(error)
     if not found:
         raise ValueError(reason)
-    return max(found, key=lambda pair: pair[0])[1]
+    return max(found, key=lambda pair: pair[0])
 
 
 def count_classes(tensors: Tensors, scheme: Scheme) -> int | None:

@@ -4,9 +4,18 @@ import flax.linen as nn
 import jax
 import pytest
 
-from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names
+from cnn_jax.inspect.stages import (
+    CLASSIFIER,
+    HEAD,
+    depths,
+    feature_info,
+    feature_names,
+    last_layer_paths,
+    within_backbone,
+)
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.mobilenet_v3 import mobilenet_v3_small
+from cnn_jax.models.point_detector import point_detector
 
 
 class Tangled(nn.Module):
@@ -48,6 +57,17 @@ def test_a_hidden_layer_behind_all_maps_is_no_part_of_the_classifier() -> None:
     found = depths(mobilenet_v3_small(), (64, 64, 3))
     assert {path.split("/")[1] for path, stage in found.items() if stage == HEAD} == {"hidden"}
     assert {path.split("/")[1] for path, stage in found.items() if stage == CLASSIFIER} == {"classifier"}
+
+
+def test_the_stages_of_a_detector_are_those_of_its_backbone() -> None:
+    model, shape = point_detector(backbone=resnet20, strides=(2, 4), classes=3), (32, 32, 1)
+    found, inside = depths(model, shape), depths(resnet20(classes=None), shape)
+    assert {within_backbone(path): stage for path, stage in inside.items()}.items() <= found.items()
+    assert {path for path, stage in found.items() if stage == CLASSIFIER} == {
+        path for path in found if path.split("/")[1] != "backbone"
+    }
+    # What other classes need others of is one layer of that.
+    assert last_layer_paths(model, shape) == {"params/classes/kernel", "params/classes/bias"}
 
 
 @pytest.mark.parametrize("size", [32, 48])

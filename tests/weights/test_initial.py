@@ -6,19 +6,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import save_file
 
 from cnn_jax.augment.compose import identity
 from cnn_jax.config import Data, Experiment, Model, Optim, Transfer
+from cnn_jax.data import spec as specs
+from cnn_jax.data.source import with_statistics
+from cnn_jax.data.spec import Field
 from cnn_jax.data.digits import digits
+from cnn_jax.inspect.stages import within_backbone
 from cnn_jax.models.convmixer import convmixer_768_32
+from cnn_jax.models.point_detector import point_detector
+from cnn_jax.models.resnet import resnet18
 from cnn_jax.tasks.classify import classify
+from cnn_jax.train import run_folder
 from cnn_jax.train.optim import sgd
 from cnn_jax.train.schedules import constant
 from cnn_jax.weights import files
-from cnn_jax.weights.convert import tensor_shapes
+from cnn_jax.weights.convert import tensor_shapes, to_variables
 from cnn_jax.weights.imagenet import imagenet_classes
 from cnn_jax.weights.initial import part_of, prepare
 from cnn_jax.weights.names.convmixer import timm
+from cnn_jax.weights.names.resnet import torchvision
 from cnn_jax.weights.parity import all_made_up
 
 RUN = {
@@ -69,6 +79,49 @@ def test_no_such_part_is_one_line(part: str, says: str) -> None:
         part_of({path: np.asarray(value) for path, value in RUN.items()}, part)
 
 
+def transferred(build, weights: Path) -> Experiment:
+    return Experiment(
+        name="transfer",
+        data=Data(source=digits),
+        model=Model(build=build, task=classify),
+        optim=Optim(build=sgd, lr=0.1, schedule=constant),
+        augment=identity,
+        transfer=Transfer(weights=str(weights)),
+    )
+
+
+def test_weights_of_a_classifier_go_into_the_backbone_of_a_detector(tmp_path: Path) -> None:
+    """Published ones by their names, and those of a run folder or of imported weights by their paths."""
+    file, shape, spec = tmp_path / "resnet.safetensors", (64, 64, 3), digits()["train"].spec
+    spec = with_statistics(
+        dataclasses.replace(spec, inputs={"image": Field("image", shape, "uint8")}), (0.0,) * 3, (1.0,) * 3
+    )
+    build = partial(resnet18, features=4, blocks=(1, 1, 1, 1))
+    detector = partial(point_detector, backbone=build, width=4)
+    tensors = all_made_up(tensor_shapes(build(), shape, torchvision), calm=False)
+    files.write(file, tensors)
+    found = prepare(transferred(detector, file), spec, tmp_path / "run")
+    expected = flatten_dict(to_variables(build(), shape, tensors, torchvision), sep="/")
+    backbone = {within_backbone(path): array for path, array in expected.items() if "classifier" not in path}
+    assert found.variables.keys() == backbone.keys() and any(path.startswith("batch_stats") for path in backbone)
+    assert all((found.variables[path] == array).all() for path, array in backbone.items())
+    assert found.record and found.record["into"] == "backbone"
+    assert found.head == "the weights are those of the backbone, all else is new"
+
+    folder = tmp_path / "imported"
+    folder.mkdir()
+    run_folder.write_json(folder / run_folder.DATA, specs.to_json(spec))
+    run_folder.write_json(folder / run_folder.PREDICTOR, {"model": "", "task": ""})
+    save_file(expected, folder / run_folder.VARIABLES)
+    again = prepare(transferred(detector, folder), spec, tmp_path / "other")
+    assert again.variables.keys() == backbone.keys()
+    assert all((again.variables[path] == array).all() for path, array in backbone.items())
+    del expected["params/stem_conv/kernel"]
+    save_file(expected, folder / run_folder.VARIABLES)
+    with pytest.raises(ValueError, match="of another model .missing: params/backbone/stem_conv/kernel"):
+        prepare(transferred(detector, folder), spec, tmp_path / "other")
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_published_weights_keep_their_last_layer_for_the_classes_of_imagenet_alone(same: bool, tmp_path: Path) -> None:
     build = partial(convmixer_768_32, width=4, depth=1, kernel=3, patch=2)
@@ -76,15 +129,7 @@ def test_published_weights_keep_their_last_layer_for_the_classes_of_imagenet_alo
     names = imagenet_classes()
     spec = digits()["train"].spec
     spec = dataclasses.replace(spec, classes=names if same else names[::-1])
-    config = Experiment(
-        name="transfer",
-        data=Data(source=digits),
-        model=Model(build=build, task=classify),
-        optim=Optim(build=sgd, lr=0.1, schedule=constant),
-        augment=identity,
-        transfer=Transfer(weights=str(tmp_path / "weights.safetensors")),
-    )
-    found = prepare(config, spec, tmp_path / "run")
+    found = prepare(transferred(build, tmp_path / "weights.safetensors"), spec, tmp_path / "run")
     assert ("params/classifier/kernel" in found.variables) == same
     assert found.head == f"the last layer is {'kept' if same else 'new'}, as the weights are " + (
         "for the same classes" if same else "not for the same classes"
