@@ -68,7 +68,12 @@ def _image(place: int, size: tuple[int, int], said: Arrays, true: Arrays) -> Ima
         raise ValueError(f"a box or score of image {place} is NaN or infinite: did training diverge?")
     placement = placed(true["placement"], size) if "placement" in true else Placement(size, size)
     if "placement" in true:
-        boxes, true_boxes = (to_original(array.astype(np.float64), placement) for array in (boxes, true_boxes))
+        # Rounded, so that what the way there and back has added in the last bits is lost again; and left + width is the
+        # right side again in float64, exactly.
+        boxes, true_boxes = (
+            to_original(array.astype(np.float64), placement).astype(np.float32).astype(np.float64)
+            for array in (boxes, true_boxes)
+        )
     sides = true_boxes[:, 2:] - true_boxes[:, :2]
     return Image(
         place,
@@ -140,17 +145,8 @@ def ranks(groups: Ints) -> Ints:
 
 
 def bounds(boxes: Floats) -> Floats:
-    """Boxes [N, 4] as left, top, width, height, as COCO has them; left + width is the right side again.
-
-    The difference of two floats is rounded, and rounded again when it is added: half a unit in the last place too much
-    or too little is mended here. (With a left side below 0 it may be lost.)
-    """
-    low, high = boxes[:, :2], boxes[:, 2:]
-    sides = high - low
-    for toward in (np.inf, -np.inf):
-        other = np.nextafter(sides, toward)
-        sides = np.where((low + sides != high) & (low + other == high), other, sides)
-    return np.concatenate([low, sides], 1)
+    """Boxes [N, 4] as left, top, width, height, as COCO has them."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
 
 
 def _joined(parts: Sequence[NDArray], width: int = 0) -> Floats:

@@ -13,7 +13,9 @@ CLASSES = 5
 
 
 def images(seed: int) -> list[Image]:
+    """Scores are equal in different images alone: equal ones of two copies would come in another order."""
     outputs, batch = sets.drawn(seed)
+    outputs["scores"] -= np.linspace(0, 0.01, outputs["scores"].shape[1], dtype=np.float32)
     return list(reader(sets.spec(9, CLASSES))(outputs, batch))
 
 
