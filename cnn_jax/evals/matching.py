@@ -102,11 +102,10 @@ def greedy(
     counts = np.concatenate([counts, np.zeros((1, counts.shape[1]), bool)])
     free = np.ones((*counts.shape, len(thresholds)), bool)
     free[nobody] = False
-    enough = np.minimum(thresholds, 1 - 1e-10)
     matched = np.full((len(rows), *free.shape[1:]), -1)
     for turn in _turns(group[rows], rank[rows]):
         those = true[turn]
-        able = free[those] & (shared[turn][..., None, None] >= enough)
+        able = free[those] & (shared[turn][..., None, None] >= thresholds)
         wanted = value[turn][..., None] + shape[1] * counts[those]
         best = (able * wanted[..., None]).argmax(1)
         taken = np.take_along_axis(those, best.reshape(len(turn), -1), 1).reshape(best.shape)

@@ -4,8 +4,8 @@ cls: on an object of another class. loc: of the right class, but the boxes overl
 another class. dupe: a second one on an object that is found. bkg: where no object is. miss: an object that neither a
 detection nor the mending of a cls or loc error finds.
 
-The cost of a kind is what average precision at IoU .5 gains where its errors alone are mended: the class or the box is
-put right for the highest score on each object that is not found (section 2.2), all others are taken away, and missed
+The cost of a kind is what average precision at IoU .5 gains where its errors alone are mended (section 2.2): the class
+or the box is put right for the highest score on each object that is not found, all others are taken away, and missed
 objects are not counted. What several kinds cost together is not the sum.
 """
 
@@ -99,14 +99,16 @@ def _costs(found: Tide, detections: Detections, truths: Truths, taken: Bools, cl
         return np.array([interpolated(h, h | True, n).mean() if n else 0 for h, n in zip(hits, objects, strict=True)])
 
     before = precision(detections.label, found.right, found.counts, objects)
+    # The highest score on each object that is not found, among the errors of both kinds, as in the original code.
+    able = order[~np.append(taken, True)[found.target[order]]]
+    target, first = np.unique(found.target[able], return_index=True)
+    best = able[first]
     after = []
     for kind in range(len(KINDS)):
         label, right, counts = detections.label.copy(), found.right.copy(), found.counts & (found.kind != kind)
-        if kind in (CLS, LOC):
-            mended = order[(found.kind[order] == kind) & ~np.append(taken, True)[found.target[order]]]
-            target, first = np.unique(found.target[mended], return_index=True)
-            mended = mended[first]
-            label[mended], right[mended], counts[mended] = truths.label[target], True, True
+        mended = found.kind[best] == kind
+        label[best[mended]] = truths.label[target[mended]]
+        right[best[mended]] = counts[best[mended]] = True
         after.append(precision(label, right, counts, objects - missing if kind == MISS else objects))
     some = objects > 0
     if not some.any():
