@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.evals import resampled
-from cnn_jax.evals.average_precision import figures, ranges, ranked, twelve
+from cnn_jax.evals.average_precision import RECALLS, figures, ranges, ranked, twelve
 from cnn_jax.evals.found import Image, columns, reader
 from tests.evals import detection_sets as sets
 
@@ -33,3 +33,10 @@ def test_an_image_that_counts_twice_is_there_twice(seed: int) -> None:
         np.testing.assert_allclose(found.recall[sample], expected.recall, rtol=1e-12)
         np.testing.assert_allclose(resampled.twelve(found)[sample], list(twelve(expected).values()), rtol=1e-12)
     assert np.isnan(found.precision[2]).all() and np.isnan(found.recall[2]).all()
+
+
+def test_recalls_are_reached_as_pycocotools_rounds_them() -> None:
+    """.07 is not by 7 of 100: its seventh level is a little more."""
+    for objects in (10, 20, 97, 100, 300):
+        recall = np.arange(objects + 1) / objects
+        np.testing.assert_array_equal(resampled._reached(recall), (recall[:, None] >= RECALLS).sum(1))
