@@ -160,7 +160,9 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _print(numbers: Mapping[str, Any]) -> None:
+    from cnn_jax.evals.evaluator import digits
+
     width = max(map(len, numbers))
     for name, score in numbers.items():
         interval = "" if score.low is None else f"   95 % interval {score.low:.4f} to {score.high:.4f}"
-        print(f"  {name:{width}} {score.value:.4f}{interval}")
+        print(f"  {name:{width}} {digits(score.value)}{interval}")

@@ -188,8 +188,8 @@ def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seed
         config.seed = seed
         rows.append(_train(config, folder / f"seed{seed}", path, fresh))
     summary = {}
-    for name in rows[0]:
-        column = [row[name] for row in rows]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        column = [row[name] for row in rows if name in row]
         spread = statistics.stdev(column) if len(column) > 1 else 0.0
         summary[name] = {"mean": statistics.fmean(column), "stdev": spread, "n": len(column), "values": column}
     run_folder.write_json(folder / run_folder.SUMMARY, summary)

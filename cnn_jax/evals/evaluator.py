@@ -10,7 +10,10 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Score(NamedTuple):
-    """One number, and the 95 % interval in which it would lie with another sample of examples, where that is known."""
+    """One number, and the 95 % interval in which it would lie with another sample of examples, where that is known.
+
+    nan where the set has nothing that it is about, as the precision on large objects where all are small.
+    """
 
     value: float
     low: float | None = None
@@ -41,6 +44,11 @@ class Evaluator(NamedTuple):
     add: Callable[[Any, Arrays, Arrays], Any]
     merge: Callable[[Any, Any], Any]
     finish: Callable[[Any], Scores]
+
+
+def digits(value: float) -> str:
+    """A score as it is shown; "–" for nan."""
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def plain(scores: Scores) -> dict[str, float]:

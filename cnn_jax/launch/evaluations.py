@@ -8,7 +8,7 @@ from typing import Any
 from cnn_jax.config import extensions
 from cnn_jax.data.source import Splits, in_memory, split_of
 from cnn_jax.evals.also import Evaluation
-from cnn_jax.evals.evaluator import plain, to_json
+from cnn_jax.evals.evaluator import digits, plain, to_json
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.report.progress import Say
 from cnn_jax.train.evaluate import evaluate_also
@@ -89,13 +89,13 @@ class Evaluations:
         """A validation as it is shown, in columns of one width for the whole run."""
         steps, patience, now = self.run.steps, self.run.config.evaluate.patience, self.standing()
         epoch, last = step / steps.per_epoch, f"{steps.total / steps.per_epoch:.2f}"
-        best = f"(best {self.criterion.sign * now.score:.4f})"
+        best = "" if now.step is None else f"(best {self.criterion.sign * now.score:.4f})"
         waited = f"patience {now.waited} of {patience}" if patience else best
         shown = dict.fromkeys(("loss", self.run.task.headline, self.criterion.name))
         return [
             f"{VALIDATION}  step {step:{len(str(steps.total))}}",
             f"epoch {epoch:{len(last)}.2f}",
-            *(f"{name} {numbers.get(name, math.nan):.4f}" for name in shown),
+            *(f"{name} {digits(numbers.get(name, math.nan))}" for name in shown),
             "best" if now.step == step else waited,
         ]
 

@@ -27,7 +27,7 @@ from cnn_jax.data.source import (
     split_of,
     strata,
 )
-from cnn_jax.evals.evaluator import Scores, to_json
+from cnn_jax.evals.evaluator import Scores, digits, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.paths import printable
@@ -252,19 +252,20 @@ def _finish(
     if source is not None:
         print(f"{split}: {_listed(scores, run.task.headline)}")
     for name in last:  # further evaluations
-        numbers = {key: value for key, value in evaluations.last[name].items() if isinstance(value, float)}
-        print(f"{printable(name)}: {', '.join(f'{key} {value:.4f}' for key, value in numbers.items())}")
+        pairs = evaluations.last[name].items()
+        numbers = {key: math.nan if value is None else value for key, value in pairs if not isinstance(value, dict)}
+        print(f"{printable(name)}: {', '.join(f'{key} {digits(value)}' for key, value in numbers.items())}")
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
 
 
 def _listed(scores: Scores, headline: str) -> str:
     """The numbers in one line, the headline's with its interval."""
-    words = []
+    found = []
     for name, score in scores.numbers.items():
         known = name == headline and score.low is not None
-        words.append(f"{name} {score.value:.4f}{f' (95 % {score.low:.3f} to {score.high:.3f})' if known else ''}")
-    return ", ".join(words)
+        found.append(f"{name} {digits(score.value)}{f' (95 % {score.low:.3f} to {score.high:.3f})' if known else ''}")
+    return ", ".join(found)
 
 
 def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnn_jax.data.spec import INDEX
 from cnn_jax.evals import bootstrap
 from cnn_jax.evals.classification import MEANS, per_example
-from cnn_jax.evals.evaluator import Score
+from cnn_jax.evals.evaluator import Score, digits
 from cnn_jax.inspect.table import table
 from cnn_jax.paths import printable
 from cnn_jax.report.runs import TEST, VALIDATION, Group, Run, differing, scored_at
@@ -52,7 +52,7 @@ def _one(label: str, run: Run) -> list[str]:
 
 
 def _number(score: Score) -> str:
-    return f"{score.value:.4f}" + (f" [{score.low:.4f}, {score.high:.4f}]" if score.low is not None else "")
+    return digits(score.value) + (f" [{score.low:.4f}, {score.high:.4f}]" if score.low is not None else "")
 
 
 def columns(groups: Sequence[Group]) -> list[tuple[str, str]]:

@@ -113,7 +113,10 @@ def read(folder: Path) -> Run:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"'{folder}' is damaged: {error}") from None
     if not math.isfinite(score):
-        raise ValueError(f"'{folder}' has diverged: its {printable(run.headline)} is no finite number")
+        headline, loss = printable(run.headline), run.scores[run.split].get("loss")
+        if run.headline != "loss" and loss is not None and math.isfinite(loss.value):
+            raise ValueError(f"'{folder}' has no {headline}: nothing in its {run.split} split is what that is about")
+        raise ValueError(f"'{folder}' has diverged: its {headline} is no finite number")
     return run
 
 

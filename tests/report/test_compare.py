@@ -259,6 +259,7 @@ def test_a_table_of_all_runs(write: Write, tmp_path: Path) -> None:
         ("results.json", "{}", "is damaged: 'test'"),
         ("results.json", {"seed": 3}, "is damaged: its results are those of another seed"),
         ("results.json", {"test": {"top1": None, "interval95": {}}}, "has diverged: its top1 is no finite number"),
+        ("results.json", {"test": {"top1": None, "loss": 1.0}}, "has no top1: nothing in its test split is"),
         ("results.json", {"test": {"top1": "x"}}, "is damaged: 'top1'"),
         ("results.json", {"test": None, "validation": None}, "' is scored on no split"),
         ("results.json", {"parameters": "many"}, "is damaged: a number is none"),

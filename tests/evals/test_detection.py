@@ -1,0 +1,154 @@
+"""The evaluator of detectors against pycocotools, and what must not change its scores."""
+
+import json
+import random
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnn_jax.data.prepare import Placement, as_vector
+from cnn_jax.data.spec import INDEX
+from cnn_jax.evals import detection
+from cnn_jax.evals.evaluator import Scores, plain, to_json
+from tests.evals import detection_sets as sets
+
+CLASSES = 5
+
+
+def scored(outputs: sets.Rows, batch: sets.Rows, pieces: int = 1, **options: object) -> Scores:
+    evaluator = detection.evaluator(sets.spec(batch["what"].shape[1], CLASSES), **options)
+    totals = evaluator.start()
+    for rows in np.array_split(np.arange(len(batch[INDEX])), pieces):
+        piece, said = ({name: array[rows] for name, array in some.items()} for some in (batch, outputs))
+        totals = evaluator.add(totals, said, piece)
+    return evaluator.finish(totals)
+
+
+def assert_same(a: Scores, b: Scores) -> None:
+    """Bit for bit."""
+    for name in a.numbers:
+        np.testing.assert_array_equal(np.array(a.numbers[name], float), np.array(b.numbers[name], float), err_msg=name)
+    for name, table in a.tables.items():
+        np.testing.assert_array_equal(table, b.tables[name], err_msg=name)
+    assert a.numbers.keys() == b.numbers.keys() and a.tables.keys() == b.tables.keys()
+
+
+def assert_as_pycocotools(outputs: sets.Rows, batch: sets.Rows, sizes: tuple[float, float] = (32, 96)) -> Scores:
+    expected, oracle = sets.of_pycocotools(outputs, batch, CLASSES, sizes)
+    found = scored(outputs, batch, sizes=sizes)
+    for name, value in expected.items():
+        assert np.array_equal(found.numbers[name].value, value, equal_nan=True), name
+    precision = np.where(oracle.eval["precision"] < 0, np.nan, oracle.eval["precision"])
+    np.testing.assert_array_equal(found.tables["precision"], precision[..., 0, 2])
+    np.testing.assert_allclose(found.tables["average_precision"], precision[..., 2].mean((0, 1)), rtol=1e-12)
+    return found
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_twelve_figures_are_pycocotools_to_the_last_bit(seed: int) -> None:
+    assert_as_pycocotools(*sets.drawn(seed))
+
+
+def test_more_than_a_hundred_detections_and_every_range() -> None:
+    outputs, batch = sets.drawn(1, images=3, objects=30, found=400, ignored=0.1)
+    outputs["labels"][0], batch["what"][0] = 1, 1
+    outputs["scores"] = -np.sort(-np.random.default_rng(0).random((3, 400)).astype(np.float32), axis=1)
+    found = assert_as_pycocotools(outputs, batch)
+    assert np.isfinite(list(plain(found).values())).all()
+    objects = found.tables["objects"]
+    assert (objects[:, 1:].sum(1) > objects[:, 0])[1]  # an area on a bound is of both ranges
+
+
+def test_sizes_are_a_setting() -> None:
+    outputs, batch = sets.drawn(2)
+    found = assert_as_pycocotools(outputs, batch, sizes=(10, 33))
+    assert found.tables["sizes"].tolist() == [10, 33]
+    assert plain(found)["ap_small"] != plain(scored(outputs, batch))["ap_small"]
+    with pytest.raises(ValueError, match="sizes must be two sides"):
+        detection.evaluator(sets.spec(3, CLASSES), sizes=(96, 32))
+
+
+def nothing(outputs: sets.Rows, batch: sets.Rows, what: str) -> None:
+    if what in ("no detections", "nothing at all"):
+        outputs["labels"][:] = -1
+    if what in ("no objects", "nothing at all"):
+        batch["what"][:] = -1
+    if what == "all ignored":
+        batch["skip"][:] = 1 + np.arange(batch["skip"].shape[1]) % 2
+    if what == "padding is rubbish":
+        outputs["boxes"][outputs["labels"] < 0] = np.nan
+        batch["where"][batch["what"] < 0] = np.nan
+
+
+@pytest.mark.parametrize("what", ["no detections", "no objects", "nothing at all", "all ignored", "padding is rubbish"])
+def test_where_something_is_missing(what: str) -> None:
+    outputs, batch = sets.drawn(3)
+    nothing(outputs, batch, what)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = scored(outputs, batch) if what == "no detections" else assert_as_pycocotools(outputs, batch)
+    written = json.loads(json.dumps(to_json(found)))
+    if what == "no detections":
+        assert found.numbers["ap"] == (0, 0, 0) and found.tables["confusion"][:, :-1].sum() == 0
+        assert found.numbers["tide_miss"].value == 0 and found.tables["tide_counts"][-1] > 0
+    elif what != "padding is rubbish":
+        assert written["ap"] is None and written["tide_cls"] is None and "ap" not in written["interval95"]
+
+
+def test_of_no_images_at_all() -> None:
+    evaluator = detection.evaluator(sets.spec(3, CLASSES))
+    assert np.isnan(list(plain(evaluator.finish(evaluator.start())).values())).all()
+
+
+def test_any_order_batch_size_and_process_gives_the_same_bits() -> None:
+    outputs, batch = sets.drawn(4, images=40)
+    whole = scored(outputs, batch)
+    order = np.random.default_rng(0).permutation(40)
+    mixed, said = ({name: array[order] for name, array in some.items()} for some in (batch, outputs))
+    for pieces in (1, 7, 40):
+        assert_same(whole, scored(said, mixed, pieces))
+    evaluator = detection.evaluator(sets.spec(9, CLASSES))
+    parts = [
+        evaluator.add(
+            evaluator.start(), {n: a[k::5] for n, a in outputs.items()}, {n: a[k::5] for n, a in batch.items()}
+        )
+        for k in range(5)
+    ]
+    random.Random(0).shuffle(parts)
+    merged = evaluator.start()
+    for part in parts:
+        merged = evaluator.merge(part, merged)
+    assert_same(whole, evaluator.finish(merged))
+
+
+def test_fields_are_found_by_their_roles_and_may_be_missing() -> None:
+    outputs, batch = sets.drawn(5, ignored=0)
+    batch["area"] = (batch["where"][..., 2:] - batch["where"][..., :2]).prod(-1)
+    evaluator = detection.evaluator(sets.spec(9, CLASSES, ignored=False, areas=False))
+    few = {name: batch[name] for name in ("where", "what", INDEX)}
+    assert_same(scored(outputs, batch), evaluator.finish(evaluator.add(evaluator.start(), outputs, few)))
+
+
+def test_boxes_are_scored_in_pixels_of_the_original_picture() -> None:
+    """A letterboxed picture, enlarged twice: halving is exact, so are the scores."""
+    outputs, batch = sets.drawn(6)
+    whole = scored(outputs, batch)
+    lies = as_vector(Placement((sets.SIZE, sets.SIZE), (900, 900), (2.0, 2.0), (16.0, 64.0)))
+    shift = np.array([64, 16, 64, 16], np.float32)
+    inside = {**outputs, "boxes": np.clip(outputs["boxes"], 0, sets.SIZE)}
+    placed = {**batch, "where": batch["where"] * 2 + shift, "lies": np.tile(lies, (len(batch["what"]), 1))}
+    evaluator = detection.evaluator(sets.spec(9, CLASSES, placement=True))
+    found = evaluator.finish(evaluator.add(evaluator.start(), {**inside, "boxes": inside["boxes"] * 2 + shift}, placed))
+    assert_same(scored(inside, batch), found)
+    assert found.numbers["ap"].value > 0 and whole.numbers["ap"].value > 0
+
+
+def test_a_diverged_model_is_named() -> None:
+    outputs, batch = sets.drawn(7)
+    outputs["scores"][2, 0], outputs["labels"][2, 0] = np.nan, 1
+    with pytest.raises(ValueError, match="image 2 is NaN or infinite: did training diverge"):
+        scored(outputs, batch)
