@@ -35,14 +35,14 @@ class Files(NamedTuple):
     """The encoded pictures of one split.
 
     load: index -> bytes and what is known of the picture, or CorruptImage where they cannot be had. name: index -> what
-    messages call it. groups, targets: as in DecodedSource. lost: why pictures are not among them.
+    messages call it. groups, known: as in DecodedSource. lost: why pictures are not among them.
     """
 
     load: Callable[[int], tuple[bytes, Any]]
     name: Callable[[int], str]
     size: int
     groups: Groups
-    targets: Callable[[int], Example] | None = None
+    known: Callable[[int], Example] | None = None
     lost: Sequence[str] = ()
 
 
@@ -116,7 +116,7 @@ def decoded_splits(
     checked(spec)
     splits = {
         split: DecodedSource(
-            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.targets, list(part.lost)
+            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.known, list(part.lost)
         )
         for split, part in files.items()
     }

@@ -87,16 +87,17 @@ def object_splits(
                 "ignored": Field("box_ignored", (most,), "uint8"),
                 "areas": Field("box_areas", (most,), "float32"),
             },
-            lambda objects, placement: _fields(objects, placement, most) | {"placement": as_vector(placement)},
+            lambda objects, placement: _fields(objects, placement, most),
         ),
         class_ids=class_ids,
     )
 
 
 def _fields(objects: Objects, placement: Placement, most: int) -> Example:
-    """The targets of an example, padded to `most` objects."""
+    """What an example has beside its image, padded to `most` objects."""
     count = len(objects.labels)
     made: Example = {
+        "placement": as_vector(placement),
         "boxes": np.zeros((most, 4), np.float32),
         "objects": np.full(most, -1, np.int32),
         "ignored": np.zeros(most, np.uint8),
@@ -120,7 +121,7 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
         except OSError as error:  # it is gone by now, or may not be read
             raise CorruptImage(f"cannot read the image ({error.strerror})") from error
 
-    def targets(index: int) -> Example:
+    def known(index: int) -> Example:
         found = objects(index)
         return _fields(found, nominal(found.size, prepare), most)
 
@@ -129,7 +130,7 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
         name=lambda index: part.names[index],
         size=len(part.files),
         groups=_rarest(part, counts),
-        targets=targets,
+        known=known,
         lost=part.lost,
     )
 

@@ -11,7 +11,7 @@ import inspect
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -349,6 +349,17 @@ def file_names(source: Source, indices: np.ndarray) -> list[str] | None:
     """The files of some examples, for people to read; None where they do not come from a file each."""
     base, places = origin(source)
     return base.files(places[indices]) if isinstance(base, FromFiles) else None
+
+
+def without_images(source: Source) -> Iterator[tuple[np.ndarray, Example]]:
+    """Indices [B] and examples of all, in parts; without the first input where the rest is known without reading it."""
+    base, places = origin(source)
+    for part in parts(len(source)):
+        if isinstance(base, DecodedSource) and base.known and base.held is None:
+            known = [base.known(i) for i in places[part].tolist()]
+            yield part, {name: np.stack([one[name] for one in known]) for name in known[0]}
+        else:
+            yield part, source.batch(part)
 
 
 def skipped(splits: Splits) -> dict[str, list[str]]:

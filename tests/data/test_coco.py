@@ -48,8 +48,8 @@ def test_boxes_lie_where_the_objects_are(scene, settings):
         assert where.original == list(SIZES.values())[picture]
         back = to_original(batch["boxes"][picture][: len(expected)], where)
         np.testing.assert_allclose(back, expected, atol=1e-4)
-    targets = source.targets(0)  # without decoding
-    assert all(np.array_equal(targets[name], batch[name][0]) for name in targets)
+    known = source.known(0)  # without decoding
+    assert all(np.array_equal(known[name], batch[name][0]) for name in known)
 
 
 def test_classes_keep_their_ids_and_pictures_their_names(scene):
