@@ -10,7 +10,7 @@ import numpy as np
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
 from cnn_jax.data.prepare import Placement, Prepare, read_image
-from cnn_jax.data.source import Splits, example_bytes, permutation, strata, test_part
+from cnn_jax.data.source import Splits, example_bytes, permutation, test_part
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.data.splits import checked, described
 
@@ -123,7 +123,7 @@ def decoded_splits(
     looked = _decode_all(splits, first)
     train = np.arange(len(splits[first]))
     if first == "all":  # of which the training sees but a part
-        train = test_part(strata(splits["all"]), classes)[0]
+        train = test_part(splits["all"])[0]
     spec = described(spec, _examples(splits[first], train[permutation(len(train), 0)[:SAMPLE]]))
     reasons = _reasons(splits)
     if reasons:

@@ -17,6 +17,7 @@ from cnn_jax.data.spec import Field
 from cnn_jax.data.splits import copies, digest_files
 from cnn_jax.paths import printable
 
+STRATUM = 5  # pictures of which a test split has one
 SIZE = 512  # pixels of a side, where none are asked for
 
 
@@ -136,14 +137,18 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
 
 
 def _rarest(part: Settled, counts: np.ndarray) -> np.ndarray:
-    """[n] the class of each picture that has the fewest objects in all, -1 where it has no objects."""
+    """[n] the class of each picture that has the fewest objects in all, -1 where it has no objects.
+
+    Classes that would have fewer than STRATUM pictures are one with that: a share of them is none.
+    """
     rank = np.empty(len(counts), int)
     rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
     counted = part.ignored == 0
     picture = np.repeat(np.arange(len(part.files)), np.diff(part.start))[counted]
     least = np.full(len(part.files), len(counts))
     np.minimum.at(least, picture, rank[part.labels[counted]])
-    return np.append(np.argsort(rank), -1)[least]
+    groups = np.append(np.argsort(rank), -1)[least]
+    return np.where(np.bincount(groups + 1)[groups + 1] < STRATUM, -1, groups)
 
 
 def _copies(root: Path, splits: Mapping[str, Settled], contents: Mapping[Path, bytes]) -> Iterator[str]:

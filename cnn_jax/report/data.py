@@ -26,7 +26,10 @@ def description(splits: Splits) -> str:
     for split, source in splits.items():
         parts += _split(split, source)
     notes = list(dict.fromkeys(note for source in splits.values() for note in source.spec.notes))
-    return "\n\n".join([*parts, *(["\n".join(note.removeprefix(f"{spec.name}: ") for note in notes)] if notes else [])])
+    if notes:
+        said = [note.removeprefix(f"{spec.name}: ") for note in notes]
+        parts.append("\n  ".join(["in reading them:", *said]))
+    return "\n\n".join(parts)
 
 
 def sheet(splits: Splits, path: Path) -> None:
@@ -40,10 +43,10 @@ def sheet(splits: Splits, path: Path) -> None:
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for ax in axes[len(chosen) :]:
         ax.set_axis_off()
-    image, names = next(iter(spec.inputs)), _names(spec)
+    image = next(iter(spec.inputs))
     for place, (ax, index) in enumerate(zip(axes, chosen.tolist(), strict=False)):
         example = {name: array[place] for name, array in batch.items()}
-        if "boxes" in names:
+        if _holds(spec, "boxes"):
             found = _objects_of(spec, example, np.zeros(1, int))
             said = [
                 "ignored" if passed else spec.classes[n] for n, passed in zip(found.labels, found.ignored, strict=True)
@@ -61,7 +64,7 @@ def sheet(splits: Splits, path: Path) -> None:
             ax.set_title(f"{index}: {len(said)} objects", fontsize=9)
         else:
             draw_example(ax, example[image])
-            label = int(example[names["label"]]) if "label" in names else -1
+            label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
             ax.set_title(f"{index}: {short(spec.classes[label], 24)}" if label >= 0 else str(index), fontsize=9)
     save(figure, path)
 
@@ -81,37 +84,40 @@ class _Objects(NamedTuple):
     areas: NDArray[Any]
 
 
-def _names(spec: Spec) -> Mapping[Role, str]:
-    return {field.role: name for name, field in spec.fields.items()}
+def _holds(spec: Spec, role: Role) -> bool:
+    return any(field.role == role for field in spec.fields.values())
+
+
+def _column(spec: Spec, batch: Mapping[str, np.ndarray], role: Role) -> NDArray[Any]:
+    return next(batch[name] for name, field in spec.fields.items() if field.role == role)
 
 
 def _objects_of(spec: Spec, batch: Mapping[str, np.ndarray], places: NDArray[np.int64]) -> _Objects:
     """The objects of examples [B, ...] at `places` [B], or of one."""
-    names = _names(spec)
-    boxes = batch[names["boxes"]].reshape(-1, *spec.fields[names["boxes"]].shape)
-    labels = batch[names["box_labels"]].reshape(len(boxes), -1)
+    labels = np.atleast_2d(_column(spec, batch, "box_labels"))
     real = (labels >= 0) & (np.reshape(batch.get(VALID, 1), (-1, 1)) > 0)
     rows = np.nonzero(real)[0]
 
-    def of(role: Role, default: NDArray[Any]) -> NDArray[Any]:
-        return batch[names[role]].reshape(len(boxes), -1)[real] if role in names else default
-
-    found = boxes[real]
-    sides = (found[:, 2:] - found[:, :2])[:, ::-1].astype(np.float64)
-    if "placement" in names:
-        sides /= batch[names["placement"]].reshape(len(boxes), -1)[rows, :2]
-    ignored = of("box_ignored", np.zeros(len(found))) > 0
-    return _Objects(places[rows], found, labels[real], ignored, sides, of("box_areas", sides.prod(1)))
+    boxes = _column(spec, batch, "boxes").reshape(*labels.shape, 4)[real]
+    sides = (boxes[:, 2:] - boxes[:, :2])[:, ::-1].astype(np.float64)
+    if _holds(spec, "placement"):
+        sides /= np.atleast_2d(_column(spec, batch, "placement"))[rows, :2]
+    ignored, areas = np.zeros(len(boxes), bool), sides.prod(1)
+    if _holds(spec, "box_ignored"):
+        ignored = np.atleast_2d(_column(spec, batch, "box_ignored"))[real] > 0
+    if _holds(spec, "box_areas"):
+        areas = np.atleast_2d(_column(spec, batch, "box_areas"))[real]
+    return _Objects(places[rows], boxes, labels[real], ignored, sides, areas)
 
 
 def _split(split: str, source: Source) -> Iterator[str]:
-    spec, names = source.spec, _names(source.spec)
+    spec = source.spec
     yield f"{split}: {len(source):,} {spec.units}"
-    if "boxes" in names:
+    if _holds(spec, "boxes"):
         parts = [_objects_of(spec, batch, part) for part, batch in without_images(source)]
         yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*parts, strict=True))))
-    elif "label" in names:
-        labels = np.concatenate([batch[names["label"]] for _, batch in without_images(source)])
+    elif _holds(spec, "label"):
+        labels = np.concatenate([_column(spec, batch, "label") for _, batch in without_images(source)])
         counts = np.bincount(labels[labels >= 0], minlength=len(spec.classes)).tolist()
         yield table(("class", spec.units), [(short(name, 40), n) for name, n in zip(spec.classes, counts, strict=True)])
         if unknown := int((labels < 0).sum()):

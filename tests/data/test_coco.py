@@ -10,7 +10,7 @@ import pytest
 
 from cnn_jax.data.coco import coco, split_in
 from cnn_jax.data.prepare import placed, to_original
-from cnn_jax.data.source import made, opened, strata
+from cnn_jax.data.source import made, opened
 from tests.data.painted import coco_json, painted, seen
 
 BOXES = [(4, 6, 24, 16), (30, 2, 38, 18)]
@@ -56,7 +56,6 @@ def test_classes_keep_their_ids_and_pictures_their_names(scene):
     source = coco(str(scene), size=32)["all"]
     assert source.spec.classes == ("cat", "dog") and source.spec.class_ids == (1, 7)
     assert source.files(np.array([1])) == ["image 2 (deep/b.png)"]
-    assert strata(source).tolist() == [0, -1, -1]  # of two classes with one object each the first; a crowd is none
     assert source.spec.notes == ()
 
 
