@@ -81,8 +81,8 @@ def trees(*, tile: int = 400, size: int | None = None) -> Splits:
         licence="MIT",
         citation="Weinstein et al. 2019, Individual tree-crown detection in RGB imagery, Remote Sensing 11(11):1309",
         notes=[
-            f"{sum(every)} of {len(every)} pieces of boxes have less than {IGNORED_BELOW:.0%} of a crown and are marked as "
-            f"ignored, as tile={tile} cuts the images"
+            f"{sum(every)} of {len(every)} pieces of boxes have less than {IGNORED_BELOW:.0%} of a crown and are "
+            f"marked as ignored, as tile={tile} cuts the images"
         ],
     )
     for split, source in splits.items():

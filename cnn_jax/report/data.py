@@ -22,7 +22,8 @@ NAMED = 20  # objects of a sample at most of which each has its name written to 
 def description(splits: Splits) -> str:
     """Classes, objects and their sizes of each split, and what was left out, changed or guessed in reading it."""
     spec = next(iter(splits.values())).spec
-    parts = [f"{spec.name}: {spec.units} of {sizes(spec.input.shape)}, {len(spec.classes)} classes"]
+    classes = f"{len(spec.classes):,} class{'es' if len(spec.classes) > 1 else ''}"
+    parts = [f"{spec.name}: {spec.units} of {sizes(spec.input.shape)}, {classes}"]
     for split, source in splits.items():
         parts += _split(split, source)
     notes = list(dict.fromkeys(note for source in splits.values() for note in source.spec.notes))
