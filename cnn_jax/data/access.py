@@ -25,7 +25,7 @@ class DecodedSource:
     read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with one
     warning in all. `skipped` holds the reasons by index, `lost` those of examples that were taken out before.
     groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
-    name(i): what messages call an example. targets(i): the targets of one, where they are known without decoding it.
+    name(i): what messages call an example. known(i): its fields but the image, where they are known without decoding.
     """
 
     read: Read
@@ -34,7 +34,7 @@ class DecodedSource:
     corrupt: str
     groups: Groups = None
     name: Callable[[int], str] | None = None
-    targets: Callable[[int], Example] | None = None
+    known: Callable[[int], Example] | None = None
     lost: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class DecodedSource:
     def without_skipped(self) -> "DecodedSource":
         """The source of those examples alone that were not skipped; what is held is held on."""
         keep = np.array([index for index in range(self.size) if index not in self.skipped], int)
-        groups, name, targets = self.groups, self.name, self.targets
+        groups, name, known = self.groups, self.name, self.known
         found = DecodedSource(
             lambda index, key: self.read(int(keep[index]), key),
             len(keep),
@@ -83,7 +83,7 @@ class DecodedSource:
             self.corrupt,
             (lambda: groups()[keep]) if callable(groups) else None if groups is None else groups[keep],
             (lambda index: name(int(keep[index]))) if name else None,
-            (lambda index: targets(int(keep[index]))) if targets else None,
+            (lambda index: known(int(keep[index]))) if known else None,
             self.lost + [self.skipped[index] for index in sorted(self.skipped)],
         )
         found.held = self.held and {name: array[keep] for name, array in self.held.items()}

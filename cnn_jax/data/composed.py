@@ -1,10 +1,15 @@
 """Scenes composed of items: what lies where is then known to the pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cnn_jax.data.kept import kept_on_disk
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.source import Splits
+from cnn_jax.data.splits import array_splits
 
 TRIES = 20  # random places of an item, of which the first that fits is taken
 IGNORED_BELOW = 0.25  # share of an item that is visible: below it the item need not be found
@@ -61,6 +66,85 @@ def compose(
     boxes, seen = boxes_of(instances, len(labels))
     visible = (seen / np.array(areas)).astype(np.float32) if areas else np.zeros(0, np.float32)
     return Scene(image, instances, boxes, np.array(labels, np.int32), visible), len(items) - len(labels)
+
+
+Draw = Callable[[str, np.random.Generator], tuple[Scene, int]]  # a split, its random numbers -> what `compose` returns
+
+
+def scene_splits(
+    name: str,
+    counts: Mapping[str, int],
+    shape: tuple[int, int, int],
+    most: int,
+    draw: Callable[[], Draw],
+    *,
+    channels: int | None = None,
+    seed: int,
+    made_of: Mapping[str, object],
+    classes: Sequence[str],
+    licence: str,
+    citation: str,
+) -> Splits:
+    """Splits of so many scenes each, composed once and kept on disk.
+
+    Args:
+      name, classes, licence, citation: as in `Spec`.
+      counts: of the scenes of each split.
+      shape: [H, W, C] of a scene.
+      most: items of a scene at most.
+      draw: a function that prepares what scenes are composed of, and returns the one that composes a scene. It is
+        called where they are not on disk.
+      channels: that scenes are brought to.
+      seed: of the random numbers of each scene.
+      made_of: all else that they depend on.
+    """
+
+    def make() -> dict[str, np.ndarray]:
+        composed, arrays = draw(), dict[str, np.ndarray]()
+        for number, (split, count) in enumerate(counts.items()):
+            scenes = (composed(split, np.random.default_rng((seed, number, index))) for index in range(count))
+            arrays |= {f"{split}/{field}": array for field, array in _stacked(scenes, count, shape, most).items()}
+        return arrays
+
+    stored = kept_on_disk(name, {**made_of, "seed": seed, "counts": dict(counts)}, make)
+    fields = ("image", "boxes", "objects", "ignored")
+    arrays = {split: {field: stored[f"{split}/{field}"] for field in fields} for split in counts}
+    left = int(sum(stored[f"{split}/left"].sum() for split in counts))
+    drawn = left + sum(int((found["objects"] >= 0).sum()) for found in arrays.values())
+    ignored = int(sum((found["ignored"] > 0).sum() for found in arrays.values()))
+    seen = f"{ignored:,} of {drawn:,} items are seen by less than {IGNORED_BELOW:.0%} and marked as ignored"
+    return array_splits(
+        name,
+        arrays,
+        Prepare(size=shape[:2], resize="letterbox", channels=channels or shape[2], background=0),
+        inputs={"image": "image"},
+        targets={"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored"},
+        classes=classes,
+        licence=licence,
+        citation=citation,
+        notes=(f"{left:,} of {drawn:,} items found no place or are hidden: fewer items or a larger size", seen),
+    )
+
+
+def _stacked(
+    scenes: Iterable[tuple[Scene, int]], count: int, shape: tuple[int, int, int], most: int
+) -> dict[str, np.ndarray]:
+    """Arrays of `count` scenes; "left" [count] are items that are not seen."""
+    found: dict[str, np.ndarray] = {
+        "image": np.zeros((count, *shape), np.uint8),
+        "boxes": np.zeros((count, most, 4), np.float32),
+        "objects": np.full((count, most), -1, np.int32),
+        "ignored": np.zeros((count, most), np.uint8),
+        "left": np.zeros(count, np.int32),
+    }
+    for number, (scene, left) in enumerate(scenes):
+        seen = np.flatnonzero(scene.visible > 0)
+        rows = len(seen)
+        found["image"][number] = scene.image
+        found["boxes"][number, :rows], found["objects"][number, :rows] = scene.boxes[seen], scene.labels[seen]
+        found["ignored"][number, :rows] = scene.visible[seen] < IGNORED_BELOW
+        found["left"][number] = left + len(scene.labels) - rows
+    return found
 
 
 def boxes_of(instances: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -10,7 +10,7 @@ import numpy as np
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
 from cnn_jax.data.prepare import Placement, Prepare, read_image
-from cnn_jax.data.source import Splits, example_bytes, permutation, strata, test_part
+from cnn_jax.data.source import Splits, example_bytes, permutation, test_part
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.data.splits import checked, described
 
@@ -35,14 +35,14 @@ class Files(NamedTuple):
     """The encoded pictures of one split.
 
     load: index -> bytes and what is known of the picture, or CorruptImage where they cannot be had. name: index -> what
-    messages call it. groups, targets: as in DecodedSource. lost: why pictures are not among them.
+    messages call it. groups, known: as in DecodedSource. lost: why pictures are not among them.
     """
 
     load: Callable[[int], tuple[bytes, Any]]
     name: Callable[[int], str]
     size: int
     groups: Groups
-    targets: Callable[[int], Example] | None = None
+    known: Callable[[int], Example] | None = None
     lost: Sequence[str] = ()
 
 
@@ -116,14 +116,14 @@ def decoded_splits(
     checked(spec)
     splits = {
         split: DecodedSource(
-            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.targets, list(part.lost)
+            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.known, list(part.lost)
         )
         for split, part in files.items()
     }
     looked = _decode_all(splits, first)
     train = np.arange(len(splits[first]))
     if first == "all":  # of which the training sees but a part
-        train = test_part(strata(splits["all"]), classes)[0]
+        train = test_part(splits["all"])[0]
     spec = described(spec, _examples(splits[first], train[permutation(len(train), 0)[:SAMPLE]]))
     reasons = _reasons(splits)
     if reasons:

@@ -134,6 +134,7 @@ def _files(root: Path, classes: list[str], files: Classes) -> Files:
         name=lambda index: printable(paths[index]),
         size=len(paths),
         groups=labels,
+        known=lambda index: {"label": labels[index]},
     )
 
 

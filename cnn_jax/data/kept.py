@@ -17,7 +17,7 @@ from cnn_jax.paths import printable, written
 Arrays = dict[str, np.ndarray]
 
 
-def kept(name: str, made_of: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+def kept_on_disk(name: str, made_of: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
     """What `make` returns, read from the disk where it was made of the same before.
 
     It is kept in $XDG_CACHE_HOME/cnn_jax/data, by default ~/.cache/cnn_jax/data, which may be removed at any time. What

@@ -17,6 +17,7 @@ from cnn_jax.data.spec import Field
 from cnn_jax.data.splits import copies, digest_files
 from cnn_jax.paths import printable
 
+STRATUM = 5  # pictures of which a test split has one
 SIZE = 512  # pixels of a side, where none are asked for
 
 
@@ -87,16 +88,17 @@ def object_splits(
                 "ignored": Field("box_ignored", (most,), "uint8"),
                 "areas": Field("box_areas", (most,), "float32"),
             },
-            lambda objects, placement: _fields(objects, placement, most) | {"placement": as_vector(placement)},
+            lambda objects, placement: _fields(objects, placement, most),
         ),
         class_ids=class_ids,
     )
 
 
 def _fields(objects: Objects, placement: Placement, most: int) -> Example:
-    """The targets of an example, padded to `most` objects."""
+    """What an example has beside its image, padded to `most` objects."""
     count = len(objects.labels)
     made: Example = {
+        "placement": as_vector(placement),
         "boxes": np.zeros((most, 4), np.float32),
         "objects": np.full(most, -1, np.int32),
         "ignored": np.zeros(most, np.uint8),
@@ -120,7 +122,7 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
         except OSError as error:  # it is gone by now, or may not be read
             raise CorruptImage(f"cannot read the image ({error.strerror})") from error
 
-    def targets(index: int) -> Example:
+    def known(index: int) -> Example:
         found = objects(index)
         return _fields(found, nominal(found.size, prepare), most)
 
@@ -129,20 +131,24 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
         name=lambda index: part.names[index],
         size=len(part.files),
         groups=_rarest(part, counts),
-        targets=targets,
+        known=known,
         lost=part.lost,
     )
 
 
 def _rarest(part: Settled, counts: np.ndarray) -> np.ndarray:
-    """[n] the class of each picture that has the fewest objects in all, -1 where it has no objects."""
+    """[n] the class of each picture that has the fewest objects in all, -1 where it has no objects.
+
+    Classes that would have fewer than STRATUM pictures are one with that: a share of them is none.
+    """
     rank = np.empty(len(counts), int)
     rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
     counted = part.ignored == 0
     picture = np.repeat(np.arange(len(part.files)), np.diff(part.start))[counted]
     least = np.full(len(part.files), len(counts))
     np.minimum.at(least, picture, rank[part.labels[counted]])
-    return np.append(np.argsort(rank), -1)[least]
+    groups = np.append(np.argsort(rank), -1)[least]
+    return np.where(np.bincount(groups + 1)[groups + 1] < STRATUM, -1, groups)
 
 
 def _copies(root: Path, splits: Mapping[str, Settled], contents: Mapping[Path, bytes]) -> Iterator[str]:

@@ -7,19 +7,13 @@ has items of Fashion-MNIST's train split only, test of its test split only.
 Scenes are drawn from a seed, composed once, and kept on disk.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_jax.data import fashion_mnist as items_of
-from cnn_jax.data.composed import IGNORED_BELOW, Item, compose
-from cnn_jax.data.kept import kept
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits
 from cnn_jax.data.source import Splits
-from cnn_jax.data.splits import array_splits
 
 VERSION = 1  # of how they are drawn: another one makes other scenes of the same settings
 
@@ -61,68 +55,42 @@ def scenes(
     if missing := available():
         raise FileNotFoundError(f"scenes: fashion_mnist is not installed: {missing}")
     sources = items_of.fashion_mnist()
-    counts = {"train": train, "test": test}
-    settings = {"size": size, "items": items, "scale": scale, "overlap": overlap, "seed": seed}
     spec = sources["train"].spec
-    made_of = {**settings, "counts": counts, "version": VERSION, "of": spec.fingerprint}
 
-    def make() -> dict[str, np.ndarray]:
-        arrays: dict[str, np.ndarray] = {}
-        for number, (split, count) in enumerate(counts.items()):
-            held = sources[split].batch(np.arange(len(sources[split])))
-            found = _composed(held["image"][..., 0], held["label"], count, number, settings)
-            arrays |= {f"{split}/{name}": array for name, array in found.items()}
-        return arrays
+    def draw() -> Draw:
+        held = {split: source.batch(np.arange(len(source))) for split, source in sources.items()}
 
-    stored = kept("scenes", made_of, make)
-    names = ("image", "boxes", "objects", "ignored")
-    arrays = {split: {name: stored[f"{split}/{name}"] for name in names} for split in counts}
-    left = int(sum(stored[f"{split}/left"].sum() for split in counts))
-    drawn = left + sum(int((found["objects"] >= 0).sum()) for found in arrays.values())
-    ignored = int(sum((found["ignored"] > 0).sum() for found in arrays.values()))
-    seen = f"{ignored:,} of {drawn:,} items are seen by less than {IGNORED_BELOW:.0%} and marked as ignored"
-    return array_splits(
+        def one(split: str, draw: np.random.Generator) -> tuple[Scene, int]:
+            images, labels = held[split]["image"][..., 0], held[split]["label"]
+            chosen = draw.integers(len(images), size=int(draw.integers(low, high + 1)))
+            items = [
+                _item(images[index], int(labels[index]), factor)
+                for index, factor in zip(chosen, draw.uniform(*scale, len(chosen)), strict=True)
+            ]
+            return compose(draw, np.zeros((size, size, 1), np.uint8), items, overlap)
+
+        return one
+
+    return scene_splits(
         "scenes",
-        arrays,
-        Prepare(size=(size, size), resize="letterbox", channels=channels, background=0),
-        inputs={"image": "image"},
-        targets={"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored"},
+        {"train": train, "test": test},
+        (size, size, 1),
+        high,
+        draw,
+        channels=channels,
+        seed=seed,
+        made_of={
+            "size": size,
+            "items": items,
+            "scale": scale,
+            "overlap": overlap,
+            "version": VERSION,
+            "of": spec.fingerprint,
+        },
         classes=spec.classes,
         licence="MIT",
         citation="composed of: Xiao, Rasul and Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
-        notes=(f"{left:,} of {drawn:,} items found no place or are hidden: fewer items or a larger size", seen),
     )
-
-
-def _composed(
-    images: NDArray[np.uint8], labels: NDArray[np.int32], count: int, split: int, settings: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """Arrays of `count` scenes of items [M, 28, 28]."""
-    size, (low, high), (smallest, largest) = settings["size"], settings["items"], settings["scale"]
-    shape = (size, size)
-    found = {
-        "image": np.zeros((count, *shape, 1), np.uint8),
-        "boxes": np.zeros((count, high, 4), np.float32),
-        "objects": np.full((count, high), -1, np.int32),
-        "ignored": np.zeros((count, high), np.uint8),
-        "left": np.zeros(count, np.int32),  # items that are not there
-    }
-    black = np.zeros((*shape, 1), np.uint8)
-    for number in range(count):
-        draw = np.random.default_rng((settings["seed"], split, number))
-        chosen = draw.integers(len(images), size=int(draw.integers(low, high + 1)))
-        items = [
-            _item(images[index], int(labels[index]), factor)
-            for index, factor in zip(chosen, draw.uniform(smallest, largest, len(chosen)), strict=True)
-        ]
-        scene, left = compose(draw, black, items, settings["overlap"])
-        seen = np.flatnonzero(scene.visible > 0)
-        rows = len(seen)
-        found["image"][number] = scene.image
-        found["boxes"][number, :rows], found["objects"][number, :rows] = scene.boxes[seen], scene.labels[seen]
-        found["ignored"][number, :rows] = scene.visible[seen] < IGNORED_BELOW
-        found["left"][number] = left + len(scene.labels) - rows
-    return found
 
 
 def _item(pixels: NDArray[np.uint8], label: int, factor: float) -> Item:

@@ -11,7 +11,7 @@ import inspect
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -187,7 +187,9 @@ def _note(source: Source, text: str, *, warn: bool = True) -> None:
 
 def _carved_test(source: Source) -> Splits:
     say(source.spec.notes)
-    train, test = (View(source, part) for part in test_part(strata(source), source.spec.classes))
+    train, test = (View(source, part) for part in test_part(source))
+    if not len(test):
+        raise ValueError("no test split can be carved from one image per class: add images, or train and test folders")
     share = f"{len(test)} of {len(source)} examples, {TEST_FRACTION:.0%} of each class (at least one),"
     _note(train, f"it has no splits: {share} are carved out as the test split; name folders or arrays train and test")
     test.spec = train.spec
@@ -226,22 +228,22 @@ def split_of(splits: Splits, split: str) -> Source:
     return splits[split]
 
 
-def test_part(groups: np.ndarray | None, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The indices for train and for the test split of examples without splits, [N] in all.
+def test_part(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """The indices for train and for the test split of the examples of a source without splits.
 
-    Keyed by the name of the class, so that a new class moves no example of another; one of each stays in train.
-    Raises ValueError where no class has two examples.
+    Keyed by the name of the class, so that a new class moves no example of another; one of each stays in train. Where
+    no class has two examples, all are for train.
     """
+    groups, classes = strata(source), source.spec.classes
+    groups = np.full(len(source), -1) if groups is None else groups
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for group in np.unique(groups) if groups is not None else ():
+    for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
         key = zlib.crc32(classes[group].encode("utf-8", "surrogatepass") if group >= 0 else b"")
         order = members[permutation(len(members), key)]
         count = min(max(round(len(members) * TEST_FRACTION), 1), len(members) - 1)
         parts[0].append(order[count:])
         parts[1].append(order[:count])
-    if not sum(map(len, parts[1])):
-        raise ValueError("no test split can be carved from one image per class: add images, or train and test folders")
     return np.sort(np.concatenate(parts[0])), np.sort(np.concatenate(parts[1]))
 
 
@@ -349,6 +351,17 @@ def file_names(source: Source, indices: np.ndarray) -> list[str] | None:
     """The files of some examples, for people to read; None where they do not come from a file each."""
     base, places = origin(source)
     return base.files(places[indices]) if isinstance(base, FromFiles) else None
+
+
+def without_images(source: Source) -> Iterator[tuple[np.ndarray, Example]]:
+    """Indices [B] and examples of all, in parts; without the first input where the rest is known without reading it."""
+    base, places = origin(source)
+    for part in parts(len(source)):
+        if isinstance(base, DecodedSource) and base.known and base.held is None:
+            known = [base.known(i) for i in places[part].tolist()]
+            yield part, {name: np.stack([one[name] for one in known]) for name in known[0]}
+        else:
+            yield part, source.batch(part)
 
 
 def skipped(splits: Splits) -> dict[str, list[str]]:

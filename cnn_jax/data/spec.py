@@ -48,6 +48,8 @@ Role = Literal[
     "placement",
 ]
 
+PADDED: tuple[Role, ...] = ("boxes", "box_labels", "box_ignored", "box_areas", "points")  # a row for each object
+
 # What every batch has beside its fields: whether an example [B] is real (1) or padding, or could not be decoded (0), as
 # float32; and its place [B] in its split, -1 for padding, which stays on the host.
 VALID, INDEX = "valid", "index"
@@ -123,8 +125,12 @@ def named(fields: Fields, role: Role) -> str:
 
 
 def kinds(fields: Fields) -> dict[str, Field]:
-    """The fields without the ranges of their values: what two sources must share to serve one model."""
-    return {name: field._replace(range=None) for name, field in fields.items()}
+    """The fields as two sources must share them to serve one model.
+
+    That is without the ranges of their values, and without the number of rows that objects are padded to.
+    """
+    plain = {name: field._replace(range=None) for name, field in fields.items()}
+    return {n: f._replace(shape=(0, *f.shape[1:])) if f.role in PADDED else f for n, f in plain.items()}
 
 
 def to_json(spec: Spec) -> dict[str, Any]:

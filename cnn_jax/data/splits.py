@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.prepare import Prepare, fit
-from cnn_jax.data.source import ArraySource, Splits, example_bytes, strata, test_part, with_statistics
+from cnn_jax.data.source import ArraySource, Splits, example_bytes, test_part, with_statistics
 from cnn_jax.data.spec import IGNORED, Field, Role, Spec
 from cnn_jax.paths import printable
 
@@ -69,7 +69,7 @@ def array_splits(
         source = splits.get("train") or next(iter(splits.values()))
         values = source.arrays[first]
         if "all" in splits:
-            values = values[test_part(strata(source), spec.classes)[0]]
+            values = values[test_part(source)[0]]
         spec = described(spec, [values])
     for source in splits.values():
         source.spec = spec

@@ -81,7 +81,7 @@ def voc(
     if not root.is_dir():
         raise ValueError(f"{name} is not a folder: give the one that holds Annotations and JPEGImages")
     places = {split: found for split, found in _places(root, name, tally).items() if found}
-    seen = {split: list(threads().map(_seen, found)) for split, found in places.items()}
+    seen = {split: list(threads().map(annotation, found)) for split, found in places.items()}
     every = sorted({label for found in seen.values() for one in found for label in one.names})
     known = {label: number for number, label in enumerate(classes or every)}
     for split, found in seen.items():
@@ -154,7 +154,7 @@ def _beside(folder: Path, tally: Tally) -> list[Place]:
     return [Place(file, folder) for file in files]
 
 
-def _seen(place: Place) -> Seen:
+def annotation(place: Place) -> Seen:
     """What an XML file says. Raises ValueError, in one line, for what is no annotation of VOC's kind."""
     root, what = read_xml(place.file), f"'{printable(place.file)}'"
     if root.tag != "annotation":

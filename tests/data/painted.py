@@ -14,11 +14,11 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def painted(path: Path, size: tuple[int, int], boxes: Sequence[Box], turn: int = 0) -> None:
-    """A black picture [H, W] with a red, a green and a blue box, stored so, and with EXIF's `turn`."""
+    """A black picture [H, W] with a red, a green and a blue box, and so on, stored so, and with EXIF's `turn`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((*size, 3), np.uint8)
     for number, (left, top, right, bottom) in enumerate(boxes):
-        pixels[top:bottom, left:right, number] = 250
+        pixels[top:bottom, left:right, number % 3] = 250
     exif = Image.Exif()
     if turn:
         exif[ORIENTATION] = turn

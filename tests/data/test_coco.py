@@ -10,7 +10,7 @@ import pytest
 
 from cnn_jax.data.coco import coco, split_in
 from cnn_jax.data.prepare import placed, to_original
-from cnn_jax.data.source import made, opened, strata
+from cnn_jax.data.source import made, opened
 from tests.data.painted import coco_json, painted, seen
 
 BOXES = [(4, 6, 24, 16), (30, 2, 38, 18)]
@@ -48,15 +48,14 @@ def test_boxes_lie_where_the_objects_are(scene, settings):
         assert where.original == list(SIZES.values())[picture]
         back = to_original(batch["boxes"][picture][: len(expected)], where)
         np.testing.assert_allclose(back, expected, atol=1e-4)
-    targets = source.targets(0)  # without decoding
-    assert all(np.array_equal(targets[name], batch[name][0]) for name in targets)
+    known = source.known(0)  # without decoding
+    assert all(np.array_equal(known[name], batch[name][0]) for name in known)
 
 
 def test_classes_keep_their_ids_and_pictures_their_names(scene):
     source = coco(str(scene), size=32)["all"]
     assert source.spec.classes == ("cat", "dog") and source.spec.class_ids == (1, 7)
     assert source.files(np.array([1])) == ["image 2 (deep/b.png)"]
-    assert strata(source).tolist() == [0, -1, -1]  # of two classes with one object each the first; a crowd is none
     assert source.spec.notes == ()
 
 

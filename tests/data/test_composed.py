@@ -54,7 +54,7 @@ def test_a_number_without_pixels_has_no_box():
 
 
 @pytest.mark.skipif(module.available() is not None, reason=str(module.available()))
-def test_scenes_are_drawn_from_their_seed_and_kept(tmp_path, monkeypatch):
+def test_scenes_are_drawn_from_their_seed_and_kept_on_disk(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     wanted = {"train": 6, "test": 3, "items": (2, 5), "overlap": 0.5}
     with pytest.warns(UserWarning, match="made in .* kept in"):
@@ -86,10 +86,10 @@ def test_settings_that_compose_nothing_are_refused(wrong):
 
 
 def test_what_cannot_be_kept_is_made_each_time(tmp_path, monkeypatch):
-    from cnn_jax.data.kept import kept
+    from cnn_jax.data.kept import kept_on_disk
 
     (tmp_path / "cnn_jax").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for _ in range(2):
         with pytest.warns(UserWarning, match="not kept"):
-            assert kept("x", {}, lambda: {"a": np.ones(2)})["a"].tolist() == [1, 1]
+            assert kept_on_disk("x", {}, lambda: {"a": np.ones(2)})["a"].tolist() == [1, 1]

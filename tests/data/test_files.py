@@ -15,9 +15,11 @@ from PIL import Image
 import cnn_jax.data
 from cnn_jax.data import openclipart
 from cnn_jax.data.files import read_example
+from cnn_jax.data.images import outline
 from cnn_jax.data.prepare import Prepare, fit
-from cnn_jax.data.source import Source, in_memory, opened
+from cnn_jax.data.source import Source, in_memory, made, opened
 from cnn_jax.data.spec import Field, Spec
+from tests.data.painted import coco_json
 
 Found = Iterator[tuple[Path, Source, int]]
 
@@ -128,8 +130,23 @@ def drawings(pictures, tmp_path, monkeypatch) -> Callable[[dict], Found]:
     return found
 
 
-CASES = ("folder", "tfds", "openclipart")
-HANDED_ON = {"fashion_mnist"}  # where it has pictures, they are read by tfds
+@pytest.fixture
+def coco(pictures, tmp_path) -> Callable[[dict], Found]:
+    paths = list(pictures.values())
+    sizes = {path.name: outline(path)[:2] for path in paths}
+    coco_json(tmp_path / "set.json", sizes, [(number, 1, (1, 1, 9, 9)) for number in range(1, len(paths) + 1)])
+
+    def found(settings: dict) -> Found:
+        text, images = str(tmp_path / "set.json"), str(paths[0].parent)
+        source = made(partial(source_of("coco"), text, images=images, **settings))["all"]
+        yield from ((path, source, index) for index, path in enumerate(paths))
+
+    return found
+
+
+CASES = ("coco", "folder", "tfds", "openclipart")
+# Where fashion_mnist has pictures, they are read by tfds; those of voc and yolo as coco's; the rest are made of some.
+HANDED_ON = {"fashion_mnist", "voc", "yolo", "trees", "scenes", "tuxpaint"}
 
 
 def source_of(name: str) -> Callable:
@@ -150,7 +167,14 @@ def imports(name: str) -> set[str]:
 def test_every_source_of_files_has_a_case() -> None:
     names = [module.name for module in pkgutil.iter_modules(cnn_jax.data.__path__)]
     sources = {name for name in names if hasattr(importlib.import_module(f"cnn_jax.data.{name}"), name)}
-    reading = {"cnn_jax.data.images", "cnn_jax.data.decoded", "cnn_jax.data.prepare.read_image", "PIL", "simplejpeg"}
+    reading = {
+        "cnn_jax.data.images",
+        "cnn_jax.data.decoded",
+        "cnn_jax.data.objects",
+        "cnn_jax.data.prepare.read_image",
+        "PIL",
+        "simplejpeg",
+    }
     while more := {name for name in sources if imports(name) & reading and f"cnn_jax.data.{name}" not in reading}:
         reading |= {f"cnn_jax.data.{name}" for name in more}
     found = {name for name in sources if f"cnn_jax.data.{name}" in reading}

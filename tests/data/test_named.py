@@ -9,13 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.data import digits, fashion_mnist, mnist1d
+from cnn_jax.data import digits, fashion_mnist, mnist1d, trees, tuxpaint
+from cnn_jax.data.prepare import placed, to_original
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import Field
 from cnn_jax.lookup import lookup
 
 needs_fashion = pytest.mark.skipif(fashion_mnist._folder() is None, reason=fashion_mnist.INSTALL)
 needs_mnist1d = pytest.mark.skipif(mnist1d.available() is not None, reason="pip install mnist1d")
+
+
+needs_trees = pytest.mark.skipif(trees.available() is not None, reason=trees.INSTALL)
+needs_stamps = pytest.mark.skipif(tuxpaint.available() is not None, reason=tuxpaint.INSTALL)
 
 
 def everything(name: str):
@@ -153,3 +158,50 @@ def test_a_missing_tfds_set_fails_at_once_without_importing_tfds(tmp_path):
     message, last = run.stdout.splitlines()
     assert "tfds build cifar10" in message and "TFDS_DATA_DIR" in message
     assert last == "True False"
+
+
+@needs_trees
+def test_trees_are_split_by_image_and_tiles_hold_all_of_each_box_together(monkeypatch):
+    splits = trees.trees()
+    assert {split: len(source) for split, source in splits.items()} == {"train": 42, "test": 13}
+    area = {"train": 0.0, "test": 0.0}
+    for split, source in splits.items():
+        batch = source.batch(np.arange(len(source)))
+        real = batch["objects"] == 0
+        boxes = batch["boxes"][real]
+        assert (boxes >= 0).all() and (boxes <= 400).all() and (boxes[:, 2:] > boxes[:, :2]).all()
+        area[split] = float(batch["areas"].sum())
+        assert area[split] == np.prod(boxes[:, 2:] - boxes[:, :2], 1).sum()  # nothing is scaled
+        names = {name.partition(" ")[0] for name in source.files(np.arange(len(source)))}
+        assert names == set(trees.IMAGES[split])
+    whole = {"train": 574, "test": 279 + 61}
+    for split, names in trees.IMAGES.items():
+        found = [
+            trees.annotation(trees.Place(trees._folder() / f"{name}.xml", trees._folder())).boxes for name in names
+        ]
+        boxes = np.concatenate(found)
+        assert len(boxes) == whole[split]
+        assert area[split] == np.prod(boxes[:, 2:] - boxes[:, :2] + 1, 1).sum()
+    monkeypatch.setattr(trees, "IMAGES", {split: ("OSBS_029",) for split in trees.IMAGES})
+    small, large = (trees.trees(tile=150, size=size)["test"].batch(np.arange(9)) for size in (75, 150))
+    for row in range(9):
+        back = [
+            to_original(b["boxes"][row], placed(b["placement"][row], (s, s))) for b, s in ((small, 75), (large, 150))
+        ]
+        np.testing.assert_allclose(back[0], back[1], atol=1e-3)
+
+
+@needs_stamps
+def test_stamps_are_on_one_side_of_the_split(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stamps = tuxpaint._stamps(tuxpaint.DEBIAN)
+    train, test = ({file for group in stamps[split] for file in group} for split in ("train", "test"))
+    assert not train & test and len(train) > len(test) > 50
+    chosen = {split: [group[:2] for group in groups] for split, groups in stamps.items()}
+    monkeypatch.setattr(tuxpaint, "_stamps", lambda folder: chosen)
+    with pytest.warns(UserWarning, match="made in"):
+        splits = tuxpaint.tuxpaint(train=6, test=2, size=64)
+    batch = splits["train"].batch(np.arange(6))
+    real = batch["objects"] >= 0
+    assert real.any(1).all() and ((batch["boxes"][..., 2:] > batch["boxes"][..., :2]).all(-1) == real).all()
+    assert batch["image"].std() > 30 and splits["test"].spec.classes == tuxpaint.CLASSES
