@@ -27,7 +27,9 @@ from cnn_jax.ops.nms import nms
 
 Learns = Literal["aligned", "centres"]
 
-PRIOR = 0.01  # score that all classes of all points have at the start, or the many points of nothing would drown the rest
+PRIOR = (
+    0.01  # score that all classes of all points have at the start, or the many points of nothing would drown the rest
+)
 BOX_WEIGHT = 2.0  # of the loss of boxes beside that of classes
 ALPHA, BETA, CANDIDATES = 0.5, 4.0, 9  # of `task_aligned`
 NEAREST = 1.5  # cells around an object's centre whose boxes learn, where centres are learned
