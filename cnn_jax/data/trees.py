@@ -52,10 +52,11 @@ def available() -> str | None:
     return None if _folder() else INSTALL
 
 
-def trees(*, tile: int = 400, size: int | None = None) -> Splits:
+def trees(*, tile: int = 400, size: int | None = None, test: tuple[str, ...] = IMAGES["test"]) -> Splits:
     """The splits "train" and "test", uint8 [size, size, 3], of 42 and 13 tiles by default.
 
     Args:
+      test: which of the two images the test split has.
       tile: pixels that the sides of a tile have at most. Those of an image are equal but for a pixel, and are padded.
       size: to which `tile` pixels are brought; None: they are left as they are.
 
@@ -68,7 +69,10 @@ def trees(*, tile: int = 400, size: int | None = None) -> Splits:
         raise FileNotFoundError(f"trees: deepforest is not installed: {INSTALL}")
     if min(tile, size) < 1:
         raise ValueError(f"trees: tile and size must be at least 1, not {tile} and {size}")
-    tiles = {split: [t for name in names for t in _tiles(folder, name, tile, size)] for split, names in IMAGES.items()}
+    if not set(test) or not set(test) <= set(IMAGES["test"]):
+        raise ValueError(f"trees: test must be some of {', '.join(IMAGES['test'])}, not {test}")
+    images = {"train": IMAGES["train"], "test": test}
+    tiles = {split: [t for name in names for t in _tiles(folder, name, tile, size)] for split, names in images.items()}
     most = max(len(one.boxes) for found in tiles.values() for one in found)
     every = [part for found in tiles.values() for one in found for part in one.ignored.tolist()]
     splits = array_splits(

