@@ -10,31 +10,54 @@ from numpy.typing import NDArray
 from cnn_jax.data.prepare import Placement, to_original
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
-from cnn_jax.evals.evaluator import Scores
+from cnn_jax.evals.average_precision import RANGES
+from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.paths import printable
 from cnn_jax.report.boxes import colours_of, draw_boxes
-from cnn_jax.report.figures import DPI, learning_curves, new_figure, save, short
+from cnn_jax.report.detection_figures import (
+    confusion_with_background,
+    precision_by_class,
+    precision_recall,
+    tide_bars,
+)
+from cnn_jax.report.detection_gallery import gallery
+from cnn_jax.report.figures import DPI, HOUSEKEEPING, learning_curves, new_figure, save, short
 
-PANELS = {
-    "loss": "loss",
-    "classes": "loss of classes",
-    "boxes": "loss of boxes",
-    "ap": "average precision",
-    "ap50": "average precision at IoU .5",
-}
+PANELS = {"ap": "average precision", "ap50": "average precision at IoU .5"}
+COLUMNS = ("average_precision", "average_precision_low", "average_precision_high", "ap50", "objects")  # of tables
+WIDTHS = {"95 % interval": 16}  # of columns that `lines` shows
 DRAWN = 0.3  # boxes of at least this score are drawn
 LEAST = 480  # pixels of the longer side of a drawn picture
 NARROWEST = 3.6  # inches, so that the title finds room above a tall picture
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
-    """Writes learning_curves.png into `folder`, made if need be."""
-    learning_curves(rows, folder / "learning_curves.png", PANELS)
+    """Writes learning_curves, precision_recall, confusion_matrix, errors, classes and gallery as PNG into `folder`."""
+    tables, classes = scores.tables, source.spec.classes
+    terms = dict.fromkeys(name for row in rows if row["split"] == "train" for name in row if name not in HOUSEKEEPING)
+    panels = {name: name if name == "loss" else f"loss: {name}" for name in terms} | PANELS
+    learning_curves(rows, folder / "learning_curves.png", panels)
+    precision_recall(tables, classes, folder / "precision_recall.png")
+    confusion_with_background(tables, classes, folder / "confusion_matrix.png")
+    tide_bars(tables, folder / "errors.png")
+    precision_by_class(tables, classes, folder / "classes.png")
+    gallery(source, tables, folder / "gallery.png")
 
 
 def lines(scores: Scores, spec: Spec) -> list[str]:
-    """Nothing beside the numbers."""
-    return []
+    """The average precision of each class, over all sizes and over each range of them."""
+    tables = scores.tables
+    small, large = tables["sizes"]
+    ranges = f"small: up to {small:g} x {small:g} pixels of the picture, large: from {large:g} x {large:g} on"
+    found = [f"average precision by class, over all sizes and by size ({ranges}):"]
+    columns = ("ap", "95 % interval", "ap50", *RANGES[1:], "objects")
+    found.append(f"  {'':20} " + " ".join(f"{name:>{WIDTHS.get(name, 7)}}" for name in columns))
+    rows = zip(spec.classes, *(tables[name] for name in COLUMNS), strict=True)
+    for name, sizes, low, high, ap50, objects in rows:
+        interval = f"{low[0]:.4f} to {high[0]:.4f}" if np.isfinite(low[0]) else ""
+        values = [f"{digits(value):>7}" for value in (ap50, *sizes[1:])]
+        found.append(f"  {printable(name):20} {digits(sizes[0]):>7} {interval:>16} {' '.join(values)} {objects[0]:>7,}")
+    return found
 
 
 class Found(NamedTuple):

@@ -56,7 +56,7 @@ def learning_curves(
         for split, (steps, values) in curves[name].items():
             _draw_curve(ax, steps, values, colours[split], split)
         ax.set_ylabel(panels[name], fontsize=11)
-        if name not in ("loss", RATE) and _all_shares(curves[name]):
+        if not panels[name].startswith("loss") and name != RATE and _all_shares(curves[name]):
             ax.yaxis.set_major_formatter(PercentFormatter(1))
         if curves[name] and name != RATE:
             ax.legend(fontsize=10, frameon=False)

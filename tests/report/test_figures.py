@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.ticker import PercentFormatter
 
-from cnn_jax.report import classify, figures
+from cnn_jax.report import classify, confusion, figures
 
 
 def inked(path: Path) -> float:
@@ -118,7 +118,7 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> 
     matrix = np.diag(np.full(classes, 3))
     matrix[0, 1] = 1
     names = [f"${k}$ class" for k in range(classes)]
-    classify.confusion_matrix(matrix, names, tmp_path / "confusion.png")
+    confusion.confusion_matrix(matrix, names, tmp_path / "confusion.png")
     assert inked(tmp_path / "confusion.png") > 0.003
     ax = drawn[0].axes[0]
     assert ax.get_title().startswith(f"{3 * classes} of {3 * classes + 1} correct")
@@ -132,11 +132,11 @@ def test_confusion_matrix(tmp_path: Path, drawn: list[Figure], classes: int) -> 
 
 
 def test_confusion_matrix_without_examples_or_mistakes(tmp_path: Path) -> None:
-    classify.confusion_matrix(np.zeros((3, 3), int), "abc", tmp_path / "empty.png")
-    classify.confusion_matrix(np.eye(130, dtype=int), [str(k) for k in range(130)], tmp_path / "perfect.png")
+    confusion.confusion_matrix(np.zeros((3, 3), int), "abc", tmp_path / "empty.png")
+    confusion.confusion_matrix(np.eye(130, dtype=int), [str(k) for k in range(130)], tmp_path / "perfect.png")
     assert inked(tmp_path / "empty.png") > 0.001
     with pytest.raises(ValueError, match=r"3 classes must be \[3, 3\], got \(2, 2\)"):
-        classify.confusion_matrix(np.eye(2, dtype=int), "abc", tmp_path / "wrong.png")
+        confusion.confusion_matrix(np.eye(2, dtype=int), "abc", tmp_path / "wrong.png")
 
 
 def test_reliability_diagram_states_the_ece(tmp_path: Path, drawn: list[Figure]) -> None:
