@@ -22,10 +22,12 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax.launch import cli
+from tests.data.painted import coco_json, painted
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SMALL = ("digits", "folder")  # sources that are opened
+SMALL = ("digits", "folder", "coco", "voc", "yolo")  # sources that are opened
+BOX = {"xmin": 3, "ymin": 2, "xmax": 8, "ymax": 7}
 SHELL = ("", "bash", "sh", "shell", "console")  # languages of a fenced block that holds commands
 COMMAND = re.compile(r"`((?:python (?:launch\.py |experiments/)|cnn_jax |pip install|pytest)[^`]*)`")  # in a sentence
 OTHERS = ("python -m venv", ". ", "ruff check", "ruff format", "mypy")  # of the tools, which are theirs to test
@@ -83,11 +85,29 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
     shutil.copytree(folder / "photos", folder / "PATH")
+    annotate(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
         assert cli.main(["train", "digits", "--workdir=made", *SHORT]) == 0
     return folder
+
+
+def annotate(folder: Path) -> None:
+    """Pictures with boxes as the documents name them: annotations.json, pets/ with two splits, VOC2007/ and marked/."""
+    box = "<object><name>cat</name><bndbox>" + "".join(f"<{c}>{n}</{c}>" for c, n in BOX.items()) + "</bndbox></object>"
+    for place in ("annotations.json", "pets/train.json", "pets/test.json"):
+        coco_json(folder / place, {"a.png": (8, 12), "b.png": (8, 12)}, [(1, 1, (2, 1, 6, 6))], {1: "cat"})
+    for place in ("", "pets", "VOC2007/JPEGImages", "marked/images"):
+        painted(folder / place / "a.png", (8, 12), [(2, 1, 8, 7)])
+        painted(folder / place / "b.png", (8, 12), [])
+    for place, text in {
+        "VOC2007/Annotations/a.xml": f"<annotation>{box}</annotation>",
+        "marked/labels/a.txt": "0 .5 .5 .5 .5",
+        "marked/data.yaml": "names: [cat]",
+    }.items():
+        (folder / place).parent.mkdir(exist_ok=True)
+        (folder / place).write_text(text)
 
 
 @pytest.fixture
@@ -111,6 +131,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
     monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
+    monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
 
     def run(words: list[str]) -> None:
         for word in words[1:]:
@@ -169,7 +190,7 @@ def check_pip(words: list[str]) -> None:
         name for word in words for found in re.findall(r"(?<!^jax)\[([\w,]+)\]", word) for name in found.split(",")
     ]
     assert set(extras) <= setup["options.extras_require"].keys(), f"no such extra: {extras}"
-    assert words[-1].startswith((".", "cnn_jax", "mnist1d", "jax")), f"{words[-1]} is not this project"
+    assert words[-1].startswith((".", "cnn_jax", "mnist1d", "deepforest", "jax")), f"{words[-1]} is not of this project"
 
 
 def check_pytest(words: list[str]) -> None:

@@ -13,7 +13,7 @@ import glob
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -84,6 +84,7 @@ def coco(
                 "splits must have the same"
             )
     ids = list(classes)
+    numbers = [i for i in ids if isinstance(i, int) and abs(i) < 2**63]
     return object_splits(
         {one.split: _annotated(one, ids, images, tally) for one in files},
         Prepare(size=square(size), resize=resize, interpolation=interpolation, channels=channels, white=white),
@@ -91,7 +92,7 @@ def coco(
         read_from=[one.file for one in files],
         classes=[classes[i] for i in ids],
         care=Care(corrupt, faulty, turned, wrong_size),
-        class_ids=[i for i in ids if isinstance(i, int)] if all(isinstance(i, int) for i in ids) else (),
+        class_ids=numbers if len(numbers) == len(ids) else (),
         tally=tally,
     )
 
@@ -102,8 +103,8 @@ def _files(path: str, tally: Tally) -> dict[str, Path]:
     if place.is_file():
         return {"all": place}
     if place.is_dir():
-        found = [file for pattern in ("*.json", "annotations/*.json", "*/_annotations.coco.json") for file in
-                 sorted(place.glob(pattern))]  # fmt: skip
+        patterns = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
+        found = [file for pattern in patterns for file in sorted(place.glob(pattern))]
     else:
         found = [Path(match) for match in sorted(glob.glob(str(place), recursive=True))]
     found = [file for file in found if file.is_file()]
@@ -152,10 +153,9 @@ def _read(file: Path) -> Record:
     except ValueError as error:  # which names line and column
         raise ValueError(f"{what} is no JSON ({str(error)[:200]})") from None
     lists = {"images": "pictures", "annotations": "boxes", "categories": "classes"}
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in lists):
-        missing = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
-        raise ValueError(f"{what} has no list '{missing[0]}' of {lists[missing[0]]}: it is no JSON of COCO's kind")
-    for key in lists:
+    for key, of in lists.items():
+        if not (isinstance(content, dict) and isinstance(content.get(key), list)):
+            raise ValueError(f"{what} has no list '{key}' of {of}: it is no JSON of COCO's kind")
         for number, record in enumerate(content[key]):
             if not isinstance(record, dict):
                 raise ValueError(f"{what}: entry {number} of '{key}' is {_shown(record)}, not an object")
@@ -166,7 +166,7 @@ def _categories(one: Named) -> dict[Id, str]:
     """{id: name}, in the order of ids. Raises ValueError where an id is there twice or a name is none."""
     found: dict[Id, str] = {}
     for record in one.content["categories"]:
-        key = _id(record, "id", f"{one.name}: a category")
+        key = _id(record, "id", lambda: f"{one.name}: a category")
         if key in found:
             raise ValueError(f"{one.name}: two categories have the id {_shown(key)}: give each its own")
         if not isinstance(record.get("name"), str) or not record["name"].strip():
@@ -188,7 +188,7 @@ def _annotated(one: Named, ids: Sequence[Id], images: str | None, tally: Tally) 
     places = dict[Id, int]()
     names, sizes = list[str](), list[tuple[int, int]]()
     for record in one.content["images"]:
-        key = _id(record, "id", f"{one.name}: an image")
+        key = _id(record, "id", lambda: f"{one.name}: an image")
         if key in places:
             raise ValueError(f"{one.name}: two images have the id {_shown(key)}: give each its own")
         places[key] = len(names)
@@ -231,33 +231,32 @@ def _rows(one: Named, places: Mapping[Id, int], labels: Mapping[Id, int], tally:
     """The annotations. Raises ValueError for what has no box, or a category that there is not."""
     rows, seen = list[_Row](), Counter[Id]()
     for number, record in enumerate(one.content["annotations"]):
-        key = _id(record, "id", one.name) if "id" in record else number
-        where = f"{one.name}: annotation {_shown(key)}"
-        picture = _id(record, "image_id", where)
-        category = _id(record, "category_id", where)
-        if any(
-            isinstance(record[name], str) and isinstance(found, int)
-            for name, found in (("image_id", picture), ("category_id", category))
-        ):
-            tally.add(
-                1,
-                "boxes have digits in quotes for the id of their image or category: they are taken for numbers",
-                where,
-            )
+
+        def where(number: int = number, record: Record = record) -> str:
+            return f"{one.name}: annotation {_shown(record.get('id', number))}"
+
+        key = _id(record, "id", where) if "id" in record else number
+        picture, category = _id(record, "image_id", where), _id(record, "category_id", where)
         if category not in labels:
             known = f"{len(labels)} categories, from {_shown(next(iter(labels)))} to {_shown(next(reversed(labels)))}"
-            raise ValueError(f"{where} has the category_id {_shown(category)}, which is none of the {known}")
+            raise ValueError(f"{where()} has the category_id {_shown(category)}, which is none of the {known}")
         box = record.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-            raise ValueError(f"{where} has the bbox {_shown(box)}, not four numbers: x, y, width, height in pixels")
+        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+            raise ValueError(f"{where()} has the bbox {_shown(box)}, not four numbers: x, y, width, height in pixels")
         if picture not in places:
-            tally.add(1, "boxes of images that are not listed are left out", f"{where}, image {_shown(picture)}")
+            tally.add(1, "boxes of images that are not listed are left out", f"{where()}, image {_shown(picture)}")
             continue
-        seen[key] += 1
+        written = (record["image_id"], record["category_id"])
+        if any(
+            isinstance(value, str) and isinstance(i, int) for value, i in zip(written, (picture, category), strict=True)
+        ):
+            what = "boxes have digits in quotes for the id of their image or category: they are taken for numbers"
+            tally.add(1, what, where())
         area = record.get("area")
         if not (_is_number(area) and 0 <= area < np.inf):
             area = np.nan
-            tally.add(1, "boxes have no area: it is taken to be their width x height", where)
+            tally.add(1, "boxes have no area: it is taken to be their width x height", where())
+        seen[key] += 1
         ignored = 2 if record.get("iscrowd") else int(bool(record.get("ignore")))
         rows.append(_Row(key, places[picture], labels[category], box, ignored, area))
     if twice := [key for key, count in seen.items() if count > 1]:
@@ -304,15 +303,17 @@ def _file_name(value: object, where: str) -> str:
     return path.as_posix()
 
 
-def _id(record: Record, key: str, where: str) -> Id:
+def _id(record: Record, key: str, where: Callable[[], str]) -> Id:
     """An id; one that is written as 7.0 or "7" is 7. Raises ValueError for what is none."""
     value = record.get(key)
+    if type(value) is int:
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and re.fullmatch(r"0|-?[1-9]\d{0,17}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise ValueError(f"{where} has the {key} {_shown(value)}, neither a whole number nor a text")
+        raise ValueError(f"{where()} has the {key} {_shown(value)}, neither a whole number nor a text")
     return value
 
 

@@ -144,7 +144,7 @@ def _classes(name: str, root: Path, description: Mapping[str, Any]) -> list[str]
             )
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(one, str | int) for one in names):
-        raise ValueError(f"{name}: 'names' is {str(names)[:80]}, not a list of names")
+        raise ValueError(f"{name}: 'names' is no list of names: write 'names: [cat, dog]'")
     return [str(one) for one in names]
 
 

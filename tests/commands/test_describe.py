@@ -1,16 +1,20 @@
-"""describe: what it says of a model, and what it says to mistakes."""
+"""describe: what it says of a model and of data, and what it says to mistakes."""
 
 import dataclasses
+import json
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cnn_jax.launch import cli
 from cnn_jax.models import lenet
 from cnn_jax.models.variant import Preprocessing
+from tests.data.painted import coco_json, painted
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +78,53 @@ def test_a_stem_made_for_larger_images_is_noticed(launch):
     assert said.err.startswith("warning: the model was made for larger images: it shrinks 32x32 to 1x1")
     assert len(said.err.splitlines()) == 1
     assert launch("describe", "resnet18(stem=fitting_stem)", "--input=32,32,3").err == ""
+
+
+def test_data_with_boxes(launch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "c.png"):
+        painted(tmp_path / name, (50, 100), [])
+    boxes = [(1, 7, (0, 0, 40, 40)), (1, 1, (0, 0, 10, 40)), (2, 7, (0, 0, 40, 10)), (2, 1, (0, 0, 10, 90))]
+    content = coco_json(tmp_path / "set.json", dict.fromkeys(("a.png", "b.png", "c.png"), (50, 100)), boxes)
+    content["annotations"][1]["iscrowd"] = 1
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    said = launch("describe", "coco(set.json, size=200)", "--out=seen")
+    assert said.code == 0 and said.err == ""
+    parts = said.out.split("\n\n")
+    assert parts[:2] == ["coco:set.json: images of 200x200x3, 2 classes", "all: 3 images"]
+    assert rows(parts[2])[1:] == [["cat", "1", "1", "1"], ["dog", "2", "2", "0"]]
+    numbers = {line[0]: line[-7:] for line in (re.split(r"  +", text) for text in parts[3].splitlines())}
+    assert numbers["objects on one of the images"][2:5] == ["0.5", "1", "1.5"]
+    assert numbers["size in pixels of the picture"][3] == "22.4" == f"{500**0.5:.3g}"  # 10 x 50, as it is cut
+    assert numbers["size in pixels of the example"][3] == "44.7"
+    assert numbers["width / height"][2:5] == ["0.6", "1", "2.5"]
+    assert parts[4].splitlines() == [
+        "66.7% of the objects are small (up to 32 x 32 pixels of the picture), 0.0% large (from 96 x 96 on)",
+        "1 of 3 images have no objects",
+    ]
+    assert parts[5].startswith(
+        "in reading them:\n  1 boxes reach out of their picture and are cut to it, as annotation 4"
+    )
+    assert parts[6] == "samples are drawn in seen/samples.png\n"
+    with Image.open("seen/samples.png") as drawn:
+        assert drawn.width > 1000 and len(drawn.convert("RGB").getcolors(10**6)) > 20
+
+
+def test_data_with_classes(launch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
+    for number in range(5):
+        painted(tmp_path / "photos" / ("cat", "dog")[number % 2] / f"{number}.png", (8, 8), [(0, 0, 2, number + 1)])
+    said = launch("describe", "folder(photos, channels=1)")
+    assert said.code == 0 and said.out == (
+        "folder:photos: images of 8x8x1, 2 classes\n\nall: 5 images\n\n"
+        "class  images\ncat         3\ndog         2\n\nsamples are drawn in described/folder_photos/samples.png\n"
+    )
+    assert launch("describe", "folder:photos", "--input=8,8,3").err.startswith("error: --input is for models, 'folder:")
+    assert launch("describe", "lenet5", "--out=x").err.startswith("error: --out is for the samples of data, 'lenet5'")
+    assert launch("describe", "folder:nowhere").err == (
+        "error: folder:nowhere is not a folder: give the path that holds train/CLASS or CLASS folders\n"
+    )
 
 
 @pytest.mark.parametrize(

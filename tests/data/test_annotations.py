@@ -111,6 +111,7 @@ def exif(turn: int, size: tuple[int, int] = (8, 12), said: tuple[int, int] | Non
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotation>&b;</annotation>'
+YAML_BOMB = "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{f'*a{n},' * 9}]\n" for n in range(30)) + "names: *a30"
 LEAK = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><filename>&a;</filename></annotation>'
 WHERE = r"coco.json: annotation 2"
 OF = r"annotation 2 of image 2, coco.json"
@@ -196,6 +197,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "gaps in names": ("yolo", text("yolo/data.yaml", "names: {0: cat, 2: dog}"), "not numbered from 0 to 1"),
     "no names": ("yolo", lambda r: (r / "yolo/data.yaml").unlink(), "has no names of classes"),
     "malformed YAML": ("yolo", text("yolo/data.yaml", "names: [cat"), "data.yaml' is no YAML"),
+    "a YAML bomb": ("yolo", text("yolo/data.yaml", YAML_BOMB), "'names' is no list of names"),
     "YAML of objects": ("yolo", text("yolo/data.yaml", "names: !!python/object/apply:os.getcwd []"), "is no YAML"),
     "a folder that is not there": (
         "yolo",
@@ -389,7 +391,7 @@ def test_refused(described, deeds, tmp_path, case):
         said = described(kind, change)
     assert said.code == cli.BAD_INPUT and said.out == "" and len(said.err.splitlines()) == 1, said
     assert re.search(line, said.err), said.err
-    assert "/etc/passwd" not in done.read
+    assert "/etc/passwd" not in done.read and not done.outside(tmp_path)
 
 
 @pytest.mark.parametrize("case", NOTED)
