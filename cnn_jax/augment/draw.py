@@ -16,8 +16,9 @@ Augmentation = Callable[[jax.Array, Batch], Batch]
 Fill = float | tuple[float, ...]  # one value, or one per channel, in the units of the image
 
 AXES: dict[Role, str] = {"image": "[B, H, W, C]", "signal": "[B, L, C]"}
-# [] float32, the partner's share. Mixing adds it, no source has it: the one value that no later augmentation changes.
+# [] float32, the partner's share. Mixing adds it, no source has it: a value that no later augmentation changes.
 MIX_WEIGHT = "mix_weight"
+LEFT_OUT = "objects_left_out"  # [] float32, how many objects a limit of the rows has lost; the other such value
 
 
 def require(condition: bool, message: str) -> None:
@@ -26,14 +27,20 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def listed(batch: Batch) -> str:
+    """The batch's fields with their roles, for a message."""
+    return ", ".join(f"{name} ({field.role})" for name, field in batch.fields.items()) or "no fields"
+
+
 def floats(batch: Batch, augmentation: str, *roles: Role) -> dict[str, jax.Array]:
     """The batch's arrays of these roles, images or signals, by name.
 
     Raises ValueError where there is none, or one is not of floats or has other axes.
     """
     found = batch.of(*roles)
-    listed = ", ".join(f"{name} ({field.role})" for name, field in batch.fields.items()) or "no fields"
-    require(bool(found), f"{augmentation} needs a field of the role {' or '.join(roles)}; the batch has {listed}")
+    require(
+        bool(found), f"{augmentation} needs a field of the role {' or '.join(roles)}; the batch has {listed(batch)}"
+    )
     for name, array in found.items():
         axes = AXES[batch.fields[name].role]
         require(
@@ -67,7 +74,7 @@ def unit_images(batch: Batch, augmentation: str) -> dict[str, jax.Array]:
 def only(batch: Batch, augmentation: str, verb: str, roles: tuple[Role, ...]) -> None:
     """Raises ValueError unless every field has one of these roles: "flip cannot move 'angle' (value)"."""
     for name, field in batch.fields.items():
-        known = field.role in roles or name == MIX_WEIGHT or name not in batch
+        known = field.role in roles or name in (MIX_WEIGHT, LEFT_OUT) or name not in batch
         require(known, f"{augmentation} cannot {verb} '{name}' ({field.role})")
 
 
@@ -95,6 +102,12 @@ def with_range_of(batch: Batch, fill: Fill) -> Batch:
             values = (*field.range, *np.ravel(fill).tolist())
             batch = batch.with_field(name, field._replace(range=(min(values), max(values))), array)
     return batch
+
+
+def neighbour(array: jax.Array, number: int) -> jax.Array:
+    """Array [B, ...] of example i ^ number, 0 to 3, in the place of i's; B must be a multiple of 2, from 2 on of 4."""
+    span = {0: (1,), 1: (2,), 2: (2, 2), 3: (4,)}[number]
+    return array.reshape(-1, *span, *array.shape[1:])[:, ::-1].reshape(array.shape)
 
 
 def uniform(keys: jax.Array, *shape: int) -> jax.Array:

@@ -1,7 +1,8 @@
-"""Augmentations that move pixels, and with them maps, boxes and points: flip, shift, crop, rotate, scale.
+"""Augmentations that move pixels, and with them maps, boxes and points: flip, shift, crops, rotate, scale.
 
 Each hands `affine.moved` its map as a matrix. A flip and a shift are copies of an image, not interpolations.
-`visible` is the share of a box that must be left in the image for the box to count, as `affine.moved` has it.
+`visible` is the share of a box that must be left in the image for its object to count: below it the object is ignored
+where the data says of each object whether it is (box_ignored), and lost elsewhere.
 """
 
 import math
@@ -9,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.affine import matrix, moved, sample, warped
+from cnn_jax.augment.affine import matrix, moved, shown, warped
 from cnn_jax.augment.draw import (
     Fill,
     between,
@@ -17,6 +18,7 @@ from cnn_jax.augment.draw import (
     box_sizes,
     colour_of,
     extent,
+    fold,
     images,
     integer,
     log_between,
@@ -25,7 +27,10 @@ from cnn_jax.augment.draw import (
     uniform,
     with_range_of,
 )
+from cnn_jax.augment.objects import rows_of
+from cnn_jax.augment.sampling import sample, sample_shrunk
 from cnn_jax.batch import Batch
+from cnn_jax.ops import boxes
 
 
 def flip(keys: jax.Array, batch: Batch, *, probability: float = 0.5) -> Batch:
@@ -94,19 +99,93 @@ def random_resized_crop(
     u = uniform(keys, 11, 2)
     heights, widths = box_sizes(u[:, 1:], height, width, area, aspect)
     tops, lefts = u[:, 0, 0] * (height - heights), u[:, 0, 1] * (width - widths)
+    return _stretched("random_resized_crop", batch, tops, lefts, heights, widths, visible)
 
-    def cropped(image: jax.Array) -> jax.Array:
-        rows = tops[:, None] + (jnp.arange(height, dtype=jnp.float32) + 0.5) * (heights / height)[:, None] - 0.5
-        columns = lefts[:, None] + (jnp.arange(width, dtype=jnp.float32) + 0.5) * (widths / width)[:, None] - 0.5
-        grid = (len(keys), height, width)
-        rows = jnp.broadcast_to(jnp.clip(rows, 0, height - 1)[:, :, None], grid)
-        columns = jnp.broadcast_to(jnp.clip(columns, 0, width - 1)[:, None, :], grid)
-        return sample(image, rows, columns)
 
-    zero = jnp.zeros(len(keys), jnp.float32)
-    down, right = tops + (heights - height) / 2, lefts + (widths - width) / 2  # from centre to centre
-    way = matrix((heights / height, zero, down), (zero, widths / width, right))
-    return moved("random_resized_crop", batch, way, cropped, visible=visible)
+def random_iou_crop(
+    keys: jax.Array,
+    batch: Batch,
+    *,
+    overlaps: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0),
+    sides: tuple[float, float] = (0.3, 1.0),
+    aspect: tuple[float, float] = (0.5, 2.0),
+    tries: int = 40,
+    visible: float = 0.1,
+) -> Batch:
+    """Cut a random box that holds an object and stretch it to the image's own size (Liu et al. 2016, section 2.2).
+
+    Each image draws one of `overlaps`; a box must have at least that IoU with an object whose centre lies in it and of
+    which at least `visible` is left. 1 stands for the whole image, which is also what an image shows if none of its
+    `tries` boxes will do. In an image without objects any box will. sides: of the image's sides, drawn evenly. aspect:
+    width over height in shares of the image, so a box of another is drawn again.
+
+    The paper drops objects whose centre is outside; here those less visible than `visible` are ignored or lost, as in
+    every move.
+    """
+    images(batch, "random_iou_crop")
+    height, width = extent(batch, "random_iou_crop")
+    require(len(overlaps) > 0 and all(0 <= o <= 1 for o in overlaps), f"overlaps must lie in [0, 1]; got {overlaps}")
+    require(0 < sides[0] <= sides[1] <= 1, f"sides must be 0 < low <= high <= 1, in shares of the image; got {sides}")
+    require(0 < aspect[0] <= aspect[1], f"aspect must be 0 < low <= high; got {aspect}")
+    require(tries > 0, f"random_iou_crop needs at least one of tries; got {tries}")
+    drawn = uniform(fold(keys, 1))
+    u = uniform(keys, tries, 4)
+    shares = between(u[..., :2], *sides)  # [B, tries, (height, width)]
+    corner = u[..., 2:] * (1 - shares)
+    ratio = shares[..., 1] / shares[..., 0]
+    fits = (ratio >= aspect[0]) & (ratio <= aspect[1])
+    wanted = jnp.asarray(overlaps, jnp.float32)[integer(drawn, len(overlaps))]
+    tried = jnp.concatenate([corner[..., ::-1], (corner + shares)[..., ::-1]], axis=-1)  # as boxes, in shares
+    rows = rows_of(batch, "random_iou_crop")
+    if rows:
+        objects = rows["boxes"] / jnp.asarray([width, height] * 2, jnp.float32)
+        real = boxes.area(objects) > 0
+        if "box_ignored" in rows:
+            real &= rows["box_ignored"] == 0
+        one, other = tried[:, :, None], objects[:, None]  # [B, tries, N, 4]
+        centre = (other[..., :2] + other[..., 2:]) / 2
+        holds = real[:, None] & jnp.all((centre > one[..., :2]) & (centre < one[..., 2:]), axis=-1)
+        holds &= boxes.iou(one, other) >= wanted[:, None, None]
+        holds &= boxes.intersection(one, other) >= visible * boxes.area(other)
+        fits &= jnp.any(holds, axis=-1) | ~jnp.any(real, axis=-1)[:, None]
+    first = jnp.argmax(fits, axis=1)[:, None]
+    cut = fits.any(axis=1) & (wanted < 1)
+    top, left = (jnp.where(cut, jnp.take_along_axis(corner[..., k], first, axis=1)[:, 0], 0) for k in (0, 1))
+    tall, wide = (jnp.where(cut, jnp.take_along_axis(shares[..., k], first, axis=1)[:, 0], 1) for k in (0, 1))
+    return _stretched("random_iou_crop", batch, top * height, left * width, tall * height, wide * width, visible)
+
+
+def scale_jitter(
+    keys: jax.Array,
+    batch: Batch,
+    *,
+    factor: tuple[float, float] = (0.1, 2.0),
+    fill: Fill = 0.5,
+    visible: float = 0.1,
+) -> Batch:
+    """Resize by a factor drawn evenly from `factor`, crop or pad at a random place (Ghiasi et al. 2021, section 3).
+
+    0.1 to 2 is the paper's large scale jittering, 0.8 to 1.25 its standard one. fill shows around what is smaller.
+    Where a side of less than a pixel is left of an object, it counts as one of which too little is seen.
+    """
+    require(0 < factor[0] <= factor[1], f"scale_jitter factor must be 0 < low <= high; got {factor}")
+    images(batch, "scale_jitter")
+    height, width = extent(batch, "scale_jitter")
+    u = uniform(keys, 3)
+    step = 1 / between(u[:, 0], *factor)
+
+    def offset(place: jax.Array, side: int) -> jax.Array:
+        """From the image's centre to that of what is shown, in pixels of the image."""
+        return (place - 0.5) * (side - side * step)
+
+    zero = jnp.zeros_like(step)
+    way = matrix((step, zero, offset(u[:, 1], height)), (zero, step, offset(u[:, 2], width)))
+
+    def resized(image: jax.Array) -> jax.Array:
+        rows, columns = shown(way, height, width)
+        return sample_shrunk(image, rows, columns, step[:, None, None], fill, most=1 / factor[0])
+
+    return moved("scale_jitter", with_range_of(batch, fill), way, resized, visible=visible, least=1.0)
 
 
 def rotate(keys: jax.Array, batch: Batch, *, degrees: float = 15.0, fill: Fill = 0.0, visible: float = 0.1) -> Batch:
@@ -129,3 +208,29 @@ def scale(
     step = 1 / log_between(uniform(keys), *factor)
     zero = jnp.zeros_like(step)
     return warped("scale", batch, matrix((step, zero, zero), (zero, step, zero)), fill, visible)
+
+
+def _stretched(
+    augmentation: str,
+    batch: Batch,
+    tops: jax.Array,
+    lefts: jax.Array,
+    heights: jax.Array,
+    widths: jax.Array,
+    visible: float,
+) -> Batch:
+    """Boxes of the images, all [B] in pixels and not rounded, stretched to the images' own size."""
+    height, width = extent(batch, augmentation)
+
+    def cropped(image: jax.Array) -> jax.Array:
+        rows = tops[:, None] + (jnp.arange(height, dtype=jnp.float32) + 0.5) * (heights / height)[:, None] - 0.5
+        columns = lefts[:, None] + (jnp.arange(width, dtype=jnp.float32) + 0.5) * (widths / width)[:, None] - 0.5
+        grid = (len(tops), height, width)
+        rows = jnp.broadcast_to(jnp.clip(rows, 0, height - 1)[:, :, None], grid)
+        columns = jnp.broadcast_to(jnp.clip(columns, 0, width - 1)[:, None, :], grid)
+        return sample(image, rows, columns)
+
+    zero = jnp.zeros_like(tops)
+    down, right = tops + (heights - height) / 2, lefts + (widths - width) / 2  # from centre to centre
+    way = matrix((heights / height, zero, down), (zero, widths / width, right))
+    return moved(augmentation, batch, way, cropped, visible=visible)

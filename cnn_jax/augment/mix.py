@@ -8,27 +8,55 @@ no example of another one. Three things tell a task what came of it:
   (1 - mix_weight) onehot(NAME) + mix_weight onehot(mixed_NAME). A label of -1 stays -1 on its side;
 - a field of role labels becomes (1 - mix_weight) its own + mix_weight the partner's, in float32.
 
-What cannot be mixed (boxes, tokens, a value) is refused; CutMix pastes class maps, mixup has no class between two.
+What cannot be mixed (tokens, a value, points) is refused; CutMix pastes class maps, mixup has no class between two.
+mixup keeps the boxes of both images; for a box pasted with its object see collage.py.
 """
 
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import MIX_WEIGHT, box_mask, extent, floats, fold, images, integer, only, require, uniform
+from cnn_jax.augment.draw import (
+    MIX_WEIGHT,
+    box_mask,
+    extent,
+    floats,
+    fold,
+    images,
+    integer,
+    neighbour,
+    only,
+    require,
+    uniform,
+)
+from cnn_jax.augment.objects import OF_ROWS, joined, neighbours_rows, rows_of, seen
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import Field, Role
 
 
-def mixup(keys: jax.Array, batch: Batch, *, alpha: float = 0.2) -> Batch:
+def mixup(keys: jax.Array, batch: Batch, *, alpha: float = 0.2, visible: float = 0.1, most: int = 0) -> Batch:
     """Blend images, signals and labels with a weight from Beta(alpha, alpha) (Zhang et al. 2018, section 2).
+
+    The boxes of both images are kept, all with their full weight in the loss; of each `visible` is compared with the
+    share of its image in the blend, and below it the object is ignored or lost, as objects.py has it. Detectors take
+    weights near a half, as alpha=1.5 draws them (Zhang et al. 2019, arXiv:1902.04103, section 3.1). There are twice as
+    many rows then, or the `most` largest: see `objects.joined`.
 
     ValueError for an odd batch, one that is mixed already, or a field that cannot be blended.
     """
     floats(batch, "mixup", "image", "signal")
-    partner = _partners(batch, "mixup", "image", "signal")
+    require(0 <= visible <= 1, f"the visible share must lie in [0, 1]; got {visible}")
+    rows = rows_of(batch, "mixup")
+    partner = _partners(batch, "mixup", "image", "signal", *OF_ROWS)
     weight = _beta(keys, alpha)
     blended = {name: _blend(batch[name], partner[name], weight) for name in batch.of("image", "signal")}
-    return _with_targets(batch | blended, partner, weight)
+    batch = _with_targets(batch | blended, partner, weight)
+    if not rows:
+        return batch
+    parts = ((rows, 1 - weight), (neighbours_rows(batch, rows, 1), weight))
+    share = jnp.ones_like(rows["boxes"][..., 0])
+    return joined(batch, [seen(part, part["boxes"], w[:, None] * share, visible) for part, w in parts], most, "mixup")[
+        0
+    ]
 
 
 def cutmix(keys: jax.Array, batch: Batch, *, alpha: float = 1.0) -> Batch:
@@ -73,16 +101,12 @@ def mixup_or_cutmix(
 
 
 def _partners(batch: Batch, augmentation: str, *inputs: Role) -> dict[str, jax.Array]:
-    """The neighbours' fields. Raises ValueError unless all are `inputs`, label or labels and there are whole pairs."""
+    """The neighbours' fields. Raises ValueError unless all are `inputs`, targets that mix or a placement, in pairs."""
     require(MIX_WEIGHT not in batch, "this batch is mixed already; compose at most one of mixup and cutmix")
-    only(batch, augmentation, "mix", (*inputs, "label", "labels"))
+    only(batch, augmentation, "mix", (*inputs, "label", "labels", "placement"))
     size = batch.size
     require(size % 2 == 0, f"mixing needs pairs of examples; use an even batch per device, not {size}")
-
-    def swap(array: jax.Array) -> jax.Array:
-        return array.reshape(size // 2, 2, *array.shape[1:])[:, ::-1].reshape(array.shape)
-
-    return {name: swap(batch[name]) for name in batch.fields if name in batch}
+    return {name: neighbour(batch[name], 1) for name in batch.fields if name in batch}
 
 
 def _with_targets(batch: Batch, partner: dict[str, jax.Array], weight: jax.Array) -> Batch:

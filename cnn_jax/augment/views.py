@@ -3,7 +3,7 @@
 import jax
 
 from cnn_jax.augment.compose import identity
-from cnn_jax.augment.draw import Augmentation, fold, require
+from cnn_jax.augment.draw import Augmentation, fold, listed, require
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import Role
 
@@ -23,8 +23,7 @@ def two_views(
     there are or their shapes, as a mix does.
     """
     names = [name for name, field in batch.fields.items() if field.role in INPUTS and name in batch]
-    listed = ", ".join(f"{name} ({field.role})" for name, field in batch.fields.items()) or "no fields"
-    require(bool(names), f"two_views needs a field of the role {', '.join(INPUTS)}; the batch has {listed}")
+    require(bool(names), f"two_views needs a field of the role {', '.join(INPUTS)}; the batch has {listed(batch)}")
     for name in names:
         require(f"second_{name}" not in batch, f"two_views: '{name}' has a second view already")
     seen = {name: array for name, array in batch.items() if name in names or name not in batch.fields}

@@ -22,7 +22,7 @@ from cnn_jax.data.prepare import Prepare
 #   labels         [K] 1 for each class that the example belongs to, else 0
 #   value          [...] numbers to be predicted
 #   class_map      [H, W] class of each pixel, IGNORED where it does not count
-#   instance_map   [H, W] number of the object that a pixel belongs to, 0 for none
+#   instance_map   [H, W] number of the object that a pixel belongs to, 0 for none; n for row n - 1 of the boxes
 #   boxes          [N, 4] left, top, right, bottom in pixels of the example; rows beyond the objects are 0
 #   box_labels     [N] class of each box, -1 for rows without an object
 #   box_ignored    [N] 1 for a box whose object need not be found (difficult, hardly visible), 2 for one around a crowd

@@ -276,7 +276,7 @@ def test_what_cannot_be_moved_is_refused(scene: Batch, make_batch, keys) -> None
     for name, role, array, said in (
         ("angle", "value", np.zeros(COUNT), r"^test cannot move 'angle' \(value\)$"),
         ("coarse", "class_map", np.zeros((COUNT, 4, 4), np.uint8), "one size; got photo 40 x 48, .*coarse 4 x 4"),
-        ("more", "boxes", np.zeros((COUNT, 1, 4), np.float32), "moves one field of boxes .* has where, more, what"),
+        ("more", "boxes", np.zeros((COUNT, 1, 4), np.float32), "needs one field of boxes, .* has where, what, more"),
         ("marks", "points", np.zeros((COUNT, 1, 2), np.int32), "as floats; 'marks' holds int32"),
     ):
         with pytest.raises(ValueError, match=said):

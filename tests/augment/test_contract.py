@@ -25,15 +25,19 @@ CHANGES_NOTHING = {"identity", "apply_all", "two_views"}  # by default
 
 # What each refuses beside an image, or beside a signal where it takes no image. A new augmentation that is not listed
 # must take every role.
-PLACED = {"class_map", "instance_map", "boxes", "box_labels", "points"}
+ROWS = {"boxes", "box_labels", "box_ignored", "box_areas"}
+PLACED = {"class_map", "instance_map", *ROWS, "points"}
 MOVES = ("flip", "shift", "random_resized_crop", "rotate", "scale", "rand_augment", "trivial_augment")
+NO_OBJECT = {"label", "labels", "value", "points", "tokens", "signal"}
 REFUSES = {
-    **dict.fromkeys(MOVES, {"value"}),
-    **dict.fromkeys(("shift1d", "scale1d", "stretch1d"), PLACED | {"value"}),
-    "mixup": PLACED | {"value", "tokens"},
+    **dict.fromkeys((*MOVES, "scale_jitter", "random_iou_crop"), {"value"}),
+    **dict.fromkeys(("shift1d", "scale1d", "stretch1d"), PLACED | {"value", "placement"}),
+    "mixup": PLACED - ROWS | {"value", "tokens"},
     "cutmix": PLACED - {"class_map"} | {"value", "tokens", "signal"},
     "mixup_or_cutmix": PLACED | {"value", "tokens", "signal"},
+    **dict.fromkeys(("mosaic", "copy_paste"), NO_OBJECT),
 }
+JOINS = {"mixup": 2, "copy_paste": 2, "mosaic": 4}  # times as many rows of boxes
 
 
 def find() -> dict[str, Augmentation]:
@@ -67,7 +71,10 @@ def example_of(role: str) -> tuple[np.ndarray, tuple[float, float] | None]:
         "instance_map": random.integers(0, 5, (SIZE, HEIGHT, WIDTH), np.int32),
         "boxes": boxes.astype(np.float32),
         "box_labels": np.where(np.arange(3) < 2, random.integers(0, 5, (SIZE, 3), np.int32), -1),
+        "box_ignored": np.tile(np.uint8([0, 1, 0]), (SIZE, 1)),
+        "box_areas": random.uniform(1, 9, (SIZE, 3)).astype(np.float32) * np.float32([1, 1, 0]),
         "points": random.uniform(0, 10, (SIZE, 2, 2)).astype(np.float32),
+        "placement": random.uniform(1, 9, (SIZE, 6)).astype(np.float32),
     }
     return arrays[role], None
 
@@ -85,9 +92,10 @@ def batch_of(*roles: str) -> Batch:
 
 
 def make_batch(kind: str, name: str = "") -> Batch:
-    """An image, grey or a signal, with its label; with an image all targets and tokens that `name` takes."""
-    other = set(get_args(Role)) - REFUSES.get(name, set()) - {"image", "signal", "label"} if kind == "image" else set()
-    return batch_of(kind, "label", *sorted(other))
+    """An image, grey or a signal, with its label, if `name` takes that; with an image all other roles that it takes."""
+    refused = REFUSES.get(name, set())
+    other = set(get_args(Role)) - refused - {"image", "signal", "label"} if kind == "image" else set()
+    return batch_of(kind, *sorted({"label"} - refused), *sorted(other))
 
 
 def suits(augmentation: Augmentation, kind: str) -> bool:
@@ -98,6 +106,12 @@ def suits(augmentation: Augmentation, kind: str) -> bool:
         assert re.fullmatch(r"\w+ needs a field of the role \w+; the batch has [^\n]*", str(error)), error
         return False
     return True
+
+
+def joined(name: str, field: Field) -> Field:
+    """The field with the rows of all images that an augmentation joins."""
+    times = JOINS.get(name, 1) if field.role in ROWS else 1
+    return field._replace(shape=(times * field.shape[0], *field.shape[1:])) if times > 1 else field
 
 
 def keys(seed: int = 0) -> jax.Array:
@@ -132,7 +146,7 @@ def same(left: Batch, right: Batch, tolerance: float = 1e-6) -> None:
 
 def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
     assert {f.__module__.rsplit(".", 1)[1] for f in AUGMENTATIONS.values()} >= {
-        "compose", "geometry", "colour", "erase", "mix", "policy", "signal", "views",
+        "collage", "compose", "geometry", "colour", "erase", "mix", "policy", "signal", "views",
     }  # fmt: skip
     for name, function in AUGMENTATIONS.items():
         settings = list(inspect.signature(function).parameters.values())[2:]
@@ -145,7 +159,8 @@ def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> None:
     kind = "image" if (name, "image") in CASES else "signal"
-    batch = batch_of(*dict.fromkeys((kind, role)))
+    rows = role in ROWS or role == "instance_map" or name == "copy_paste"
+    batch = batch_of(*dict.fromkeys((kind, role, *(["boxes"] if rows else []))))
     if role in REFUSES.get(name, set()):
         with pytest.raises(ValueError) as refused:
             jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
@@ -153,7 +168,8 @@ def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> No
         assert said and said[1] in name
     else:
         result = jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
-        assert result.keys() >= batch.keys() and result[f"a_{role}"].shape == batch[f"a_{role}"].shape
+        assert result.keys() >= batch.keys()
+        assert result[f"a_{role}"].shape == (SIZE, *joined(name, batch.fields[f"a_{role}"]).shape)
 
 
 @each_case
@@ -180,8 +196,9 @@ def test_fields_say_what_the_arrays_are(name: str, kind: str) -> None:
             assert array.min() >= field.range[0] and array.max() <= field.range[1]
     for field_name, field in batch.fields.items():
         blended = "mix" in name and field.role == "labels"
-        assert result.fields[field_name] == (field._replace(dtype="float32") if blended else field)
-    np.testing.assert_array_equal(result["a_label"], batch["a_label"])
+        assert result.fields[field_name] == (field._replace(dtype="float32") if blended else joined(name, field))
+    for label in batch.of("label"):
+        np.testing.assert_array_equal(result[label], batch[label])
 
 
 @each_case
@@ -231,8 +248,8 @@ def test_jit_equals_eager(name: str, kind: str) -> None:
 
 @each_largest_case
 def test_split_over_devices_gives_the_same_numbers_without_communication(name: str, kind: str) -> None:
-    """Each device works on its two examples alone, so parts of a batch give the parts of its result."""
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    """Each device works on its four examples alone, so parts of a batch give the parts of its result."""
+    mesh = jax.make_mesh((SIZE // 4,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[: SIZE // 4])
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     inputs = jax.device_put((keys(), make_batch(kind, name)), sharding)
     program = jax.jit(AUGMENTATIONS[name], out_shardings=sharding).lower(*inputs).compile()
@@ -252,20 +269,19 @@ def test_images_as_integers_and_of_other_axes_are_refused() -> None:
 
 def test_all_images_of_an_example_undergo_the_same() -> None:
     array, promised = example_of("image")
-    batch = batch_of("image", "label").with_field(
-        "b_image", Field("image", array.shape[1:], "float32", promised), jnp.asarray(array)
-    )
+    field = Field("image", array.shape[1:], "float32", promised)
     for name in {name for name, kind in CASES if kind == "image"} - CHANGES_NOTHING:
+        batch = make_batch("image", name).with_field("b_image", field, jnp.asarray(array))
         result = compiled(name)(keys(), batch)
         np.testing.assert_allclose(result["a_image"], result["b_image"], atol=1e-6, err_msg=name)
         np.testing.assert_allclose(result["a_image"], run(name, "image")["a_image"], atol=1e-5, err_msg=name)
 
 
 @settings(max_examples=8, deadline=None)
-@given(pairs=st.integers(1, 4), height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 3]))
-def test_every_shape_is_kept(pairs: int, height: int, width: int, channels: int) -> None:
+@given(groups=st.integers(1, 2), height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 3]))
+def test_every_shape_is_kept(groups: int, height: int, width: int, channels: int) -> None:
     def struct(*shape: int, dtype: str = "float32") -> Any:
-        return jax.ShapeDtypeStruct((2 * pairs, *shape), dtype)
+        return jax.ShapeDtypeStruct((4 * groups, *shape), dtype)
 
     image, signal = struct(height, width, channels), struct(width, channels)
     for name, kind in CASES:
@@ -273,10 +289,11 @@ def test_every_shape_is_kept(pairs: int, height: int, width: int, channels: int)
         fields: dict[str, Any] = {
             "x": Field("signal" if kind == "signal" else "image", array.shape[1:], "float32", (0, 1))
         }
+        arrays = {"x": array, VALID: struct()}
+        if name == "copy_paste":
+            arrays, fields = {**arrays, "boxes": struct(2, 4)}, {**fields, "boxes": Field("boxes", (2, 4), "float32")}
         try:
-            result = jax.eval_shape(
-                AUGMENTATIONS[name], keys()[: 2 * pairs], Batch({"x": array, VALID: struct()}, fields)
-            )
+            result = jax.eval_shape(AUGMENTATIONS[name], keys()[: 4 * groups], Batch(arrays, fields))
         except ValueError as error:  # a shift by more than there is
             assert name in ("shift", "shift1d") and re.fullmatch(r".* does not suit [^\n]*", str(error)), error
         else:
