@@ -4,8 +4,8 @@ Command: python experiments/studies/augmentation_sheets.py --out=sheets
 Time: under a minute on two CPU cores
 
 The sheets come from a walk over cnn_jax.augment, so a new augmentation has one by itself. Rows are examples, the first
-column is the original, the others are draws. What changes boxes is shown on scenes, shapes that are composed on crops of
-scikit-learn's two embedded photographs, with a box around each: of the colour of its class, and dashed where the object is
+column is the original, the others are draws. What changes boxes is shown on scenes, shapes composed on crops of
+scikit-learn's two embedded photographs, with a box around each, of the colour of its class, dotted where the object is
 ignored. The rest is shown on the photographs, or on made-up signals. For mixing ones the weight of the partner, the row
 above or below, stands over each draw.
 """
