@@ -27,7 +27,18 @@ from cnn_jax.augment.draw import (
     uniform,
     with_range_of,
 )
-from cnn_jax.augment.objects import OF_ROWS, Rows, joined, kept, neighbours_rows, renumbered, rows_of, seen, share_of
+from cnn_jax.augment.objects import (
+    OF_ROWS,
+    Rows,
+    joined,
+    kept,
+    neighbours_rows,
+    real,
+    renumbered,
+    rows_of,
+    seen,
+    share_of,
+)
 from cnn_jax.augment.sampling import nearest, sample_shrunk
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import IGNORED, Role
@@ -135,9 +146,7 @@ def copy_paste(
     require(batch.size % 2 == 0, f"copy_paste needs pairs of examples; use an even batch per device, not {batch.size}")
     require(border >= 0, f"border must not be negative; got {border}")
     others = neighbours_rows(batch, rows, 1)
-    chosen = (uniform(keys, rows["boxes"].shape[1]) < probability) & (area(others["boxes"]) > 0)
-    if "box_ignored" in others:
-        chosen &= others["box_ignored"] == 0
+    chosen = (uniform(keys, rows["boxes"].shape[1]) < probability) & real(others)
     maps = list(batch.of("instance_map").values())
     require(len(maps) <= 1, f"copy_paste takes one instance_map; the batch has {listed(batch)}")
     own_map, other_map = (maps[0], neighbour(maps[0], 1)) if maps else (None, None)

@@ -27,7 +27,7 @@ from cnn_jax.augment.draw import (
     uniform,
     with_range_of,
 )
-from cnn_jax.augment.objects import rows_of
+from cnn_jax.augment.objects import real, rows_of
 from cnn_jax.augment.sampling import sample, sample_shrunk
 from cnn_jax.batch import Batch
 from cnn_jax.ops import boxes
@@ -139,15 +139,13 @@ def random_iou_crop(
     rows = rows_of(batch, "random_iou_crop")
     if rows:
         objects = rows["boxes"] / jnp.asarray([width, height] * 2, jnp.float32)
-        real = boxes.area(objects) > 0
-        if "box_ignored" in rows:
-            real &= rows["box_ignored"] == 0
+        sought = real(rows)
         one, other = tried[:, :, None], objects[:, None]  # [B, tries, N, 4]
         centre = (other[..., :2] + other[..., 2:]) / 2
-        holds = real[:, None] & jnp.all((centre > one[..., :2]) & (centre < one[..., 2:]), axis=-1)
+        holds = sought[:, None] & jnp.all((centre > one[..., :2]) & (centre < one[..., 2:]), axis=-1)
         holds &= boxes.iou(one, other) >= wanted[:, None, None]
         holds &= boxes.intersection(one, other) >= visible * boxes.area(other)
-        fits &= jnp.any(holds, axis=-1) | ~jnp.any(real, axis=-1)[:, None]
+        fits &= jnp.any(holds, axis=-1) | ~jnp.any(sought, axis=-1)[:, None]
     first = jnp.argmax(fits, axis=1)[:, None]
     cut = fits.any(axis=1) & (wanted < 1)
     top, left = (jnp.where(cut, jnp.take_along_axis(corner[..., k], first, axis=1)[:, 0], 0) for k in (0, 1))

@@ -67,6 +67,15 @@ def seen(rows: Rows, boxes: jax.Array, share: jax.Array, visible: float, least: 
     return kept(rows, any_left if "box_ignored" in rows else enough)
 
 
+def real(rows: Rows) -> jax.Array:
+    """Which rows [B, N] hold an object that is to be found: with a box, a class, and no mark that it is ignored."""
+    boxes = rows["boxes"]
+    found = jnp.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+    if "box_labels" in rows:
+        found &= rows["box_labels"] >= 0
+    return found & (rows["box_ignored"] == 0) if "box_ignored" in rows else found
+
+
 def share_of(part: jax.Array, whole: jax.Array) -> jax.Array:
     """part / whole where the whole is above 0, else 0."""
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
