@@ -38,7 +38,8 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
     """'params/stage1_block1/conv1/kernel' -> 'stage1': the first feature map that depends on it.
 
     For all variables, running statistics too, in the order of the network. What no feature map depends on is the
-    CLASSIFIER; in a model with a layer of that name, what else there is (MobileNetV3's hidden layer) is the HEAD.
+    CLASSIFIER; in a model with a layer of that name, what else there is (MobileNetV3's hidden layer) is the HEAD. What
+    a detector says counts as its feature maps, and its CLASSIFIER as the layer of that name.
     Found by walking backwards through the program in evaluation mode.
     """
     program = trace(module, input_shape)
@@ -46,7 +47,11 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
     for name, feature in program.outputs.items():
         if name != "logits":
             needed = _ancestors(program, feature)
-            found |= {path: name for path, var in program.variables.items() if path not in found and var in needed}
+            found |= {
+                path: name
+                for path, var in program.variables.items()
+                if path not in found and var in needed and path.split("/")[1] != CLASSIFIER
+            }
     rest = [path for path in program.variables if path not in found]
     last = [path for path in rest if path.split("/")[1] == CLASSIFIER] or rest
     return found | dict.fromkeys([path for path in rest if path not in last], HEAD) | dict.fromkeys(last, CLASSIFIER)

@@ -202,5 +202,10 @@ def _in_ignored(places: jax.Array, objects: Objects) -> jax.Array:
 
 
 point_detector = Variant(
-    build=partial(PointDetector), input_shape=(96, 96, 1), classes=10, params=0, macs=0, source="this project"
+    build=partial(PointDetector),
+    input_shape=(96, 96, 1),
+    classes=10,
+    params=1_054_958,
+    macs=231_026_688,
+    source="this project",
 )

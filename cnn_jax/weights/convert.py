@@ -78,7 +78,7 @@ def to_variables(
     unused = {name for name in tensors if name.endswith(COUNTER) or name.startswith(AUXILIARY)}
     unused |= {wanted[path] for path in new}
     _check_names(list(kept.values()), tensors.keys() - unused)
-    _check_classes(shapes, kept, tensors)
+    _check_classes(getattr(module, "classes", None), shapes, kept, tensors)
     loaded, problems = {}, []
     for path, name in kept.items():
         try:
@@ -131,9 +131,12 @@ def _check_names(wanted: list[str], found: Set[str]) -> None:
         raise ValueError(f"the tensors are not those of the model ({'; '.join(parts)})")
 
 
-def _check_classes(shapes: Mapping[str, tuple[int, ...]], kept: Mapping[str, str], tensors: Tensors) -> None:
+def _check_classes(
+    classes: int | None, shapes: Mapping[str, tuple[int, ...]], kept: Mapping[str, str], tensors: Tensors
+) -> None:
     kernel = f"params/{CLASSIFIER}/kernel"
-    if kernel in kept and (found := len(tensors[kept[kernel]])) != shapes[kernel][-1]:
+    known = kernel in kept and shapes[kernel][-1] == classes  # a detector has several outputs for each
+    if known and (found := len(tensors[kept[kernel]])) != shapes[kernel][-1]:
         raise ValueError(
             f"the classifier is for {found} classes, the model for {shapes[kernel][-1]}: "
             f'build it with classes={found}, or keep only the backbone with head="new"'

@@ -19,8 +19,8 @@ from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
+from cnn_jax.weights.class_names import classes_of
 from cnn_jax.weights.convert import first_few, to_variables
-from cnn_jax.weights.imagenet import imagenet_classes
 from cnn_jax.weights.schemes import choose, count_classes
 
 
@@ -97,8 +97,7 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
     model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
     scheme = choose(model, shape, tensors, family)
     last = last_layer_paths(model, shape)
-    names = imagenet_classes()
-    theirs = names if count_classes(tensors, scheme) == len(names) else None
+    theirs = classes_of(variant.task, count_classes(model, shape, tensors, scheme))
     kept = _is_kept(config, spec, theirs)
     variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="keep" if kept else "new")
     found = flatten_dict(variables, sep="/")
