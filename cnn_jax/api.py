@@ -109,13 +109,12 @@ class LoadedModel(NamedTuple):
     ) -> Iterator[tuple[dict[str, np.ndarray], Placement | None]]:
         """What a function of (variables, batch) makes of each input, and where a picture lies in it."""
         spec = self.predictor.spec
-        name, size = next(iter(spec.inputs)), batch_size(spec)
+        size = batch_size(spec)
         read = functools.partial(example_of, spec=spec, convert=convert)
         for part in in_parts(inputs, size):
-            examples, placements = zip(*threads().map(read, part), strict=True)
-            outputs = predictor.computed(self.predictor, function, {name: np.stack(examples)}, size)
-            for row, placement in enumerate(placements):
-                yield {output: array[row] for output, array in outputs.items()}, placement
+            examples = list(threads().map(read, part))
+            outputs = predictor.said_of_each(self.predictor, function, examples, size)
+            yield from zip(outputs, (placement for _, placement in examples), strict=True)
 
 
 def _is_one(inputs: Any, spec: Spec) -> bool:

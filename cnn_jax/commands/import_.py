@@ -19,7 +19,7 @@ from absl import flags
 
 from cnn_jax.launch import cli
 from cnn_jax.paths import written
-from cnn_jax.weights.imagenet import imagenet_classes
+from cnn_jax.weights.class_names import classes_of
 
 
 def run(arguments: list[str]) -> int:
@@ -41,9 +41,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _import(text: str, file: str, folder: Path | None, names: Path | None, part: str) -> None:
-    from cnn_jax.data.prepare import Prepare  # JAX starts here, not for --help
-    from cnn_jax.data.spec import Field, Spec
-    from cnn_jax.inspect import models
+    from cnn_jax.inspect import models  # JAX starts here, not for --help
     from cnn_jax.launch.training import parameters
     from cnn_jax.weights import imported, published
 
@@ -51,51 +49,35 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
     variant, _, name = models.variant_of(text, model)
     found = published.read(text, model, file, part)
     images, count = found.images, found.classes
-    shape = (images.size, images.size, variant.input_shape[-1])
     try:
-        classes = _names(names, count)
+        classes = _names(names, variant.task, count)
     except ValueError as error:
         raise ValueError(f"'{file}' as weights of {text}: {error}") from None
     if variant.preprocessing is None:
         warnings.warn(
             f"how images are prepared for {text} is not recorded: taken to be as usual for ImageNet", stacklevel=2
         )
-    prepare = Prepare(
-        size=shape[:2],
-        crop=images.crop,
-        interpolation=images.interpolation,
-        channels=shape[-1],
-        mean=images.mean,
-        std=images.std,
-    )
-    spec = Spec(
-        name=name,
-        classes=classes,
-        inputs={"image": Field("image", shape, "uint8")},
-        targets={"label": Field("label", (), "int32")},
-        prepare=prepare,
-        licence="",
-        citation=variant.source,
-        fingerprint=found.sha256,
-    )
     folder = folder or Path("runs", name)
-    imported.create(folder, found.model, found.variables, spec)
+    spec = imported.spec_of(name, variant, found, classes)
+    imported.create(folder, found.model, imported.TASKS[variant.task], found.variables, spec)
     print(f"{text}: {parameters(found.variables['params']):,} parameters, {count} classes, named as by {found.scheme}")
-    print(
-        f"images: {images.size} pixels, the centre of {round(images.size / images.crop)}; mean {images.mean}, "
-        f"std {images.std}"
-    )
+    print(f"images: {images}; mean {images.mean}, std {images.std}")
+    if found.frozen is not None:
+        print(f"norms: frozen, with epsilon {found.frozen:g} as in {variant.reference}; norm=... in MODEL says another")
     if names is None:
-        taken = "are taken to be those of ImageNet" if count == 1000 else "have numbers for names"
+        usual = {"classify": "ImageNet", "detect": "COCO"}[variant.task]
+        known = classes_of(variant.task, count) is not None
+        taken = f"are taken to be those of {usual}" if known else "have numbers for names"
         print(f"the {count:,} classes {taken}; --classes=NAMES.txt says others")
     print(f"written to {folder}/")
     print(cli.as_called(f"python launch.py predict {folder} IMAGE..."))
-    print(cli.as_called(f"python launch.py eval {folder} --data=folder:PATH"))
+    data = {"classify": "folder:PATH", "detect": "coco:JSON"}[variant.task]
+    print(cli.as_called(f"python launch.py eval {folder} --data={data}"))
 
 
-def _names(path: Path | None, count: int) -> tuple[str, ...]:
+def _names(path: Path | None, task: str, count: int) -> tuple[str, ...]:
     if path is None:
-        return imagenet_classes() if count == 1000 else tuple(map(str, range(count)))
+        return classes_of(task, count) or tuple(map(str, range(count)))
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").strip().split("\n")]
     except UnicodeDecodeError:

@@ -3,6 +3,7 @@
 python launch.py list                      # experiments: what each reproduces, its expected score and time
 python launch.py list augmentations        # for --config.augment=
 python launch.py list models resnet        # published models whose name contains resnet
+python launch.py list models --task=detect # those that find objects
 
 The lists are experiments, models, sources, augmentations, tasks, optimizers, schedules and evaluations; a second word
 is a part of the names to show, or for models a pattern, as 'mobilenet*'. What they name is written in flags of train,
@@ -28,6 +29,7 @@ EXPERIMENTS = "experiments"
 def run(arguments: list[str]) -> int:
     """Prints a paragraph per experiment, or what there is of a kind of parts."""
     values = flags.FlagValues()
+    flags.DEFINE_enum("task", None, ["classify", "detect"], "of the models that are shown", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
         return 0
@@ -37,10 +39,12 @@ def run(arguments: list[str]) -> int:
     if len(words) > 2:
         raise cli.UsageError(f"leftover words '{' '.join(words[2:])}': see launch.py list --help")
     kind, part = (*(words or [EXPERIMENTS]), "")[:2]
+    if values.task and kind != "models":
+        raise cli.UsageError(f"--task is of models: launch.py list models --task={values.task}")
     if kind == EXPERIMENTS:
         _experiments(part)
     elif kind == "models":
-        _models(part or "*")
+        _models(part or "*", values.task)
     else:
         _parts(kind, part)
     return 0
@@ -81,13 +85,15 @@ def _parts(kind: str, part: str) -> None:
     print(cli.as_called(f"\nUse one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME"))
 
 
-def _models(pattern: str) -> None:
+def _models(pattern: str, task: str | None) -> None:
     from cnn_jax.inspect.models import published  # JAX starts here, not for the experiments
     from cnn_jax.inspect.variants import list_models
 
     names, variants = list_models(pattern), published()
     known = {**variants, **{name.partition(".")[2]: variant for name, variant in variants.items()}}
-    found = [(name, known[name]) for name in names]
-    rows = [(name, sizes(one.input_shape), one.params, one.macs, one.source) for name, one in found]
-    print(table(("model", "input", "parameters", "multiply-adds", "source"), rows))
+    found = [(name, known[name]) for name in names if task in (None, known[name].task)]
+    if not found:
+        raise ValueError(f"no model whose name is like '{pattern}' is for the task {task}")
+    rows = [(name, one.task, sizes(one.input_shape), one.params, one.macs, one.source) for name, one in found]
+    print(table(("model", "task", "input", "parameters", "multiply-adds", "source"), rows))
     print(cli.as_called("\nMore about one with: python launch.py describe MODEL"))

@@ -112,19 +112,14 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
 
 def _answers(predictor: Any, words: list[str], convert: bool) -> Iterator[tuple[Any, dict[str, Any] | None]]:
     """Each input that `words` mean, with what the model says of it; None for one that could not be read."""
-    import numpy as np
-
     from cnn_jax.data.inputs import BATCH, read_all
-    from cnn_jax.train.predictor import predict
+    from cnn_jax.train.predictor import said_of_each
 
-    name = next(iter(predictor.spec.inputs))
     for part in read_all(words, predictor.spec, convert=convert):
-        examples = [item.example for item in part if item.example is not None]
-        outputs = predict(predictor, {name: np.stack(examples)}, BATCH) if examples else {}
-        places = itertools.count()
+        examples = [(item.example, item.placement) for item in part if item.example is not None]
+        outputs = iter(said_of_each(predictor, predictor.task.predict, examples, BATCH))
         for item in part:
-            place = next(places) if item.example is not None else None
-            yield item, None if place is None else {output: array[place] for output, array in outputs.items()}
+            yield item, None if item.example is None else next(outputs)
 
 
 class _Unread:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
 from cnn_jax.data.images import MODES, decode_image, native_channels, resized, upright
-from cnn_jax.data.prepare import Placement, Prepare, fit, read_image
+from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, fit, read_image
 from cnn_jax.data.spec import Spec
 from cnn_jax.paths import printable, written
 
@@ -64,7 +64,7 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
     if array.dtype != np.uint8:
         raise ValueError(f"an image is an array of {array.dtype}: give bytes (uint8) of 0 to 255, as files hold them")
     pixels = array[..., None] if array.ndim == 2 else array
-    if pixels.shape == shape:
+    if pixels.shape == shape and spec.input.dtype == "uint8":
         return pixels, None
     if pixels.ndim != 3 or pixels.shape[-1] not in MODES or not pixels.size:
         raise ValueError(f"an image is an array {array.shape}: give [H, W, C] with 1, 3 or 4 channels")
@@ -88,7 +88,7 @@ def picture_of(path: Path, spec: Spec) -> tuple[np.ndarray, tuple[int, ...]]:
 
 def reads_pictures(spec: Spec) -> bool:
     """Whether the model reads pictures, and not arrays of other numbers."""
-    return spec.input.role == "image" and spec.input.dtype == "uint8"
+    return spec.input.role == "image" and (spec.input.dtype == "uint8" or spec.prepare.interpolation == SAMPLED)
 
 
 def _prepare(spec: Spec, convert: bool) -> Prepare:
@@ -101,7 +101,10 @@ def _prepare(spec: Spec, convert: bool) -> Prepare:
 
 def _of_the_shape(image: np.ndarray, spec: Spec, what: str, convert: str) -> np.ndarray:
     shape = spec.input.shape
-    if image.shape != shape:
+    given = image.shape
+    if spec.prepare.resize == "short_side":  # each has a size of its own
+        shape, given = shape[-1:], given[-1:]
+    if given != shape:
         wanted = f"the run was trained on {shape} (height, width, channels)"
         raise ValueError(f"{what} is {image.shape}, {wanted}: give such an image{convert}")
     return image

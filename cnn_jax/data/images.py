@@ -149,6 +149,25 @@ def resized(pixels: np.ndarray, size: tuple[int, int], interpolation: str, box: 
     return as_pixels(picture.resize(size[::-1], FILTERS[interpolation], box=box))
 
 
+def sampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixels uint8 [H, W, C] brought to `size` as float32 in [0, 1], each between the two next ones of each axis.
+
+    Nothing is smoothed where they become fewer. This is PyTorch's `interpolate(mode="bilinear")`: pixels are squares,
+    whose centres are mapped to one another.
+    """
+    made = pixels.astype(np.float32) / 255
+    for axis, (length, before) in enumerate(zip(size, pixels.shape, strict=False)):
+        if length == before:
+            continue
+        place = np.float32(before / length) * (np.arange(length, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+        place = np.maximum(place, 0)
+        low = np.minimum(place.astype(int), before - 1)
+        share = (place - low).astype(np.float32).reshape(-1, *[1] * (made.ndim - 1 - axis))
+        high = np.minimum(low + 1, before - 1)
+        made = np.take(made, low, axis) * (1 - share) + np.take(made, high, axis) * share
+    return made
+
+
 def as_picture(pixels: np.ndarray) -> Image.Image:
     """Pixels uint8 [H, W, C] as Pillow's image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -56,7 +56,8 @@ def read_all(words: Iterable[str], spec: Spec, *, convert: bool = False) -> Iter
 
 def batch_size(spec: Spec) -> int:
     """Examples that a model is asked about at once: a power of 2, smaller where they are large."""
-    return max(1, min(BATCH, 1 << (NUMBERS // max(int(np.prod(spec.input.shape)), 1)).bit_length() - 1))
+    fit = NUMBERS // max(int(np.prod(spec.input.shape)), 1)
+    return min(BATCH, 1 << max(fit, 1).bit_length() - 1)
 
 
 def in_parts(items: Iterable[T], size: int) -> Iterator[list[T]]:

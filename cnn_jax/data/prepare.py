@@ -21,14 +21,17 @@ from cnn_jax.data.images import (
     native_channels,
     pixel_limit,
     resized,
+    sampled,
     with_channels,
 )
 from cnn_jax.data.keyed import uniform
 
-Resize = Literal["crop", "stretch", "letterbox"]
+Resize = Literal["crop", "stretch", "letterbox", "short_side"]
 # A JPEG is decoded at this many times the size that is wanted, or more. Resizing that smaller copy gives what resizing
 # the picture gives, but for 1.3 grey levels on average at most; from a copy of the wanted size it would be 4.
 MARGIN = 3
+SAMPLED = "sampled"
+MULTIPLE = 32  # of which the sides of an example are that has a size of its own: the largest stride of most networks
 TRIES = 10  # random boxes, of which the first that fits is taken, as in torchvision
 
 
@@ -36,12 +39,16 @@ TRIES = 10  # random boxes, of which the first that fits is taken, as in torchvi
 class Prepare:
     """How images are read.
 
-    size: [H, W] of the example; None: as stored.
+    size: [H, W] of the example; None: as stored. For "short_side" the length of the short side that is wanted, and the
+      greatest that the long one may have.
     resize: how a picture of another shape gets there. "crop" keeps its proportions and cuts off what is too much at
-      two sides; "stretch" does not keep them; "letterbox" keeps them and adds `background` at two sides.
+      two sides; "stretch" does not keep them; "letterbox" keeps them and adds `background` at two sides. "short_side"
+      keeps them, and gives each picture a size of its own: below and to the right `mean` is added, up to a multiple
+      of 32, so that models read 0 there.
     crop: for "crop", the share of each side that is left: the picture is brought to size / crop before the centre is
       cut out. Published weights of 224 pixels were mostly scored with .875.
-    interpolation: the filter, "bilinear" or "bicubic"; both smooth where they make smaller.
+    interpolation: the filter, "bilinear" or "bicubic", which smooth where they make smaller; or "sampled", bilinear
+      between the next pixels, as PyTorch resizes arrays. It makes examples of floats in [0, 1], the others bytes.
     channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: as stored. Transparency is laid over white where it is not kept.
     white: the value that becomes 255 in grey of 16 bits, where a file does not say; a source sets it for the whole set.
       None: each picture by its own greatest value, see `decode_image`.
@@ -69,11 +76,15 @@ class Prepare:
         if self.size is not None and not (_pair(self.size, int) and min(self.size) >= 1):
             raise ValueError(f"size must be a height and a width of at least 1 pixel, not {self.size}")
         if self.resize not in get_args(Resize):
-            raise ValueError(f"resize must be 'crop', 'stretch' or 'letterbox', not {self.resize!r}")
+            raise ValueError(f"resize must be one of {', '.join(get_args(Resize))}, not {self.resize!r}")
         if not (isinstance(self.crop, int | float) and 0 < self.crop <= 1):
             raise ValueError(f"crop must be a share in (0, 1], not {self.crop}")
-        if self.interpolation not in FILTERS:
-            raise ValueError(f"interpolation must be 'bilinear' or 'bicubic', not {self.interpolation!r}")
+        if self.interpolation not in (*FILTERS, SAMPLED):
+            raise ValueError(f"interpolation must be 'bilinear', 'bicubic' or 'sampled', not {self.interpolation!r}")
+        if self.interpolation == SAMPLED and (self.size is None or self.resize not in ("stretch", "short_side")):
+            raise ValueError("interpolation 'sampled' needs a size, and resize 'stretch' or 'short_side'")
+        if self.resize == "short_side" and self.random_area:
+            raise ValueError("random_area needs a size for all examples, which resize 'short_side' does not give")
         if self.channels not in (None, *MODES):
             raise ValueError(f"channels must be 1, 3 or 4, not {self.channels!r}")
         if self.white is not None and not (isinstance(self.white, int) and 1 <= self.white <= DEEP):
@@ -130,22 +141,22 @@ def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
 
 
 def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[np.ndarray, Placement]:
-    """An image file held in memory as an example, uint8 [H, W, C], and where the picture lies in it.
+    """An image file held in memory as an example [H, W, C], and where the picture lies in it.
 
     With a key, and where `prepare` has a `random_area`, the example shows a random box of the picture.
     Raises CorruptImage for what is no image, a damaged one, or one that is too large; see `decode_image`.
     """
     channels = prepare.channels or native_channels(data)
-    # A random box may be a small part of the picture, which then has to be there in full.
-    box = prepare.size is None or (key is not None and bool(prepare.random_area))
-    pixels, full = decode_image(data, channels, (0, 0) if box else _least(prepare), prepare.white)
+    # A random box may be a small part of the picture, which then has to be there in full; so has what is sampled.
+    full_size = prepare.size is None or prepare.interpolation == SAMPLED or (key is not None and prepare.random_area)
+    pixels, full = decode_image(data, channels, (0, 0) if full_size else _least(prepare), prepare.white)
     return fit(pixels, prepare, key, full)
 
 
 def fit(
     pixels: np.ndarray, prepare: Prepare, key: int | None = None, original: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, Placement]:
-    """A picture uint8 [H, W, C] as an example, and where it lies in it.
+    """A picture uint8 [H, W, C] as an example, and where it lies in it: bytes, or floats where it is "sampled".
 
     original: [H, W] of the picture that `pixels` are a smaller copy of; by default they are the original.
     Raises CorruptImage for a picture so long and narrow that a letterbox of it would be too large.
@@ -162,10 +173,10 @@ def fit(
     if prepare.resize == "letterbox":
         return _letterboxed(pixels, prepare, original)
     if prepare.resize == "stretch":
-        return _shown(
-            resized(pixels, prepare.size, prepare.interpolation), (0, 0, width, height), prepare.size, (height, width),
-            original,
-        )  # fmt: skip
+        made = _brought_to(pixels, prepare.size, prepare.interpolation)
+        return _shown(made, (0, 0, width, height), prepare.size, (height, width), original)
+    if prepare.resize == "short_side":
+        return _by_short_side(pixels, prepare, original)
     return _cropped(pixels, prepare, original)
 
 
@@ -179,6 +190,8 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
         return Placement(original, original)
     if prepare.resize == "crop":
         raise ValueError("where a picture lies that is cropped is known when it is read")
+    if prepare.resize == "short_side":
+        return _by_both_sides(original, size)
     tall, wide = _boxed(original, size) if prepare.resize == "letterbox" else original
     top, left = (tall - height) // 2, (wide - width) // 2
     scale = (size[0] / tall, size[1] / wide)
@@ -277,6 +290,33 @@ def _boxed(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of a letterbox of the proportions of `size` around a picture."""
     share = max(picture[0] / size[0], picture[1] / size[1])
     return max(picture[0], round(share * size[0])), max(picture[1], round(share * size[1]))
+
+
+def _by_short_side(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+    """The whole picture, as large as both limits let it be, in the upper left corner of sides that are multiples."""
+    assert prepare.size is not None
+    placement = _by_both_sides(original, prepare.size)
+    height, width = (round(old * scale) for old, scale in zip(original, placement.scale, strict=True))
+    inner = _brought_to(pixels, (height, width), prepare.interpolation)
+    shape = (*placement.size, inner.shape[-1])
+    if inner.dtype == np.uint8:
+        made = np.full(shape, [round(255 * value) for value in prepare.mean] or prepare.background, np.uint8)
+    else:  # exactly what models subtract
+        made = np.full(shape, prepare.mean or prepare.background / 255, np.float32)
+    made[:height, :width] = inner
+    return made, placement
+
+
+def _by_both_sides(original: tuple[int, int], limits: tuple[int, int]) -> Placement:
+    """Where a picture lies whose short and long side have these limits. Quotients and floors are torchvision's."""
+    share = min(limits[0] / min(original), limits[1] / max(original))
+    height, width = (max(math.floor(length * share), 1) for length in original)
+    padded = (-(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE)
+    return Placement(original, padded, (height / original[0], width / original[1]))
+
+
+def _brought_to(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    return sampled(pixels, size) if interpolation == SAMPLED else resized(pixels, size, interpolation)
 
 
 def _random_box(pixels: np.ndarray, prepare: Prepare, key: int) -> tuple[np.ndarray, Box]:

@@ -79,7 +79,6 @@ def _publication(variant: Variant | None) -> list[str]:
     if variant and variant.reference:
         lines.append(f"weights        {variant.reference}")
     if variant and (how := variant.preprocessing):
-        resized = f"short side to {round(how.size / how.crop)} pixels ({how.interpolation})"
-        lines.append(f"preprocessing  {resized}, {how.size}x{how.size} from the centre,")
+        lines.append(f"preprocessing  {how},")
         lines.append(f"               mean {how.mean}, standard deviation {how.std} of pixels in [0, 1]")
     return lines

@@ -30,6 +30,11 @@ class Pairs(NamedTuple):
     labels: jax.Array
 
 
+def size_of(x: jax.Array) -> tuple[int, int]:
+    """Height and width of [B, H, W, C]."""
+    return x.shape[1], x.shape[2]
+
+
 def best_anchors(highest: jax.Array, most: int) -> jax.Array:
     """Places [B, K] of the `most` anchors, at most, with the highest score of any class, [B, A]."""
     return jax.lax.top_k(highest, min(most, highest.shape[1]))[1]

@@ -63,7 +63,10 @@ class FCOS(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, objects: Objects | None = None) -> Raw:
+    def __call__(
+        self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
+    ) -> Raw:
+        del content, objects
         norm = {"norm": self.norm} if self.norm else {}
         features = self.backbone(classes=None, dtype=self.dtype, name="backbone", **norm)(x, train=train)
         neck = self.neck(top=self.top, conv=self.conv, dtype=self.dtype, name="neck")
@@ -80,7 +83,7 @@ class FCOS(nn.Module):
             raw.logits.append(classifier(class_tower(level, train=train)).reshape(len(x), -1, 1 + self.classes))
             raw.distances.append(nn.relu(boxes(seen)).reshape(len(x), -1, 4))
             raw.centerness.append(centre(seen).reshape(len(x), -1, 1))
-            anchors = grid_anchors(base_anchors((size,), (1.0,)), level.shape[1:3], x.shape[1:3])
+            anchors = grid_anchors(base_anchors((size,), (1.0,)), candidates.size_of(level), candidates.size_of(x))
             raw.points.append(jnp.asarray((anchors[:, :2] + anchors[:, 2:]) / 2))
         return raw
 
@@ -111,9 +114,9 @@ class FCOS(nn.Module):
                 positive.sum(),
             )
 
-        arrays = (jnp.concatenate(part, 1) for part in raw[:3])
-        *terms, positives = jax.vmap(of_image)(*arrays, objects)
-        count = jnp.maximum(positives.sum(), 1).astype(jnp.float32)
+        logits, distances, centre = (jnp.concatenate(part, 1) for part in raw[:3])
+        *terms, positives = jax.vmap(of_image)(logits, distances, centre, objects)
+        count = positives.sum().astype(jnp.float32)
         return {
             name: (term.sum(), count)
             for name, term in zip(("classification", "boxes", "centerness"), terms, strict=True)
@@ -162,7 +165,7 @@ def nearest_centre(
 fcos_resnet50_fpn = resnet_coco(
     build=partial(FCOS),
     params=32_322_720,
-    macs=0,
+    macs=128_207_052_800,
     source="Tian et al. 2019, arXiv:1904.01355",
     reference="torchvision:fcos_resnet50_fpn",
 )

@@ -28,6 +28,30 @@ def no_activation(x: jax.Array) -> jax.Array:
     return x
 
 
+class FrozenBatchNorm(nn.Module):
+    """BatchNorm by statistics that stay, with a scale and bias that stay: no parameters, nothing that training changes.
+
+    Detectors learn from a few images at a time, whose statistics say little; they keep those of the weights that they
+    begin with. Variables are those of BatchNorm, all among "batch_stats".
+    """
+
+    epsilon: float = 1e-5
+    scale_init: Initializer = ones
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        del train
+        starts = {"scale": jnp.ones, "bias": jnp.zeros, "mean": jnp.zeros, "var": jnp.ones}
+        found = {
+            name: self.variable("batch_stats", name, start, x.shape[-1:], jnp.float32).value
+            for name, start in starts.items()
+        }
+        slope = jax.lax.rsqrt(found["var"] + self.epsilon) * found["scale"]
+        y = widened(x) * slope + (found["bias"] - found["mean"] * slope)
+        return y.astype(self.dtype or x.dtype)
+
+
 class FilterResponseNorm(nn.Module):
     """Singh & Krishnan 2019, arXiv:1911.09737, section 3: x / rms over the positions, then max(y, tau) per channel.
 

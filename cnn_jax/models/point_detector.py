@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.models.detector import Detections, Losses, Objects, found
+from cnn_jax.models import candidates
+from cnn_jax.models.detector import Detections, Losses, Objects
 from cnn_jax.models.fast_net import FastNet
 from cnn_jax.models.heads import features_of
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer
@@ -24,13 +25,13 @@ from cnn_jax.ops import boxes as geometry
 from cnn_jax.ops.anchors import grid_points
 from cnn_jax.ops.detection_losses import heat_focal, quality_focal
 from cnn_jax.ops.matching import inside, task_aligned
-from cnn_jax.ops.nms import nms
 
 Learns = Literal["aligned", "centres"]
 
 PRIOR = 0.01  # score of all classes at the start, or the loss of the many points of nothing would drown the rest
 BOX_WEIGHT = 2.0  # of the loss of boxes beside that of classes
-ALPHA, BETA, CANDIDATES = 0.5, 4.0, 9  # of `task_aligned`
+ALPHA, BETA, TAUGHT = 0.5, 4.0, 9  # alpha, beta and candidates of `task_aligned`
+CANDIDATES = 3  # that compete, for each detection of an image at most
 NEAREST = 1.5  # cells around an object's centre whose boxes learn, where centres are learned
 
 
@@ -93,7 +94,7 @@ class PointDetector(nn.Module):
         ]
         prior = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
         small = nn.initializers.normal(0.01)
-        class_logits = self.conv(self.classes, (1, 1), bias_init=prior, kernel_init=small, name="classes")
+        class_logits = self.conv(self.classes, (1, 1), bias_init=prior, kernel_init=small, name="classifier")
         sides = self.conv(4, (1, 1), bias_init=nn.initializers.ones, kernel_init=small, name="sides")
         logits, distances, places, strides = [], [], [], []
         for level, map_ in enumerate(neck(maps, train=train), 1):
@@ -129,17 +130,13 @@ class PointDetector(nn.Module):
 
     def detections(self, raw: Points, content: jax.Array) -> Detections:
         """Boxes are cut to `content` before they compete."""
-        scores = nn.sigmoid(raw.logits.astype(jnp.float32))
-        best, flat = jax.lax.top_k(scores.reshape(len(scores), -1), min(3 * self.most, scores[0].size))
-        point, label = flat // self.classes, flat % self.classes
-        distances = jnp.take_along_axis(raw.distances, point[..., None], 1)
-        boxes = geometry.decode_distances(distances, raw.places[point])
-        low, high = content[:, None, :2], content[:, None, 2:]
-        boxes = jnp.concatenate([jnp.clip(boxes[..., :2], low, high), jnp.clip(boxes[..., 2:], low, high)], -1)
-        kept = nms(boxes, best, self.iou, self.most, classes=label, valid=best >= self.score)
-        boxes = jnp.take_along_axis(boxes, kept.indices[..., None], 1)
-        best, label = (jnp.take_along_axis(x, kept.indices, 1) for x in (best, label))
-        return found(boxes, best, label, kept.valid)
+        places = candidates.best_anchors(raw.logits.max(-1), CANDIDATES * self.most)
+        best = candidates.best_pairs(candidates.taken(raw.logits, places), places, CANDIDATES * self.most)
+        distances = candidates.taken(raw.distances, best.anchors)
+        boxes = candidates.within(geometry.decode_distances(distances, raw.places[best.anchors]), content)
+        scores = nn.sigmoid(best.scores)
+        found = candidates.Candidates(boxes, scores, best.labels, scores >= self.score)
+        return candidates.detected([found], self.iou, self.most)
 
 
 def _by_point(x: jax.Array) -> jax.Array:
@@ -162,7 +159,7 @@ def _aligned(points: Points, objects: Objects) -> Terms:
         objects.present,
         alpha=ALPHA,
         beta=BETA,
-        candidates=CANDIDATES,
+        candidates=TAUGHT,
         settled=points.settled,
     )
     chosen = jnp.maximum(matched.objects, 0)

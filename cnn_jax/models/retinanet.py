@@ -88,7 +88,10 @@ class RetinaNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, objects: Objects | None = None) -> Raw:
+    def __call__(
+        self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
+    ) -> Raw:
+        del content, objects
         norm = {"norm": self.norm} if self.norm else {}
         features = self.backbone(classes=None, dtype=self.dtype, name="backbone", **norm)(x, train=train)
         neck = self.neck(top=self.top, conv=self.conv, dtype=self.dtype, name="neck")
@@ -106,7 +109,7 @@ class RetinaNet(nn.Module):
             raw.logits.append(classifier(class_tower(level, train=train)).reshape(len(x), -1, outputs))
             raw.deltas.append(boxes(box_tower(level, train=train)).reshape(len(x), -1, 4))
             base = base_anchors(sizes, ASPECT_RATIOS)
-            raw.anchors.append(jnp.asarray(grid_anchors(base, level.shape[1:3], x.shape[1:3])))
+            raw.anchors.append(jnp.asarray(grid_anchors(base, candidates.size_of(level), candidates.size_of(x))))
         return raw
 
     def losses(self, raw: Raw, objects: Objects) -> Losses:
@@ -160,7 +163,7 @@ resnet_coco = partial(  # what is trained with the images of torchvision
 retinanet_resnet50_fpn = resnet_coco(
     build=partial(RetinaNet),
     params=34_068_119,
-    macs=0,
+    macs=151_540_437_248,
     source="Lin et al. 2017, arXiv:1708.02002",
     reference="torchvision:retinanet_resnet50_fpn",
 )
@@ -168,7 +171,7 @@ retinanet_resnet50_fpn = resnet_coco(
 retinanet_resnet50_fpn_v2 = resnet_coco(
     build=partial(RetinaNet, top=partial(strided, of_input=True), head_norm=GroupNorm, box_loss="giou"),
     params=38_198_935,
-    macs=0,
+    macs=152_238_199_040,
     source="Lin et al. 2017, arXiv:1708.02002, as Zhang et al. 2020, arXiv:1912.02424, section 3.1, train it",
     reference="torchvision:retinanet_resnet50_fpn_v2",
 )

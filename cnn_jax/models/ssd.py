@@ -169,15 +169,18 @@ class SSD(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, objects: Objects | None = None) -> Raw:
+    def __call__(
+        self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
+    ) -> Raw:
+        del content, objects
         settings: dict[str, Any] = dict(conv=self.conv, norm=self.norm, act=self.act, dtype=self.dtype)
         maps = self.maps(name="maps", **settings)(x, train=train)
         each = [2 + 2 * len(ratios) for ratios in self.ratios]
         head = partial(Head, each, lite=self.lite, **settings)
         logits = head(numbers=1 + self.classes, name="classifier")(maps, train=train)
         deltas = head(numbers=4, name="boxes")(maps, train=train)
-        grids = [(y.shape[1], y.shape[2]) for y in maps]
-        anchors = default_boxes(grids, self.scales, self.ratios, (x.shape[1], x.shape[2]), self.steps)
+        grids = [candidates.size_of(y) for y in maps]
+        anchors = default_boxes(grids, self.scales, self.ratios, candidates.size_of(x), self.steps)
         return Raw(logits, deltas, jnp.asarray(anchors))
 
     def losses(self, raw: Raw, objects: Objects) -> Losses:
@@ -196,7 +199,7 @@ class SSD(nn.Module):
             return jnp.where(counts, wrong, 0).sum(), jnp.where(positive, apart, 0).sum(), positive.sum()
 
         *terms, positives = jax.vmap(of_image)(raw.logits, raw.deltas, objects)
-        count = jnp.maximum(positives.sum(), 1).astype(jnp.float32)
+        count = positives.sum().astype(jnp.float32)
         return {name: (term.sum(), count) for name, term in zip(("classification", "boxes"), terms, strict=True)}
 
     def detections(self, raw: Raw, content: jax.Array) -> Detections:
@@ -227,7 +230,7 @@ ssd300_vgg16 = Variant(
     input_shape=(300, 300, 3),
     classes=90,
     params=35_641_826,
-    macs=0,
+    macs=34_858_153_472,
     source="Liu et al. 2016, arXiv:1512.02325, figure 2",
     reference="torchvision:ssd300_vgg16",
     # what was trained read bytes, less their mean
@@ -253,7 +256,7 @@ ssdlite320_mobilenet_v3_large = Variant(
     input_shape=(320, 320, 3),
     classes=90,
     params=3_440_060,
-    macs=0,
+    macs=583_171_904,
     source="Sandler et al. 2018, arXiv:1801.04381, section 6.2, on Howard et al. 2019, arXiv:1905.02244, section 6.3",
     reference="torchvision:ssdlite320_mobilenet_v3_large",
     preprocessing=Preprocessing((320, 320), resize="stretch", interpolation="sampled", mean=(0.5,) * 3, std=(0.5,) * 3),

@@ -29,6 +29,16 @@ class Preprocessing:
     resize: Literal["crop", "stretch", "short_side"] = "crop"
     interpolation: Literal["bilinear", "bicubic", "sampled"] = "bilinear"
 
+    def __str__(self) -> str:
+        """How the size is reached."""
+        if isinstance(self.size, int):
+            resized = f"short side to {round(self.size / self.crop)} pixels ({self.interpolation})"
+            return f"{resized}, {self.size}x{self.size} from the centre"
+        first, second = self.size
+        if self.resize == "short_side":
+            return f"short side to {first} pixels, the long one to {second} at most ({self.interpolation})"
+        return f"stretched to {first}x{second} pixels ({self.interpolation})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -48,6 +58,11 @@ class Variant:
     source: str
     reference: str = ""
     preprocessing: Preprocessing | None = None
+
+    @property
+    def task(self) -> Literal["classify", "detect"]:
+        """What it is for, by what it can do."""
+        return "detect" if hasattr(self.build.func, "detections") else "classify"
 
     def __call__(self, **fields: Any) -> nn.Module:
         """The module, with `fields` in place of its defaults, e.g. classes=100, dtype=jnp.bfloat16, act=nn.gelu.

@@ -6,7 +6,7 @@ It is made of a run folder or of published weights, and needs neither optimizer 
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from cnn_jax import config as configuration
 from cnn_jax.batch import Batch, normalised
 from cnn_jax.config import Evaluate, Experiment, Model
 from cnn_jax.data import spec as specs
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import Placement, Prepare, as_vector
 from cnn_jax.data.spec import Spec
 from cnn_jax.lookup import EXPERIMENT, Function, describe, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python
@@ -114,6 +114,33 @@ def computed(
         outputs = forward(predictor.variables, {**batch, specs.VALID: (rows < count).astype(np.float32)})
         parts.append(jax.tree.map(lambda array, rows=rows: array[rows < count], jax.device_get(outputs)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def said_of_each(
+    predictor: Predictor,
+    function: Callable[[Tree, Batch], Any],
+    examples: Sequence[tuple[np.ndarray, Placement | None]],
+    batch_size: int = 64,
+) -> list[dict[str, np.ndarray]]:
+    """The same of examples as they are read, [*shape] each, with where a picture lies in it: {output: [...]} of each.
+
+    Those of one shape are computed together; each further shape is compiled anew.
+    """
+    inputs = predictor.spec.inputs
+    name = next(iter(inputs))
+    where = [key for key, field in inputs.items() if field.role == "placement"]
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, (example, _) in enumerate(examples):
+        groups.setdefault(example.shape, []).append(place)
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for shape, places in groups.items():
+        arrays = {name: np.stack([examples[place][0] for place in places])}
+        if where:
+            whole = Placement(shape[:2], shape[:2])  # type: ignore[arg-type]
+            arrays[where[0]] = np.stack([as_vector(examples[place][1] or whole) for place in places])
+        outputs = computed(predictor, function, arrays, batch_size)
+        found |= {place: {key: array[row] for key, array in outputs.items()} for row, place in enumerate(places)}
+    return [found[place] for place in range(len(examples))]
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,7 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.inspect.anatomy import variable_shapes
-from cnn_jax.inspect.stages import CLASSIFIER
+from cnn_jax.inspect.stages import CLASSIFIER, last_layer_paths
 
 Names = Callable[[str], str]  # path of one of our modules, or name of a feature -> name of the module elsewhere
 Tensors = Mapping[str, np.ndarray]
@@ -66,19 +66,19 @@ def to_variables(
       tensors: by name, in the layout of PyTorch: kernels [O, I, *window], linear weights [O, I].
       names: of the modules, as `cnn_jax.weights.names.resnet.torchvision`.
       flattened: our Dense layers that read a flattened map, whose rows lie in another order elsewhere.
-      head: "new" leaves the tensors of the classifier out and draws its weights afresh, for other classes.
+      head: "new" leaves the tensors of the last layer out and draws its weights afresh, for other classes.
 
     Raises:
       ValueError: anything missing, left over, of another shape, or not finite numbers; nothing is loaded then.
     """
     shapes = variable_shapes(module, input_shape)
     wanted = {path: tensor_name(path, names) for path in shapes}
-    new = {path for path in shapes if head == "new" and _is_classifier(path)}
+    new = last_layer_paths(module, input_shape) if head == "new" else set()
     kept = {path: name for path, name in wanted.items() if path not in new}
     unused = {name for name in tensors if name.endswith(COUNTER) or name.startswith(AUXILIARY)}
     unused |= {wanted[path] for path in new}
     _check_names(list(kept.values()), tensors.keys() - unused)
-    _check_classes(shapes, kept, tensors)
+    _check_classes(getattr(module, "classes", None), shapes, kept, tensors)
     loaded, problems = {}, []
     for path, name in kept.items():
         try:
@@ -88,7 +88,7 @@ def to_variables(
     if problems:
         raise ValueError(f"the tensors do not fit the model: {first_few(problems)}")
     if new:
-        loaded |= _fresh_classifier(module, input_shape)
+        loaded |= _drawn(module, input_shape, new)
     return unflatten_dict({path: loaded[path] for path in shapes}, sep="/")
 
 
@@ -117,10 +117,6 @@ def _module(variable: str) -> str:
     return variable.partition("/")[2].rpartition("/")[0]
 
 
-def _is_classifier(variable: str) -> bool:
-    return variable.split("/")[1] == CLASSIFIER
-
-
 def _check_names(wanted: list[str], found: Set[str]) -> None:
     twice = [name for name, count in Counter(wanted).items() if count > 1]
     if twice:
@@ -131,9 +127,12 @@ def _check_names(wanted: list[str], found: Set[str]) -> None:
         raise ValueError(f"the tensors are not those of the model ({'; '.join(parts)})")
 
 
-def _check_classes(shapes: Mapping[str, tuple[int, ...]], kept: Mapping[str, str], tensors: Tensors) -> None:
+def _check_classes(
+    classes: int | None, shapes: Mapping[str, tuple[int, ...]], kept: Mapping[str, str], tensors: Tensors
+) -> None:
     kernel = f"params/{CLASSIFIER}/kernel"
-    if kernel in kept and (found := len(tensors[kept[kernel]])) != shapes[kernel][-1]:
+    known = kernel in kept and shapes[kernel][-1] == classes  # a detector has several outputs for each
+    if known and (found := len(tensors[kept[kernel]])) != shapes[kernel][-1]:
         raise ValueError(
             f"the classifier is for {found} classes, the model for {shapes[kernel][-1]}: "
             f'build it with classes={found}, or keep only the backbone with head="new"'
@@ -174,10 +173,10 @@ def _without_ones(shape: tuple[int, ...]) -> list[int]:
     return [length for length in shape if length != 1]
 
 
-def _fresh_classifier(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    @jax.jit  # what the classifier does not need is not compiled
+def _drawn(module: nn.Module, input_shape: tuple[int, ...], paths: Set[str]) -> dict[str, np.ndarray]:
+    @jax.jit  # what these variables do not need is not compiled
     def init(key: jax.Array) -> dict[str, jax.Array]:
         variables = module.init(key, np.zeros((1, *input_shape), np.float32), train=False)
-        return {path: leaf for path, leaf in flatten_dict(variables, sep="/").items() if _is_classifier(path)}
+        return {path: leaf for path, leaf in flatten_dict(variables, sep="/").items() if path in paths}
 
     return jax.device_get(init(jax.random.key(0)))

@@ -5,16 +5,56 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from cnn_jax.data.spec import Spec, to_json
+from cnn_jax.data.prepare import MULTIPLE, Prepare
+from cnn_jax.data.spec import Field, Spec, to_json
 from cnn_jax.lookup import Function, describe
+from cnn_jax.models.variant import Variant
 from cnn_jax.tasks.classify import classify
+from cnn_jax.tasks.detect import detect
 from cnn_jax.train import run_folder
 from cnn_jax.train.state import Tree
 from cnn_jax.weights import files
+from cnn_jax.weights.published import Published
+
+TASKS: dict[str, Function] = {"classify": classify, "detect": detect}
+TARGETS = {
+    "classify": {"label": Field("label", (), "int32")},
+    "detect": {"boxes": Field("boxes", (100, 4), "float32"), "box_labels": Field("box_labels", (100,), "int32")},
+}
 
 
-def create(folder: Path, model: Function, variables: Tree, spec: Spec) -> None:
-    """Writes the folder of a classifier `model` with `variables`, which reads what `spec` describes.
+def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, ...]) -> Spec:
+    """What a variant with published weights reads and says."""
+    images, channels = found.images, variant.input_shape[-1]
+    size = (images.size, images.size) if isinstance(images.size, int) else images.size
+    longest = -(-max(size) // MULTIPLE) * MULTIPLE
+    shape = (longest, longest, channels) if images.resize == "short_side" else (*size, channels)
+    image = Field("image", shape, "float32", (0.0, 1.0)) if images.interpolation == "sampled" else None
+    inputs = {"image": image or Field("image", shape, "uint8")}
+    if variant.task == "detect":
+        inputs["placement"] = Field("placement", (6,), "float32")
+    return Spec(
+        name=name,
+        classes=classes,
+        inputs=inputs,
+        targets=TARGETS[variant.task],
+        prepare=Prepare(
+            size=size,
+            resize=images.resize,
+            crop=images.crop,
+            interpolation=images.interpolation,
+            channels=channels,
+            mean=images.mean,
+            std=images.std,
+        ),
+        licence="",
+        citation=variant.source,
+        fingerprint=found.sha256,
+    )
+
+
+def create(folder: Path, model: Function, task: Function, variables: Tree, spec: Spec) -> None:
+    """Writes the folder of a `model` for a `task` with `variables`, which reads what `spec` describes.
 
     Raises ValueError where the folder is not empty or cannot be written.
     """
@@ -25,5 +65,5 @@ def create(folder: Path, model: Function, variables: Tree, spec: Spec) -> None:
         files.write(folder / run_folder.VARIABLES, arrays)
         run_folder.write_json(folder / run_folder.DATA, to_json(spec))
         run_folder.write_json(folder / run_folder.VERSIONS, run_folder.versions())
-        about = {"model": describe(model), "task": describe(classify)}
+        about = {"model": describe(model), "task": describe(task)}
         run_folder.write_json(folder / run_folder.PREDICTOR, about)  # last: with it the folder is a predictor

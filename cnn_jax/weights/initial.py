@@ -20,8 +20,8 @@ from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
 from cnn_jax.weights import files, hub, package
+from cnn_jax.weights.class_names import classes_of
 from cnn_jax.weights.convert import Tensors, first_few, to_variables
-from cnn_jax.weights.imagenet import imagenet_classes
 from cnn_jax.weights.schemes import Scheme, best, count_classes
 
 
@@ -104,12 +104,11 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
         spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if into_backbone:
-        part = build(classes=count_classes(tensors, scheme))
+        part = build(classes=count_classes(build(classes=1), shape, tensors, scheme))
         variables = to_variables(part, shape, tensors, scheme.names, scheme.flattened)
         return Loaded(spec, _within(model, shape, flatten_dict(variables, sep="/")), sha256, None, BACKBONE)
     last = last_layer_paths(model, shape)
-    names = imagenet_classes()
-    theirs = names if count_classes(tensors, scheme) == len(names) else None
+    theirs = classes_of(variant.task, count_classes(model, shape, tensors, scheme))
     kept = _is_kept(config, spec, theirs)
     variables = to_variables(model, shape, tensors, scheme.names, scheme.flattened, head="keep" if kept else "new")
     found = flatten_dict(variables, sep="/")

@@ -17,14 +17,15 @@ from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import last_layer_paths
 from cnn_jax.lookup import Function
 from cnn_jax.models.layers import BatchNorm
+from cnn_jax.models.norms import FrozenBatchNorm
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.paths import written
 from cnn_jax.train.predictor import stored_variables
 from cnn_jax.train.state import Tree
 from cnn_jax.weights import files
-from cnn_jax.weights.convert import first_few, to_variables
+from cnn_jax.weights.convert import COUNTER, first_few, to_variables
 from cnn_jax.weights.initial import weights_file
-from cnn_jax.weights.schemes import choose, count_classes
+from cnn_jax.weights.schemes import choose, count_classes, frozen_epsilon
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled once, run once
 Classes = int | None | Literal["published"]
@@ -34,7 +35,8 @@ class Published(NamedTuple):
     """Weights as a library publishes them, as variables of a variant.
 
     model: what builds it, with the details that these weights need. classes: that the weights tell apart. scheme: the
-    library whose names they have. images: how they are prepared; sha256: of the file.
+    library whose names they have. images: how they are prepared; sha256: of the file. frozen: epsilon of the norms,
+    where they are.
     """
 
     model: Function
@@ -43,6 +45,7 @@ class Published(NamedTuple):
     scheme: str
     images: Preprocessing
     sha256: str
+    frozen: float | None = None
 
 
 def read(text: str, model: Function, word: str, part: str = "", shape: tuple[int, ...] | None = None) -> Published:
@@ -56,17 +59,23 @@ def read(text: str, model: Function, word: str, part: str = "", shape: tuple[int
     path = weights_file(word)
     tensors = files.read(path, part)
     images = variant.preprocessing or Preprocessing(size=variant.input_shape[0], crop=0.875)
-    shape = shape or (images.size, images.size, variant.input_shape[-1])
+    square = (images.size, images.size, variant.input_shape[-1]) if isinstance(images.size, int) else None
+    shape = shape or square or variant.input_shape
     try:
         scheme = choose(model(), shape, tensors, family)
-        classes = count_classes(tensors, scheme) or variant.classes
+        classes = count_classes(model(), shape, tensors, scheme) or variant.classes
         own = "norm" not in getattr(model, "keywords", {})
+        counted = any(name.endswith(COUNTER) for name in tensors)  # as norms are that learn
+        frozen = frozen_epsilon(family, variant) if own and not counted else None
+        if frozen is not None:
+            model = partial(model, norm=partial(FrozenBatchNorm, epsilon=frozen))
         if scheme.epsilon and own and not variant.reference.startswith(f"{scheme.name}:"):
             model = partial(model, norm=partial(BatchNorm, epsilon=scheme.epsilon))
         variables = to_variables(model(classes=classes), shape, tensors, scheme.names, scheme.flattened)
     except ValueError as error:
         raise ValueError(f"'{word}' as weights of {text}: {error}") from None
-    return Published(model, variables, classes, scheme.name, images, hashlib.sha256(path.read_bytes()).hexdigest())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Published(model, variables, classes, scheme.name, images, sha256, frozen)
 
 
 def create_model(

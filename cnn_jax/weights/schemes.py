@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 import cnn_jax.weights.names
+from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import CLASSIFIER
+from cnn_jax.models.variant import Variant
 from cnn_jax.weights.convert import NONE, Flattened, Names, Tensors, tensor_name, tensor_shapes
 
 
@@ -44,6 +46,13 @@ def schemes(family: str, module: Any) -> dict[str, Scheme]:
     return found
 
 
+def frozen_epsilon(family: str, variant: Variant) -> float | None:
+    """That of the norms in weights of a variant that was trained with frozen ones; FROZEN_EPSILON of its file."""
+    path = f"{cnn_jax.weights.names.__name__}.{family}"
+    known = getattr(importlib.import_module(path), "FROZEN_EPSILON", {}) if schemes(family, variant()) else {}
+    return known.get(variant.reference.partition(":")[2])
+
+
 def choose(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, family: str) -> Scheme:
     """The naming that gives most arrays of `module` the name of a tensor; whether they all fit, `to_variables` says.
 
@@ -69,7 +78,21 @@ def best(module: nn.Module, input_shape: tuple[int, ...], tensors: Tensors, fami
     return max(found, key=lambda pair: pair[0])
 
 
-def count_classes(tensors: Tensors, scheme: Scheme) -> int | None:
-    """Classes that the classifier among `tensors` tells apart; None where there is none."""
-    kernel = tensors.get(tensor_name(f"params/{CLASSIFIER}/kernel", scheme.names))
-    return None if kernel is None or kernel.ndim < 2 or not kernel.size else len(kernel)
+def count_classes(module: Any, input_shape: tuple[int, ...], tensors: Tensors, scheme: Scheme) -> int | None:
+    """Classes that the last layer among `tensors` tells apart; None where there is none, or none of a whole number.
+
+    module: the model, for any number of classes. A detector has several outputs for each class, and some beside them.
+    """
+    shapes = variable_shapes(module, input_shape)
+    for path, shape in shapes.items():
+        words = path.split("/")
+        if words[:2] != ["params", CLASSIFIER] or words[-1] != "kernel":
+            continue
+        each = 1
+        if len(words) > 3 or shape[-1] != module.classes:
+            each = variable_shapes(module.clone(classes=module.classes + 1), input_shape)[path][-1] - shape[-1]
+        kernel = tensors.get(tensor_name(path, scheme.names))
+        if each and kernel is not None and kernel.ndim > 1 and kernel.size:
+            more, rest = divmod(len(kernel) - shape[-1], each)
+            return module.classes + more if not rest and module.classes + more > 0 else None
+    return None

@@ -48,7 +48,7 @@ def test_predict_and_eval_take_the_folder(here, launch, write_images, tensors, n
     assert said.code == 0 and said.err == ""
     count = sum(array.size for array in tensors.values())
     assert f"squeezenet1_1: {count:,} parameters, 3 classes, named as by torchvision" in said.out
-    assert "images: 40 pixels, the centre of 50" in said.out
+    assert "images: short side to 50 pixels (bicubic), 40x40 from the centre" in said.out
 
     pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype(np.uint8)
     Image.fromarray(pixels).save("picture.png")

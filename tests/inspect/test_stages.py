@@ -67,7 +67,7 @@ def test_the_stages_of_a_detector_are_those_of_its_backbone() -> None:
         path for path in found if path.split("/")[1] != "backbone"
     }
     # What other classes need others of is one layer of that.
-    assert last_layer_paths(model, shape) == {"params/classes/kernel", "params/classes/bias"}
+    assert last_layer_paths(model, shape) == {"params/classifier/kernel", "params/classifier/bias"}
 
 
 @pytest.mark.parametrize("size", [32, 48])

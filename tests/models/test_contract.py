@@ -29,10 +29,12 @@ MODULES = [
     importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)
 ]
 VARIANTS = published()
+CLASSIFIERS = [name for name, variant in VARIANTS.items() if variant.task == "classify"]
+DETECTORS = [name for name, variant in VARIANTS.items() if variant.task == "detect"]
 # Compiling every depth of a family would test the same code again: the smallest of each file runs, all are traced.
 SMALLEST = [
-    min((name for name in VARIANTS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)
-    for family in sorted({name.split(".")[0] for name in VARIANTS})
+    min((name for name in CLASSIFIERS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)
+    for family in sorted({name.split(".")[0] for name in CLASSIFIERS})
 ]
 
 
@@ -89,7 +91,7 @@ def test_exact_params_and_macs(name: str) -> None:
 
 # Many variants are one network when each stage has one block; larger ones of a family are built alike.
 LARGE = 12_000_000  # parameters
-SHALLOW = {repr(shallow(variant)): name for name, variant in VARIANTS.items() if variant.params < LARGE}.values()
+SHALLOW = {repr(shallow(VARIANTS[name])): name for name in CLASSIFIERS if VARIANTS[name].params < LARGE}.values()
 
 
 @pytest.mark.parametrize("name", sorted({*SHALLOW, *SMALLEST}))

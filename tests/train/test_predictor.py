@@ -18,6 +18,7 @@ from cnn_jax.data.folder import folder
 from cnn_jax.data.source import opened
 from cnn_jax.launch import cli
 from cnn_jax.models.lenet import lenet5_28
+from cnn_jax.tasks.classify import classify
 from cnn_jax.train import run as run_of
 from cnn_jax.train.evaluate import evaluate
 from cnn_jax.train.predictor import load, predict, read_config
@@ -154,7 +155,7 @@ def test_an_imported_model_is_a_predictor(
     variables = jax.jit(lambda key, x: lenet5_28(classes=2).init(key, x, train=False))(
         jax.random.key(0), np.zeros((1, 28, 28, 1), np.float32)
     )
-    imported.create(tmp_path / "net", lenet5_28, variables, source.spec)
+    imported.create(tmp_path / "net", lenet5_28, classify, variables, source.spec)
     names = {path.name for path in (tmp_path / "net").iterdir() if path.is_file() and path.name != ".lock"}
     assert names == {"predictor.json", "data.json", "versions.json", "variables.safetensors"}
     found = load(tmp_path / "net")

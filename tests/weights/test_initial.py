@@ -24,8 +24,8 @@ from cnn_jax.train import run_folder
 from cnn_jax.train.optim import sgd
 from cnn_jax.train.schedules import constant
 from cnn_jax.weights import files
+from cnn_jax.weights.class_names import imagenet_classes
 from cnn_jax.weights.convert import tensor_shapes, to_variables
-from cnn_jax.weights.imagenet import imagenet_classes
 from cnn_jax.weights.initial import part_of, prepare
 from cnn_jax.weights.names.convmixer import timm
 from cnn_jax.weights.names.resnet import torchvision

@@ -2,6 +2,7 @@
 
 from cnn_jax.weights.names import necks, retinanet
 
+FROZEN_EPSILON = {"fcos_resnet50_fpn": 1e-5}
 CENTERNESS = "head.regression_head.bbox_ctrness"
 
 

@@ -2,8 +2,8 @@
 
 from cnn_jax.weights.names import necks, resnet
 
-# torchvision sets it in its norms, which are frozen, when it has loaded the weights that it publishes (COCO_V1).
-FROZEN_EPSILON = {"torchvision": 0.0, "torchvision_0_12": 0.0}
+# torchvision sets it when it has loaded the weights that it publishes (COCO_V1).
+FROZEN_EPSILON = {"retinanet_resnet50_fpn": 0.0}
 HEADS = {"class_tower": "classification_head", "box_tower": "regression_head"}
 TORCHVISION = {"classifier": "head.classification_head.cls_logits", "boxes": "head.regression_head.bbox_reg"}
 

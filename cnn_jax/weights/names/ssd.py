@@ -13,8 +13,8 @@ def torchvision(path: str, lite: bool) -> str:
     """maps/conv8_2 -> backbone.extra.1.2, classifier/level1 -> head.classification_head.module_list.0."""
     part, _, rest = path.partition("/")
     if part in HEADS:
-        layer, level = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz")) - 1
-        last = {"depthwise": ".0.0", "norm": ".0.1", "level": ".1"}[layer] if lite else ""
+        kind, level = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz")) - 1
+        last = {"depthwise": ".0.0", "norm": ".0.1", "level": ".1"}[kind] if lite else ""
         return f"{HEADS[part]}.module_list.{level}{last}"
     return f"backbone.{_mobile(rest) if lite else _vgg(rest)}" if rest else "backbone"
 
@@ -35,10 +35,10 @@ def _mobile(path: str) -> str:
     if part != "backbone":
         block, step, kind = part.split("_")
         return f"extra.{int(block.removeprefix('extra')) - 1}.{STEPS.index(step)}.{int(kind == 'norm')}"
-    _, block, *layers = mobilenet_v3.torchvision(rest).split(".")
+    block, *layers = mobilenet_v3.torchvision(rest).split(".")[1:]
     if int(block) < SPLIT:
         return ".".join(["features.0", block, *layers])
     if int(block) > SPLIT:
         return ".".join(["features.1", str(int(block) - SPLIT), *layers])
-    _, layer, *kind = layers  # block.0.1
-    return ".".join([f"features.0.{SPLIT}" if layer == "0" else f"features.1.0.{layer}", *kind])
+    _, layer, *numbers = layers  # block.0.1
+    return ".".join([f"features.0.{SPLIT}" if layer == "0" else f"features.1.0.{layer}", *numbers])
