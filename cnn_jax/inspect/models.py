@@ -17,15 +17,18 @@ from cnn_jax.models.variant import Variant
 def published() -> dict[str, Variant]:
     """Every variant of the package by the name under which `lookup` finds it, as "resnet.resnet18".
 
-    One that several libraries publish has the name of each; here stands the first.
+    One that several libraries publish has the name of each; here stands the first. One that a detector imports as its
+    backbone is called by the file that its module is defined in.
     """
-    found: dict[int, tuple[str, Variant]] = {}
+    found: dict[int, tuple[bool, str, Variant]] = {}
     for info in pkgutil.iter_modules(models.__path__):
         module = importlib.import_module(f"cnn_jax.models.{info.name}")
         for name, value in vars(module).items():
             if isinstance(value, Variant):
-                found.setdefault(id(value), (f"{info.name}.{name}", value))
-    return dict(found.values())
+                here = value.build.func.__module__ == module.__name__
+                if id(value) not in found or here > found[id(value)][0]:
+                    found[id(value)] = (here, f"{info.name}.{name}", value)
+    return {name: value for _, name, value in found.values()}
 
 
 def find(text: str) -> tuple[Function, Variant | None]:
