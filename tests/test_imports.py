@@ -35,6 +35,7 @@ EXCEPTIONS = {("cnn_jax/launch/cli.py", "cnn_jax.commands"), ("cnn_jax/train/__i
 # Comparisons with PyTorch, each behind an extra.
 PEERS = (
     "experiments/benchmarks/accelerator_torch.py",
+    "experiments/benchmarks/detection_torch.py",
     "experiments/benchmarks/on_torch.py",
     "experiments/benchmarks/parity.py",
 )

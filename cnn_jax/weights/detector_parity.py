@@ -5,7 +5,7 @@ scaled so that scores spread and objects are found. What torchvision makes of a 
 (`experiments/benchmarks/detection_parity.py`, with PyTorch): digests of the raw outputs, detections, and losses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,16 +129,43 @@ def made_up(case: Case, shapes: parity.Shapes, factors: Mapping[str, float]) -> 
     return tensors
 
 
-def run(case: Case, shapes: parity.Shapes, factors: Mapping[str, float], **changed: Any) -> Results:
-    """What ours makes of the picture; `changed` are further fields of the model."""
+def ours(case: Case, shapes: parity.Shapes, factors: Mapping[str, float], **changed: Any) -> tuple[Any, Any]:
+    """Our detector and its variables; `changed` are further fields of it."""
     fields = {**case.shallow, **changed}
     if case.frozen is not None:
         fields = {"norm": partial(FrozenBatchNorm, epsilon=case.frozen), **fields}
     module: Any = case.variant(classes=CLASSES, **fields)
-    example, placement = fit(picture(case), case.prepare)
     family = case.variant.build.func.__module__.rpartition(".")[2]
     names = schemes(family, module)["torchvision"].names
-    variables = to_variables(module, example.shape, made_up(case, shapes, factors), names)
+    example, _ = fit(picture(case), case.prepare)
+    return module, to_variables(module, example.shape, made_up(case, shapes, factors), names)
+
+
+def detecting(case: Case, shapes: parity.Shapes, factors: Mapping[str, float]) -> Callable[[], np.ndarray]:
+    """A call that finds the objects of the picture, from its pixels on, as `Results.found` has them."""
+    module, variables = ours(case, shapes, factors)
+
+    @jax.jit
+    def compute(variables: Any, image: jax.Array, content: jax.Array) -> Any:
+        raw = module.apply(variables, normalised(image[None], case.prepare), train=False, content=content)
+        return module.detections(raw, content)
+
+    variables, pixels = jax.device_put(variables), picture(case)
+
+    def detect() -> np.ndarray:
+        example, placement = fit(pixels, case.prepare)
+        found = jax.device_get(compute(variables, example, np.array([[0, 0, *_end(placement)]], np.float32)))
+        real = found.labels[0] >= 0
+        boxes = to_original(found.boxes[0, real], placement)
+        return np.column_stack([boxes, found.scores[0, real], found.labels[0, real]]).astype(np.float32)
+
+    return detect
+
+
+def run(case: Case, shapes: parity.Shapes, factors: Mapping[str, float], **changed: Any) -> Results:
+    """What ours makes of the picture; `changed` are further fields of the model."""
+    module, variables = ours(case, shapes, factors, **changed)
+    example, placement = fit(picture(case), case.prepare)
 
     def compute(variables: Any, image: jax.Array) -> Any:
         raw = module.apply(variables, normalised(image[None], case.prepare), train=False)

@@ -66,15 +66,24 @@ def main(names: list[str]) -> None:
         raise script.Failed(f"{len(failed)} disagree: {', '.join(failed)}")
 
 
-def _reference(case: Case) -> Reference:
-    torch = _import("torch")
+def filled(case: Case) -> tuple[Any, dict[str, tuple[int, ...]], dict[str, float]]:
+    """torchvision's model with made-up weights, their shapes, and the factors of some, see `Reference`."""
     model = _published(case)
     shapes = {name: tuple(x.shape) for name, x in model.state_dict().items() if not name.endswith(COUNTER)}
-    image = torch.from_numpy(detector_parity.picture(case)).permute(2, 0, 1).float() / 255
     factors = dict.fromkeys(_last(model), 1.0)
     _fill(model, detector_parity.made_up(case, shapes, factors))
-    factors = _calibrated(model.eval(), image, [*factors])
+    factors = _calibrated(model.eval(), _image(case), [*factors])
     _fill(model, detector_parity.made_up(case, shapes, factors))
+    return model, shapes, factors
+
+
+def _image(case: Case) -> Any:
+    return _import("torch").from_numpy(detector_parity.picture(case)).permute(2, 0, 1).float() / 255
+
+
+def _reference(case: Case) -> Reference:
+    torch, image = _import("torch"), _image(case)
+    model, shapes, factors = filled(case)
     raw: dict[str, np.ndarray] = {}
 
     def keep(module: Any, args: Any, output: dict[str, Any]) -> None:
@@ -93,7 +102,7 @@ def _reference(case: Case) -> Reference:
     targets = [(torch.from_numpy(boxes), torch.from_numpy(labels + 1).long())]
     targets.append((torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)))
     with torch.no_grad():
-        losses = model([image, image], [{"boxes": b, "labels": l} for b, l in targets])
+        losses = model([image, image], [{"boxes": boxes, "labels": labels} for boxes, labels in targets])
     boxes, scores, labels = (found[name].numpy() for name in ("boxes", "scores", "labels"))
     results = Results(
         parity.digests(raw),
