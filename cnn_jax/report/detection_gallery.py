@@ -99,7 +99,7 @@ def _seen(source: Source, places: list[int]) -> dict[int, Seen]:
 
 def _pair(left: Axes, right: Axes, seen: Seen, error: Error | None, found: np.ndarray, spec: Spec) -> None:
     """found: [N, 6] class, score and box in pixels of the original picture."""
-    size = seen.image.shape[:2]
+    size, found = seen.image.shape[:2], found[np.argsort(found[:, 1], kind="stable")]  # the surest lies above others
     target = np.zeros(len(seen.boxes), bool)
     colours = [FOUND] * len(found)
     if error is not None and np.isfinite(error.true).all():
