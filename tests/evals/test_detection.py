@@ -95,6 +95,9 @@ def test_intervals_hold_the_score_and_shrink_with_the_set() -> None:
         middle = found.tables["average_precision"]
         assert ((low <= middle) & (middle <= high) | np.isnan(middle)).all() and np.nanmax(high - low) > 0
     assert 0.15 < widths[1] / widths[0] < 0.4  # a quarter for 16 times as many
+    # Even where no resample is as low as the set.
+    low, high = detection._interval(0.5, np.append(np.linspace(0.6, 0.8, 101), np.nan))
+    assert (low, high) == pytest.approx((0.405, 0.595)) and detection._interval(0.5, np.full(3, np.nan)) == (None, None)
 
 
 @pytest.mark.parametrize("what", ["no detections", "no objects", "nothing at all", "all ignored", "padding is rubbish"])
