@@ -6,8 +6,9 @@ python launch.py eval runs/photos --split=all --csv=said.csv       # every image
 python launch.py eval runs/photos --data=folder:later              # all images of another folder
 python launch.py eval runs/photos --data=folder:later --split=test # those in later/test alone
 
-Other data are read as the run's own were, and need the same classes, in any order. The figures have the most confident
-mistakes with their files, and mistakes.csv lists them.
+Other data are read as the run's own were, and need the same classes, in any order. The figures of a classifier have the
+most confident mistakes with their files, and mistakes.csv lists them; those of a detector have the pictures that it
+sees best and its worst errors of each kind, the objects beside what was found.
 """
 
 import re

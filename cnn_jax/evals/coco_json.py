@@ -3,7 +3,9 @@
 All ids are counted from 1: an object 0 would count as found by none in pycocotools.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,21 @@ import numpy as np
 from cnn_jax.evals.found import CROWD, IGNORED, Image, bounds
 
 Rows = list[dict[str, Any]]
+
+
+TRUTH, DETECTIONS = "truth.json", "detections.json"
+
+
+def write(folder: Path, images: Sequence[Image], classes: Sequence[str], files: Sequence[str] | None = None) -> None:
+    """Writes truth.json and detections.json of some images, which `found.reader` reads from outputs and batches."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TRUTH).write_text(json.dumps(truth_json(images, classes, files)), encoding="utf-8")
+    (folder / DETECTIONS).write_text(json.dumps(detections_json(images)), encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[list[Image], list[str]]:
+    """The images and classes that `write` has written, to the last bit."""
+    return from_json(*(json.loads((folder / name).read_text(encoding="utf-8")) for name in (TRUTH, DETECTIONS)))
 
 
 def truth_json(images: Sequence[Image], classes: Sequence[str], files: Sequence[str] | None = None) -> dict[str, Any]:
@@ -46,11 +63,11 @@ def detections_json(images: Sequence[Image]) -> Rows:
 
 
 def from_json(truth: Mapping[str, Any], found: Rows) -> tuple[list[Image], list[str]]:
-    """The images and classes that `truth_json` and `detections_json` have written, and nobody else."""
+    """The images and classes of which `truth_json` and `detections_json` are."""
     images = []
+    true_of, found_of = _by_image(truth["annotations"]), _by_image(found)
     for row in truth["images"]:
-        objects = [one for one in truth["annotations"] if one["image_id"] == row["id"]]
-        mine = [one for one in found if one["image_id"] == row["id"]]
+        objects, mine = true_of.get(row["id"], []), found_of.get(row["id"], [])
         images.append(
             Image(
                 row["id"] - 1,
@@ -65,6 +82,13 @@ def from_json(truth: Mapping[str, Any], found: Rows) -> tuple[list[Image], list[
             )
         )
     return images, [category["name"] for category in truth["categories"]]
+
+
+def _by_image(rows: Rows) -> dict[int, Rows]:
+    found: dict[int, Rows] = {}
+    for row in rows:
+        found.setdefault(row["image_id"], []).append(row)
+    return found
 
 
 def _corners(rows: Rows) -> np.ndarray:

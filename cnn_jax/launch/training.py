@@ -250,7 +250,7 @@ def _finish(
     for line in _outcome(run, evaluations, reached, step):
         print(line)
     if source is not None:
-        print(f"{split}: {_listed(scores, run.task.headline)}")
+        print(_listed(split, scores, run.task.headline))
     for name in last:  # further evaluations
         pairs = evaluations.last[name].items()
         numbers = {key: math.nan if value is None else value for key, value in pairs if not isinstance(value, dict)}
@@ -259,13 +259,16 @@ def _finish(
     return _headlines(results)
 
 
-def _listed(scores: Scores, headline: str) -> str:
-    """The numbers in one line, the headline's with its interval."""
-    found = []
+def _listed(split: str, scores: Scores, headline: str) -> str:
+    """The numbers in lines of at most 120 characters, the headline's with its interval."""
+    lines = [f"{split}:"]
     for name, score in scores.numbers.items():
         known = name == headline and score.low is not None
-        found.append(f"{name} {digits(score.value)}{f' (95 % {score.low:.3f} to {score.high:.3f})' if known else ''}")
-    return ", ".join(found)
+        said = f"{name} {digits(score.value)}{f' (95 % {score.low:.3f} to {score.high:.3f})' if known else ''}"
+        if len(lines[-1]) + len(said) > 118:
+            lines.append(" ")
+        lines[-1] += f" {said},"
+    return "\n".join(lines).removesuffix(",")
 
 
 def _outcome(run: Run, evaluations: Evaluations, reached: int, scored: int) -> list[str]:

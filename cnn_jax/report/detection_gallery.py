@@ -84,22 +84,23 @@ def gallery(source: Source, tables: Tables, path: Path) -> None:
 
 
 def _seen(source: Source, places: list[int]) -> dict[int, Seen]:
-    roles = {field.role: name for name, field in source.spec.fields.items()}
+    spec = source.spec
+    image, roles = named(spec.inputs, "image"), {field.role: name for name, field in spec.fields.items()}
     batch = source.batch(np.array(places, int)) if places else {}
     found = {}
     for row, place in enumerate(places):
         one = {role: batch[name][row] for role, name in roles.items()}
-        real = one["box_labels"] >= 0
+        real, picture = one["box_labels"] >= 0, batch[image][row]
         ignored = one.get("box_ignored", np.zeros(len(real)))[real]
-        size = one["image"].shape
-        placement = placed(one["placement"], (size[0], size[1])) if "placement" in one else None
-        found[place] = Seen(one["image"], placement, one["boxes"][real], one["box_labels"][real], ignored)
+        size = (picture.shape[0], picture.shape[1])
+        placement = placed(one["placement"], size) if "placement" in one else None
+        found[place] = Seen(picture, placement, one["boxes"][real], one["box_labels"][real], ignored)
     return found
 
 
 def _pair(left: Axes, right: Axes, seen: Seen, error: Error | None, found: np.ndarray, spec: Spec) -> None:
     """found: [N, 6] class, score and box in pixels of the original picture."""
-    size = seen.image.shape[:2]
+    size, found = seen.image.shape[:2], found[np.argsort(found[:, 1], kind="stable")]  # the surest lies above others
     target = np.zeros(len(seen.boxes), bool)
     colours = [FOUND] * len(found)
     if error is not None and np.isfinite(error.true).all():

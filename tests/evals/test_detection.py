@@ -84,6 +84,22 @@ def nothing(outputs: sets.Rows, batch: sets.Rows, what: str) -> None:
         batch["where"][batch["what"] < 0] = np.nan
 
 
+def test_intervals_hold_the_score_and_shrink_with_the_set() -> None:
+    widths = []
+    for images in (20, 320):
+        found = scored(*sets.drawn(8, images=images))
+        known = [score for score in found.numbers.values() if score.low is not None]
+        assert len(known) == 12 and all(0 <= score.low <= score.value <= score.high <= 1 for score in known)
+        widths.append(np.mean([score.high - score.low for score in known]))
+        low, high = (found.tables[f"average_precision_{end}"] for end in ("low", "high"))
+        middle = found.tables["average_precision"]
+        assert ((low <= middle) & (middle <= high) | np.isnan(middle)).all() and np.nanmax(high - low) > 0
+    assert 0.15 < widths[1] / widths[0] < 0.4  # a quarter for 16 times as many
+    # Even where no resample is as low as the set.
+    low, high = detection._interval(0.5, np.append(np.linspace(0.6, 0.8, 101), np.nan))
+    assert (low, high) == pytest.approx((0.405, 0.595)) and detection._interval(0.5, np.full(3, np.nan)) == (None, None)
+
+
 @pytest.mark.parametrize("what", ["no detections", "no objects", "nothing at all", "all ignored", "padding is rubbish"])
 def test_where_something_is_missing(what: str) -> None:
     outputs, batch = sets.drawn(3)

@@ -1,14 +1,8 @@
-"""VOC's average precision against its development kit's loop, and COCO's JSON out and in again."""
-
-import json
+"""VOC's average precision against its development kit's loop."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pycocotools.coco import COCO
 
-from cnn_jax.evals.coco_json import detections_json, from_json, truth_json
 from cnn_jax.evals.found import CROWD, Image, bounds, columns, reader
 from cnn_jax.evals.matching import iou
 from cnn_jax.evals.voc import voc
@@ -59,30 +53,3 @@ def test_agrees_with_the_development_kit(seed: int) -> None:
         else:
             assert np.isnan(found[label]).all()
     assert np.nanmax(found) > 0
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10**6), st.booleans())
-def test_coco_json_gives_the_same_images_again(seed: int, shifted: bool) -> None:
-    some = images(seed)
-    if shifted:  # as boxes are that were brought back from a resized picture
-        shrunk = [(one.boxes / 3).astype(np.float32).astype(float) for one in some]
-        some = [one._replace(boxes=boxes) for one, boxes in zip(some, shrunk, strict=True)]
-    names = [f"class {k}" for k in range(CLASSES)]
-    written = json.loads(json.dumps([truth_json(some, names), detections_json(some)]))
-    again, classes = from_json(*written)
-    assert classes == names and len(again) == len(some)
-    for one, other in zip(some, again, strict=True):
-        for name in Image._fields:
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-
-
-def test_coco_json_is_what_pycocotools_reads() -> None:
-    some = images(0)
-    truth, found = truth_json(some, [f"class {k}" for k in range(CLASSES)], ["a.jpg"] * 10), detections_json(some)
-    coco = COCO()
-    coco.dataset = truth
-    coco.createIndex()
-    assert len(coco.loadRes(found).anns) == sum(len(one.scores) for one in some)
-    assert 0 not in coco.anns and 0 not in coco.imgs and 0 not in coco.cats and len(coco.imgs) == 10
-    assert coco.imgs[1] == {"id": 1, "file_name": "a.jpg", "height": sets.SIZE, "width": sets.SIZE}

@@ -108,3 +108,8 @@ def test_no_objects_at_all_is_a_finite_loss():
     nothing = batch() | {"what": jnp.full((2, 3), -1)}
     value, gradient = jax.value_and_grad(lambda v: task.loss(v, nothing, jax.random.key(0), True)[0])(variables)
     assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_sizes_are_a_setting_of_the_task():
+    evaluator = detect(Echo(), SPEC, sizes=(2, 4)).evaluator
+    assert evaluator.finish(evaluator.start()).tables["sizes"].tolist() == [2, 4]
