@@ -11,6 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.augment.content import content, with_content
 from cnn_jax.augment.draw import Fill, extent, images, only, require, with_range_of
 from cnn_jax.augment.objects import OF_ROWS, Rows, rows_of, seen, share_of, with_rows
 from cnn_jax.augment.sampling import nearest, sample
@@ -18,8 +19,8 @@ from cnn_jax.batch import Batch
 from cnn_jax.data.spec import IGNORED, Role
 from cnn_jax.ops.boxes import area, clip
 
-PLACED: tuple[Role, ...] = ("image", "class_map", "instance_map", *OF_ROWS, "points")
-UNPLACED: tuple[Role, ...] = ("label", "labels", "tokens", "signal", "placement")  # the same wherever the image moves
+PLACED: tuple[Role, ...] = ("image", "class_map", "instance_map", *OF_ROWS, "points", "placement")
+UNPLACED: tuple[Role, ...] = ("label", "labels", "tokens", "signal")  # the same wherever the image moves
 
 
 def moved(
@@ -38,7 +39,7 @@ def moved(
     there. A box becomes the hull of its moved corners, cut to the image; where less than `visible` of the hull's area
     is left, or a side of less than `least` pixels, the object is ignored or lost, as objects.py has it. Points outside
     the image stay there, so a task sees by the coordinates that they left; their order is kept, so a flip does not make
-    a left eye a right one.
+    a left eye a right one. A placement is that of the hull of the moved picture, as content.py has it.
 
     Raises ValueError naming `augmentation` for a field that may depend on place in a way not known here (a value), for
     images and maps of several sizes, and for boxes or points that are not floats.
@@ -57,6 +58,7 @@ def moved(
     batch = batch.map(lambda array: nearest(array, *positions, 0), "instance_map")
     onward = forward(matrix, height, width)
     batch = batch.map(lambda points: jnp.stack(_apply(onward, points[..., 0], points[..., 1]), axis=-1), "points")
+    batch = batch.map(lambda place: with_content(place, hull(content(place)[:, None], onward)[:, 0]), "placement")
     return with_rows(batch, move_boxes(rows, onward, height, width, visible, least)) if rows else batch
 
 
@@ -96,13 +98,18 @@ def forward(matrix: jax.Array, height: int, width: int) -> jax.Array:
 
 def move_boxes(rows: Rows, onward: jax.Array, height: int, width: int, visible: float, least: float) -> Rows:
     """Objects under the map `onward` [B, 2, 3] of `forward`: hulls of moved corners, cut to the image."""
-    left, top, right, bottom = jnp.moveaxis(rows["boxes"], -1, 0)
+    moved_boxes = hull(rows["boxes"], onward)
+    cut = clip(moved_boxes, height, width)
+    there = jnp.all(rows["boxes"][..., 2:] > rows["boxes"][..., :2], axis=-1)
+    return seen(rows, cut, share_of(area(cut), jnp.where(there, area(moved_boxes), 0)), visible, least)
+
+
+def hull(boxes: jax.Array, onward: jax.Array) -> jax.Array:
+    """The boxes [B, N, 4] around the corners of boxes [B, N, 4] under the map `onward` [B, 2, 3] of `forward`."""
+    left, top, right, bottom = jnp.moveaxis(boxes, -1, 0)
     corners = jnp.stack([left, right, left, right], axis=-1), jnp.stack([top, top, bottom, bottom], axis=-1)
     x, y = _apply(onward, *corners)
-    hull = jnp.stack([x.min(axis=-1), y.min(axis=-1), x.max(axis=-1), y.max(axis=-1)], axis=-1)
-    cut = clip(hull, height, width)
-    whole = jnp.where((right > left) & (bottom > top), area(hull), 0)
-    return seen(rows, cut, share_of(area(cut), whole), visible, least)
+    return jnp.stack([x.min(axis=-1), y.min(axis=-1), x.max(axis=-1), y.max(axis=-1)], axis=-1)
 
 
 def shown(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:

@@ -13,6 +13,7 @@ no picture and no object (a label, a value, points) is refused: it says nothing 
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.augment.content import union, with_content
 from cnn_jax.augment.draw import (
     Fill,
     between,
@@ -108,6 +109,8 @@ def mosaic(
         for name, array in batch.of(role).items()  # type: ignore[arg-type]
     }
     batch = with_range_of(batch, fill).map(combined, "image") | maps
+    everywhere = jnp.broadcast_to(jnp.asarray([0, 0, width, height], jnp.float32), (batch.size, 4))
+    batch = batch.map(lambda place: jnp.where(alone[:, None], place, with_content(place, everywhere)), "placement")
     if not rows:
         return batch
     parts = []
@@ -163,6 +166,7 @@ def copy_paste(
         for part, free, numbers in ((rows, ~pasted, own_map), (others, pasted, other_map))
     ]
     batch = batch.map(lambda image: (1 - share) * image + share * neighbour(image, 1), "image") | hard
+    batch = batch.map(lambda place: union(place, neighbour(place, 1)), "placement")
     batch, place = joined(batch, parts, most, "copy_paste")
     which = pasted.astype(jnp.int32)
     return batch | {name: renumbered(array, which, place, 2) for name, array in batch.of("instance_map").items()}

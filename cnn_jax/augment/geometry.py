@@ -114,10 +114,11 @@ def random_iou_crop(
 ) -> Batch:
     """Cut a random box that holds an object and stretch it to the image's own size (Liu et al. 2016, section 2.2).
 
-    Each image draws one of `overlaps`; a box must have at least that IoU with an object whose centre lies in it and of
-    which at least `visible` is left. 1 stands for the whole image, which is also what an image shows if none of its
-    `tries` boxes will do. In an image without objects any box will. sides: of the image's sides, drawn evenly. aspect:
-    width over height in shares of the image, so a box of another is drawn again.
+    A box must have at least one of `overlaps` as its IoU with an object whose centre lies in it and of which at least
+    `visible` is left; 1 stands for the whole image. Which of them is drawn for each image, from those that at least one
+    of its `tries` boxes reaches; an image shows the first that does, or all of it if none will do. In an image without
+    objects any box will. sides: of the image's sides, drawn evenly. aspect: width over height in shares of the image; a
+    box of another one will not do.
 
     The paper drops objects whose centre is outside; here those less visible than `visible` are ignored or lost, as in
     every move.
@@ -128,26 +129,27 @@ def random_iou_crop(
     require(0 < sides[0] <= sides[1] <= 1, f"sides must be 0 < low <= high <= 1, in shares of the image; got {sides}")
     require(0 < aspect[0] <= aspect[1], f"aspect must be 0 < low <= high; got {aspect}")
     require(tries > 0, f"random_iou_crop needs at least one of tries; got {tries}")
-    drawn = uniform(fold(keys, 1))
     u = uniform(keys, tries, 4)
     shares = between(u[..., :2], *sides)  # [B, tries, (height, width)]
     corner = u[..., 2:] * (1 - shares)
     ratio = shares[..., 1] / shares[..., 0]
-    fits = (ratio >= aspect[0]) & (ratio <= aspect[1])
-    wanted = jnp.asarray(overlaps, jnp.float32)[integer(drawn, len(overlaps))]
-    tried = jnp.concatenate([corner[..., ::-1], (corner + shares)[..., ::-1]], axis=-1)  # as boxes, in shares
+    reached = jnp.ones(u.shape[:2], jnp.float32)
     rows = rows_of(batch, "random_iou_crop")
     if rows:
-        objects = rows["boxes"] / jnp.asarray([width, height] * 2, jnp.float32)
-        sought = real(rows)
-        one, other = tried[:, :, None], objects[:, None]  # [B, tries, N, 4]
-        centre = (other[..., :2] + other[..., 2:]) / 2
-        holds = sought[:, None] & jnp.all((centre > one[..., :2]) & (centre < one[..., 2:]), axis=-1)
-        holds &= boxes.iou(one, other) >= wanted[:, None, None]
+        one = jnp.concatenate([corner[..., ::-1], (corner + shares)[..., ::-1]], axis=-1)[:, :, None]  # x, y
+        other = (rows["boxes"] / jnp.asarray([width, height] * 2, jnp.float32))[:, None]  # in shares, [B, 1, N, 4]
+        centre, sought = (other[..., :2] + other[..., 2:]) / 2, real(rows)[:, None]
+        holds = sought & jnp.all((centre > one[..., :2]) & (centre < one[..., 2:]), axis=-1)
         holds &= boxes.intersection(one, other) >= visible * boxes.area(other)
-        fits &= jnp.any(holds, axis=-1) | ~jnp.any(sought, axis=-1)[:, None]
-    first = jnp.argmax(fits, axis=1)[:, None]
-    cut = fits.any(axis=1) & (wanted < 1)
+        best = jnp.where(holds, boxes.iou(one, other), -1).max(axis=-1, initial=-1.0)
+        reached = jnp.where(sought.any(axis=-1), best, 1)
+    levels = jnp.asarray(overlaps, jnp.float32)
+    will_do = (reached[..., None] >= levels) & ((ratio >= aspect[0]) & (ratio <= aspect[1]))[..., None] & (levels < 1)
+    possible = will_do.any(axis=1) | (levels == 1)  # [B, levels]
+    number = integer(uniform(fold(keys, 1)), possible.sum(axis=1))
+    level = jnp.argmax(jnp.cumsum(possible, axis=1) > number[:, None], axis=1)[:, None]
+    will_do = jnp.take_along_axis(will_do, level[:, None], axis=2)[..., 0]
+    first, cut = jnp.argmax(will_do, axis=1)[:, None], will_do.any(axis=1)
     top, left = (jnp.where(cut, jnp.take_along_axis(corner[..., k], first, axis=1)[:, 0], 0) for k in (0, 1))
     tall, wide = (jnp.where(cut, jnp.take_along_axis(shares[..., k], first, axis=1)[:, 0], 1) for k in (0, 1))
     return _stretched("random_iou_crop", batch, top * height, left * width, tall * height, wide * width, visible)

@@ -15,6 +15,7 @@ mixup keeps the boxes of both images; for a box pasted with its object see colla
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.augment.content import union
 from cnn_jax.augment.draw import (
     MIX_WEIGHT,
     box_mask,
@@ -111,6 +112,7 @@ def _partners(batch: Batch, augmentation: str, *inputs: Role) -> dict[str, jax.A
 
 def _with_targets(batch: Batch, partner: dict[str, jax.Array], weight: jax.Array) -> Batch:
     """The batch of mixed inputs with mixed targets, of which `weight` [B] is the partner's."""
+    batch |= {name: union(array, partner[name]) for name, array in batch.of("placement").items()}
     for name in batch.of("label"):
         batch = batch.with_field(f"mixed_{name}", batch.fields[name], partner[name])
     for name, array in batch.of("labels").items():

@@ -5,8 +5,7 @@ One rule holds for every augmentation. A box is the hull of what is still seen o
 1 where the data has that field, else its row is lost. So is the row of an object of which nothing is seen: zeros, and
 -1 for its class. An object that is ignored already stays what it is as long as anything of it is seen.
 
-Areas speak of the original picture, so they go along with their rows and do not change. So does a placement, which
-stays that of its example: evaluation alone reads these two, and sees no augmented batch.
+Areas speak of the original picture, so they go along with their rows and do not change.
 """
 
 from collections.abc import Sequence

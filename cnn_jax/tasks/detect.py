@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.augment.draw import LEFT_OUT
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import detection
@@ -48,7 +49,8 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
         shares = {name: total / jnp.maximum(mean_over_devices(count), 1) for name, (total, count) in terms.items()}
         mean = jnp.sum(jnp.stack(list(shares.values())))
         images = batch[VALID].sum()
-        return mean, new_state, {"loss": (mean * images, images), **terms}
+        lost = {LEFT_OUT: ((batch[LEFT_OUT] * batch[VALID]).sum(), images)} if LEFT_OUT in batch else {}
+        return mean, new_state, {"loss": (mean * images, images), **terms, **lost}
 
     def objects_of(batch: Batch) -> Objects:
         real = (batch[labels] >= 0) & (batch[VALID] > 0)[:, None]

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.augment.affine import matrix, moved, sample, warp, warped
+from cnn_jax.augment.content import content
 from cnn_jax.augment.erase import cutout
-from cnn_jax.augment.geometry import flip, random_resized_crop, rotate, scale, shift
+from cnn_jax.augment.geometry import flip, random_resized_crop, rotate, scale, scale_jitter, shift
 from cnn_jax.augment.policy import rand_augment, trivial_augment
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import IGNORED, Field
@@ -212,6 +213,20 @@ def test_a_box_counts_while_enough_of_it_is_visible(scene: Batch) -> None:
         np.testing.assert_array_equal(np.asarray(result["where"][:, 0]).any(axis=1), kept)
     with pytest.raises(ValueError, match="visible share must lie in"):
         warped("test", scene, way, 0.0, 1.5)
+
+
+@pytest.mark.parametrize("move", [flip, partial(shift, pixels=6), scale, partial(rotate, degrees=90.0), scale_jitter])
+def test_the_placement_is_that_of_the_moved_picture(move, scene: Batch, keys) -> None:
+    """The picture's box moves as that of an object would, and is not cut; its size is what it was."""
+    whole = np.float32([RECTANGLE])
+    placement = np.float32([(BOTTOM - TOP) / 50, (RIGHT - LEFT) / 60, TOP, LEFT, 50, 60])
+    field = Field("placement", (6,), "float32")
+    result = jax.jit(move)(keys(COUNT), scene.with_field("lies", field, jnp.tile(placement, (COUNT, 1))))
+    box, where = np.asarray(content(result["lies"])), np.asarray(result["where"])[:, 0]
+    kept = where.any(axis=1)
+    assert kept.sum() > 8 and np.abs(where - whole)[kept].max() >= 1
+    np.testing.assert_allclose(np.clip(box, 0, [WIDTH, HEIGHT] * 2)[kept], where[kept], atol=1e-3)
+    np.testing.assert_array_equal(result["lies"][:, 4:], np.tile([50, 60], (COUNT, 1)))
 
 
 def test_points_that_leave_stay_outside(scene: Batch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from cnn_jax.augment.collage import copy_paste, mosaic
 from cnn_jax.augment.compose import compose
+from cnn_jax.augment.content import content
 from cnn_jax.augment.draw import LEFT_OUT
 from cnn_jax.augment.geometry import flip
 from cnn_jax.augment.mix import mixup
@@ -172,6 +173,20 @@ def test_mixup_keeps_the_boxes_of_both_but_of_an_image_that_is_hardly_seen(discs
     assert faint.any() and not faint.all()
     few = jax.eval_shape(partial(mixup, most=4), keys(COUNT), plain)
     assert few["boxes"].shape == (COUNT, 4, 4) and few[LEFT_OUT].shape == (COUNT,)
+
+
+def test_the_placement_of_several_pictures_is_that_of_all(make_batch, keys) -> None:
+    place = np.float32([[0.5, 0.5, 2, 0, 20, 24], [1, 0.5, 0, 4, 8, 8], [1, 1, 4, 4, 4, 4], [0, 0, 0, 0, 0, 0]])
+    batch = make_batch({"image": np.zeros((4, 12, 16, 1), np.float32), "placement": place})
+    with_boxes = make_batch(
+        {"image": np.zeros((4, 12, 16, 1), np.float32), "placement": place, "boxes": place[:, None, :4]}
+    )
+    hull = [[0, 0, 12, 12], [0, 0, 12, 12], [0, 0, 8, 8], [0, 0, 0, 0]]  # the last has no size
+    for mixed in (mixup(keys(4), batch), copy_paste(keys(4), with_boxes)):
+        np.testing.assert_allclose(content(mixed["placement"]), hull, atol=1e-5)
+    for probability, box in ((1.0, [0, 0, 16, 12]), (0.0, [0, 2, 12, 12])):
+        made = mosaic(keys(4), batch, probability=probability)
+        np.testing.assert_allclose(content(made["placement"])[0], box, atol=1e-5)
 
 
 def test_a_chain_as_detectors_are_trained_with(discs: Batch, keys) -> None:

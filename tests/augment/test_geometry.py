@@ -7,11 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, kstest
 
 from cnn_jax.augment.affine import matrix, sample, warp
-from cnn_jax.augment.geometry import flip, random_resized_crop, rotate, scale, shift
+from cnn_jax.augment.geometry import (
+    flip,
+    random_iou_crop,
+    random_resized_crop,
+    rotate,
+    scale,
+    scale_jitter,
+    shift,
+)
 from cnn_jax.batch import Batch
+
+MANY = 1000
 
 
 @pytest.fixture
@@ -166,3 +176,77 @@ def test_random_resized_crop_boxes_keep_to_area_and_aspect(batch, make_batch, ke
     assert ks_2samp(share, areas[fits]).pvalue > 1e-3 and ks_2samp(aspect, ratios[fits]).pvalue > 1e-3
     with pytest.raises(ValueError, match="area"):
         random_resized_crop(keys(2), batch(2), area=(0.0, 1.0))
+
+
+def test_scale_jitter_draws_factor_and_place_evenly(make_batch, keys) -> None:
+    corners = np.tile(np.float32([[0, 0], [40, 20]]), (MANY, 1, 1))
+    data = make_batch({"image": np.zeros((MANY, 20, 40, 1), np.float32), "points": corners})
+    low, high = np.moveaxis(np.asarray(jax.jit(scale_jitter)(keys(MANY), data)["points"]), 1, 0)
+    factor = (high - low) / [40, 20]
+    np.testing.assert_allclose(factor[:, 0], factor[:, 1], atol=1e-4)
+    place = low / ([40, 20] - factor * [40, 20])
+    for drawn in ((factor[:, 0] - 0.1) / 1.9, place[:, 0], place[:, 1]):
+        assert kstest(drawn, "uniform").pvalue > 1e-3
+
+
+def test_scale_jitter_skips_no_pixel(make_batch, keys) -> None:
+    """Single black and white pixels become grey, where `scale` without halved copies picks some of them."""
+    board = np.broadcast_to((np.indices((64, 64)).sum(axis=0) % 2)[None, ..., None], (32, 64, 64, 1)).astype(np.float32)
+    data = make_batch({"image": board})
+    for few, reads_all in ((scale_jitter, True), (scale, False)):
+        shrunk = np.asarray(jax.jit(partial(few, factor=(0.15, 0.24), fill=0.5))(keys(32), data)["image"])
+        assert (np.abs(shrunk - 0.5).max() < 1e-5) == reads_all
+
+
+def test_random_iou_crop_holds_an_object_as_far_as_was_drawn(make_batch, keys) -> None:
+    """The crop is known by where it takes the image's corners. Each image has one object and one that is ignored."""
+    random = np.random.default_rng(0)
+    corner, size = random.uniform(0, 20, (MANY, 2)), random.uniform(8, 20, (MANY, 2))
+    boxes = np.stack([np.concatenate([corner, corner + size], axis=-1), np.tile([0, 0, 30, 30], (MANY, 1))], 1)
+    arrays = {
+        "image": np.zeros((MANY, 40, 40, 1), np.float32),
+        "boxes": boxes.astype(np.float32),
+        "box_labels": np.tile(np.int32([1, 2]), (MANY, 1)),
+        "box_ignored": np.tile(np.uint8([0, 1]), (MANY, 1)),
+        "points": np.tile(np.float32([[0, 0], [40, 40]]), (MANY, 1, 1)),
+    }
+
+    crop = jax.jit(partial(random_iou_crop, overlaps=(0.3, 1.0), visible=0.3))
+
+    def crops(**other: np.ndarray) -> tuple[np.ndarray, Batch]:
+        made = crop(keys(MANY), make_batch({**arrays, **other}))
+        low, high = np.moveaxis(np.asarray(made["points"], np.float64), 1, 0)
+        factor = (high - low) / 40
+        return np.concatenate([-low / factor, (40 - low) / factor], axis=-1), made
+
+    box, made = crops()
+    whole = np.abs(box - [0, 0, 40, 40]).max(axis=1) < 1e-3
+    shared = np.clip(np.minimum(box, boxes[:, 0])[:, 2:] - np.maximum(box, boxes[:, 0])[:, :2], 0, None).prod(axis=1)
+    areas = [(b[:, 2:] - b[:, :2]).prod(axis=1) for b in (box, boxes[:, 0])]
+    iou = shared / (areas[0] + areas[1] - shared)
+    assert iou[~whole].min() > 0.299 and (shared / areas[1])[~whole].min() > 0.299
+    assert 0.4 < whole.mean() < 0.8  # one of two where both can be, all elsewhere
+    sides = (box[:, 2:] - box[:, :2]) / 40
+    assert sides.min() > 0.299 and sides.max() < 1.001
+    ratio = sides[:, 0] / sides[:, 1]
+    assert ratio.min() > 0.49 and ratio.max() < 2.01 and np.median(ratio[~whole]) == pytest.approx(1, abs=0.15)
+    labels, marks = np.asarray(made["box_labels"]), np.asarray(made["box_ignored"])
+    assert (labels[:, 0] == 1).all() and not marks[:, 0].any()  # there is always something to find
+    empty, _ = crops(box_ignored=np.ones((MANY, 2), np.uint8))  # nothing to hold: any crop will do
+    assert abs(np.mean(np.abs(empty - [0, 0, 40, 40]).max(axis=1) < 1e-3) - 0.5) < 0.06
+
+
+@pytest.mark.parametrize(
+    "crop,said",
+    [
+        (partial(random_iou_crop, overlaps=()), "overlaps must lie in"),
+        (partial(random_iou_crop, overlaps=(2.0,)), "overlaps must lie in"),
+        (partial(random_iou_crop, sides=(0.0, 1.0)), "sides must be 0 < low <= high <= 1"),
+        (partial(random_iou_crop, aspect=(2.0, 1.0)), "aspect must be 0 < low <= high"),
+        (partial(random_iou_crop, tries=0), "at least one of tries"),
+        (partial(scale_jitter, factor=(0.0, 1.0)), "scale_jitter factor must be 0 < low <= high"),
+    ],
+)
+def test_wrong_settings_of_crops_are_refused(crop, said: str, make_batch, keys) -> None:
+    with pytest.raises(ValueError, match=said):
+        jax.eval_shape(crop, keys(2), make_batch({"image": np.zeros((2, 8, 8, 1), np.float32)}))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.augment.draw import LEFT_OUT
 from cnn_jax.batch import Batch
 from cnn_jax.data.prepare import Placement, Prepare, as_vector
 from cnn_jax.data.spec import VALID, Field, Spec
@@ -90,6 +91,13 @@ def test_an_example_of_padding_changes_nothing():
     assert float(results[0][0]) == float(results[1][0]) == 2.0  # the terms: 1 object in 1 image, 1 ignored to 1 present
     for name, (total, count) in results[0][2].items():
         assert (float(total), float(count)) == tuple(map(float, results[1][2][name]))
+
+
+def test_objects_that_an_augmentation_has_left_out_are_shown():
+    task = detect(Echo(), SPEC)
+    lost = batch().with_field(LEFT_OUT, Field("value", (), "float32"), jnp.array([3.0, 9.0]))
+    sums = task.loss(task.init(jax.random.key(0)), lost, jax.random.key(0), True)[2]
+    assert [float(x) for x in sums[LEFT_OUT]] == [3, 1]  # the second example is padding
 
 
 def test_the_content_is_the_picture_within_its_letterbox():
