@@ -1,0 +1,41 @@
+"""How torchvision calls the parts of `cnn_jax.models.faster_rcnn`."""
+
+from typing import Any
+
+from cnn_jax.weights.names import mobilenet_v3, necks, resnet
+
+# torchvision sets it in its norms, which are frozen, when it has loaded the weights that it publishes (COCO_V1).
+FROZEN_EPSILON = {"torchvision": 0.0, "torchvision_0_12": 0.0}
+FLATTENED = {"box_head/hidden1": (256, 7, 7)}
+BODIES = {"ResNet": resnet.torchvision, "MobileNetV3": lambda path: mobilenet_v3.torchvision(path).removeprefix("features.")}
+RPN = {"objectness": "cls_logits", "boxes": "bbox_pred"}
+TORCHVISION = {"classifier": "roi_heads.box_predictor.cls_score", "boxes": "roi_heads.box_predictor.bbox_pred"}
+
+
+def torchvision(path: str, backbone: Any, head: Any) -> str:
+    """backbone/stem_conv -> backbone.body.conv1, rpn/conv2 -> rpn.head.conv.1.0, box_head/norm2 -> ....box_head.1.1."""
+    part, _, rest = path.partition("/")
+    if part == "backbone":
+        variant = getattr(backbone, "func", backbone)
+        return f"backbone.body.{BODIES[variant.build.func.__name__](rest)}"
+    if part == "neck":
+        return f"backbone.fpn.{necks.torchvision(rest)}"
+    kind, number = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz") or 1) - 1
+    if part == "rpn":
+        return f"rpn.head.{RPN.get(kind, f'conv.{number}.0')}"
+    if part == "box_head":
+        convolutions = getattr(head, "keywords", {}).get("convolutions", 0)
+        if kind != "hidden":
+            name = f"{number}.{int(kind == 'norm')}"
+        else:  # in a sequence with the convolutions, behind what flattens the map; or on their own
+            name = str(convolutions + 1 + 2 * number) if convolutions else f"fc{6 + number}"
+        return f"roi_heads.box_head.{name}"
+    return TORCHVISION[part]
+
+
+def torchvision_0_12(path: str, backbone: Any, head: Any) -> str:
+    """The same as it was up to version 0.12, without the last number of a convolution: rpn/conv1 -> rpn.head.conv."""
+    part, _, rest = path.partition("/")
+    if part == "neck":
+        return f"backbone.fpn.{necks.torchvision(rest, earlier=True)}"
+    return "rpn.head.conv" if path == "rpn/conv1" else torchvision(path, backbone, head)
