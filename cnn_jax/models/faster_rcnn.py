@@ -50,9 +50,9 @@ class FasterRCNN(nn.Module):
     backbone: called with classes=None. maps: picks those of its features that the pyramid is made of. norm: of the
     backbone; None: its own. neck: the pyramid, of which the second stage reads all levels but the top. neck_norm: in
     it. anchor_sizes: of each level and the top. depth: convolutions of the first stage. head: of the second stage.
-    keep: the proposals that it looks at; learns: those of which it learns. score, overlap, most: a detection is above
-    this score, has at most this IoU with a better one of its class, and an image at most so many. draw: what decides
-    the samples, see `balanced`; it is given a key for each example.
+    keep: the proposals that it looks at; learns: how many, of a level and in all, where objects are given. score,
+    overlap, most: a detection is above this score, has at most this IoU with a better one of its class, and an image
+    at most so many. draw: what decides the samples, see `balanced`; it is given a key for each example.
     """
 
     classes: int
@@ -65,7 +65,7 @@ class FasterRCNN(nn.Module):
     depth: int = 1
     head: Layer = BoxHead
     keep: Keep = Keep()
-    learns: Keep = Keep(2000, 2000)
+    learns: int = 2000
     score: float = 0.05
     overlap: float = 0.5
     most: int = 100
@@ -85,11 +85,12 @@ class FasterRCNN(nn.Module):
 
         each = len(RATIOS) * len(self.anchor_sizes[0])
         logits, deltas = RPN(each, self.depth, self.conv, self.act, self.dtype, name="rpn")(levels)
+        size = (x.shape[1], x.shape[2])
         anchors = [
-            jnp.asarray(grid_anchors(base_anchors(sizes, RATIOS), (level.shape[1], level.shape[2]), x.shape[1:3]))
+            jnp.asarray(grid_anchors(base_anchors(sizes, RATIOS), (level.shape[1], level.shape[2]), size))
             for level, sizes in zip(levels, self.anchor_sizes, strict=True)
         ]
-        keep = self.keep if objects is None else self.learns
+        keep = self.keep if objects is None else self.keep._replace(candidates=self.learns, most=self.learns)
         content = whole(x) if content is None else content
         found = rpn.proposals(*jax.lax.stop_gradient((logits, deltas)), anchors, content, keep)
 
@@ -149,7 +150,7 @@ _mobile = partial(
 fasterrcnn_resnet50_fpn = _coco(
     build=partial(FasterRCNN),
     params=41_808_406,
-    macs=0,
+    macs=134_379_721_216,
     reference="torchvision:fasterrcnn_resnet50_fpn",
     preprocessing=_large,
 )
@@ -162,14 +163,14 @@ fasterrcnn_resnet50_fpn_v2 = _coco(
         head=partial(BoxHead, norm=BatchNorm, convolutions=4, dense=1),
     ),
     params=43_712_278,
-    macs=0,
+    macs=280_370_729_472,
     reference="torchvision:fasterrcnn_resnet50_fpn_v2",
     preprocessing=_large,
 )
 fasterrcnn_mobilenet_v3_large_fpn = _coco(
     build=partial(_mobile, keep=Keep(score=0.05)),
     params=19_410_754,
-    macs=0,
+    macs=18_853_144_256,
     reference="torchvision:fasterrcnn_mobilenet_v3_large_fpn",
     preprocessing=_large,
 )
@@ -177,7 +178,7 @@ fasterrcnn_mobilenet_v3_large_320_fpn = _coco(
     build=partial(_mobile, keep=Keep(150, 150, 0.05)),
     input_shape=(320, 320, 3),
     params=19_410_754,
-    macs=0,
+    macs=2_872_931_200,
     reference="torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
     preprocessing=Preprocessing((320, 640), resize="short_side", interpolation="sampled"),
 )

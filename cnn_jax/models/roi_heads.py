@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.models import candidates
-from cnn_jax.models.candidates import taken, within
+from cnn_jax.models.candidates import within
 from cnn_jax.models.detector import Detections, Losses, Objects
 from cnn_jax.models.layers import Activation, Layer
 from cnn_jax.models.rpn import BETA, Proposals, Sampled, sampled, targets
@@ -82,9 +82,7 @@ def looked(proposals: Proposals, objects: Objects, rank: jax.Array) -> Sampled:
     """
     boxes = jnp.concatenate([proposals.boxes, objects.boxes], 1)
     valid = jnp.concatenate([proposals.valid, objects.present], 1)
-    match = partial(
-        sampled, foreground=FOREGROUND, background=FOREGROUND, forced=False, most=SAMPLES, share=SHARE
-    )
+    match = partial(sampled, foreground=FOREGROUND, background=FOREGROUND, forced=False, most=SAMPLES, share=SHARE)
     return jax.vmap(match)(boxes, valid, objects, rank)[0]
 
 

@@ -44,7 +44,9 @@ class RPN(nn.Module):
         width = levels[0].shape[-1]
         conv = partial(self.conv, kernel_init=small)
         tower = [conv(width, (3, 3), dtype=self.dtype, name=f"conv{i + 1}") for i in range(self.depth)]
-        objectness, boxes = (conv(n, (1, 1), name=name) for n, name in ((self.each, "objectness"), (self.each * 4, "boxes")))
+        objectness, boxes = (
+            conv(n, (1, 1), name=name) for n, name in ((self.each, "objectness"), (self.each * 4, "boxes"))
+        )
         logits, deltas = [], []
         for x in levels:
             for layer in tower:
@@ -155,13 +157,15 @@ class Looked(NamedTuple):
 
 
 def looked(
-    logits: Sequence[jax.Array], deltas: Sequence[jax.Array], anchors: Sequence[jax.Array], objects: Objects, rank: jax.Array
+    logits: Sequence[jax.Array],
+    deltas: Sequence[jax.Array],
+    anchors: Sequence[jax.Array],
+    objects: Objects,
+    rank: jax.Array,
 ) -> Looked:
     """The anchors that the losses learn from. rank: [B, A], of the anchors of all levels."""
     every = jnp.concatenate(anchors)
-    match = partial(
-        sampled, foreground=FOREGROUND, background=BACKGROUND_BELOW, forced=True, most=SAMPLES, share=SHARE
-    )
+    match = partial(sampled, foreground=FOREGROUND, background=BACKGROUND_BELOW, forced=True, most=SAMPLES, share=SHARE)
     sample, places = jax.vmap(match, (None, None, 0, 0))(every, jnp.ones(len(every), bool), objects, rank)
     at = jnp.take_along_axis(jnp.concatenate(logits, 1), places, 1)
     return Looked(sample, at, taken(jnp.concatenate(deltas, 1), places))

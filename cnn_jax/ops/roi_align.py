@@ -62,7 +62,7 @@ def roi_align(
 def _samples(
     start: jax.Array, side: jax.Array, cells: int, samples: int, length: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Which positions of an axis are next to samples of each cell, and what they count in it: [cells, 2 samples] each."""
+    """Positions next to the samples of each cell along one axis, and what they count: [cells, 2 samples] each."""
     offsets = (jnp.arange(cells)[:, None] + (jnp.arange(samples) + 0.5) / samples) / cells
     places = start + offsets * side
     inside = (places >= -1) & (places <= length)

@@ -26,7 +26,8 @@ def balanced(rank: jax.Array, positive: jax.Array, negative: jax.Array, most: in
     """
     wanted, most = min(int(most * share), len(rank)), min(most, len(rank))
     good, bad = (
-        jax.lax.top_k(jnp.where(kind, rank, -jnp.inf), count)[1] for kind, count in ((positive, wanted), (negative, most))
+        jax.lax.top_k(jnp.where(kind, rank, -jnp.inf), count)[1]
+        for kind, count in ((positive, wanted), (negative, most))
     )
     goods = jnp.minimum(positive.sum(), wanted)
     taken = goods + jnp.minimum(negative.sum(), most - goods)

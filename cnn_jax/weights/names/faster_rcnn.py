@@ -7,7 +7,10 @@ from cnn_jax.weights.names import mobilenet_v3, necks, resnet
 # torchvision sets it in its norms, which are frozen, when it has loaded the weights that it publishes (COCO_V1).
 FROZEN_EPSILON = {"torchvision": 0.0, "torchvision_0_12": 0.0}
 FLATTENED = {"box_head/hidden1": (256, 7, 7)}
-BODIES = {"ResNet": resnet.torchvision, "MobileNetV3": lambda path: mobilenet_v3.torchvision(path).removeprefix("features.")}
+BODIES = {
+    "ResNet": resnet.torchvision,
+    "MobileNetV3": lambda path: mobilenet_v3.torchvision(path).removeprefix("features."),
+}
 RPN = {"objectness": "cls_logits", "boxes": "bbox_pred"}
 TORCHVISION = {"classifier": "roi_heads.box_predictor.cls_score", "boxes": "roi_heads.box_predictor.bbox_pred"}
 
