@@ -1,7 +1,8 @@
 """Faster R-CNN (Ren et al. 2015, arXiv:1506.01497) on a feature pyramid (Lin et al. 2017, arXiv:1612.03144).
 
-A first stage proposes boxes that may hold an object; a second one says of each what it holds, and corrects the box.
-As torchvision has it: the background is the first of the outputs, those of `classes` objects follow.
+A first stage proposes boxes that may hold an object; a second one says of each what it holds, and corrects the box; a
+mask head, where there is one, says which pixels of it the object covers (Mask R-CNN, He et al. 2017, arXiv:1703.06870).
+As torchvision has them: the background is the first of the outputs, those of `classes` objects follow.
 """
 
 from collections.abc import Callable
@@ -28,20 +29,30 @@ from cnn_jax.ops.batch_axis import first_example
 
 SIZES = ((32,), (64,), (128,), (256,), (512,))  # of anchors on each map, pixels
 RATIOS = (0.5, 1.0, 2.0)  # height over width
-GRID = 7  # rows and columns of what is cut out for the second stage
+GRID, MASK_GRID = 7, 14  # rows and columns of what is cut out for the second stage, and for masks
+
+
+class Instances(NamedTuple):
+    """Detections with masks: [B, K, M, M] in [0, 1], of an M x M grid over each box; see `ops.masks.pasted`."""
+
+    boxes: jax.Array
+    scores: jax.Array
+    labels: jax.Array
+    masks: jax.Array
 
 
 class Raw(NamedTuple):
     """What the second stage says of R boxes of each image, of which some are `valid` [B, R]: proposals.
 
     looked, sample: where objects are given, the samples from which the first and the second stage learn; the boxes are
-    the latter then.
+    the latter then. instances: where there is a mask head and no objects are given.
     """
 
     seen: Seen
     valid: jax.Array
     looked: Looked | None = None
     sample: Sampled | None = None
+    instances: Instances | None = None
 
 
 class FasterRCNN(nn.Module):
@@ -49,7 +60,7 @@ class FasterRCNN(nn.Module):
 
     backbone: called with classes=None. maps: picks those of its features that the pyramid is made of. norm: of the
     backbone; None: its own. neck: the pyramid, of which the second stage reads all levels but the top. neck_norm: in
-    it. anchor_sizes: of each level and the top. depth: convolutions of the first stage. head: of the second stage.
+    it. anchor_sizes: of each level and the top. depth: convolutions of the first stage. head, mask_head: of the second.
     keep: the proposals that it looks at; learns: how many, of a level and in all, where objects are given. score,
     overlap, most: a detection is above this score, has at most this IoU with a better one of its class, and an image
     at most so many. draw: what decides the samples, see `balanced`; it is given a key for each example.
@@ -64,6 +75,7 @@ class FasterRCNN(nn.Module):
     anchor_sizes: tuple[tuple[int, ...], ...] = SIZES
     depth: int = 1
     head: Layer = BoxHead
+    mask_head: Layer | None = None
     keep: Keep = Keep()
     learns: int = 2000
     score: float = 0.05
@@ -107,7 +119,15 @@ class FasterRCNN(nn.Module):
         outputs = 1 + self.classes
         scores = roi_heads.dense(outputs, name="classifier")(seen).reshape(*valid.shape, outputs)
         shifts = roi_heads.dense(4 * outputs, name="boxes")(seen).reshape(*valid.shape, outputs, 4)
-        return Raw(Seen(boxes, scores, shifts), valid, looked, sample)
+        raw = Raw(Seen(boxes, scores, shifts), valid, looked, sample)
+        if self.mask_head is None or objects is not None:
+            return raw
+        best = self._detections(raw, content)
+        cut = roi_heads.cut(levels[:-1], strides, best.boxes, MASK_GRID)
+        masks = self.mask_head(conv=self.conv, act=self.act, dtype=self.dtype, name="mask_head")(cut, train=train)
+        masks = self.conv(outputs, (1, 1), name="masks")(masks).reshape(*best.labels.shape, *masks.shape[1:3], outputs)
+        of_label = jnp.take_along_axis(masks, (best.labels + 1)[..., None, None, None], -1)[..., 0]
+        return raw._replace(instances=Instances(*best, nn.sigmoid(of_label)))
 
     def _rank(self, batch: int, count: int) -> jax.Array:
         """[batch, count] drawn numbers, of each example by its position in the batch of all devices."""
@@ -120,7 +140,10 @@ class FasterRCNN(nn.Module):
         assert raw.looked is not None and raw.sample is not None
         return {**rpn.losses(raw.looked, objects), **roi_heads.losses(raw.seen, raw.sample, objects)}
 
-    def detections(self, raw: Raw, content: jax.Array) -> Detections:
+    def detections(self, raw: Raw, content: jax.Array) -> Detections | Instances:
+        return self._detections(raw, content) if raw.instances is None else raw.instances
+
+    def _detections(self, raw: Raw, content: jax.Array) -> Detections:
         return roi_heads.detections(
             raw.seen, raw.valid, content, score=self.score, overlap=self.overlap, most=self.most
         )
@@ -134,11 +157,18 @@ def mobile_maps(features: Features, image: jax.Array) -> list[jax.Array]:
 
 _coco = partial(  # what is trained with the images of torchvision
     Variant,
-    input_shape=(800, 800, 3),
     classes=90,
     source="Ren et al. 2015, arXiv:1506.01497, with Lin et al. 2017, arXiv:1612.03144, section 4",
 )
-_large = Preprocessing((800, 1333), resize="short_side", interpolation="sampled")
+resnet_coco = partial(
+    _coco,
+    input_shape=(800, 800, 3),
+    preprocessing=Preprocessing((800, 1333), resize="short_side", interpolation="sampled"),
+)
+# Li et al. 2021, arXiv:2111.11429, appendix: norms in the pyramid and the heads, which are deeper.
+second_version = partial(
+    FasterRCNN, neck_norm=BatchNorm, depth=2, head=partial(BoxHead, norm=BatchNorm, convolutions=4, dense=1)
+)
 _mobile = partial(
     FasterRCNN,
     backbone=partial(mobilenet_v3_large, expansion=True),
@@ -147,32 +177,23 @@ _mobile = partial(
     anchor_sizes=((32, 64, 128, 256, 512),) * 3,
 )
 
-fasterrcnn_resnet50_fpn = _coco(
+fasterrcnn_resnet50_fpn = resnet_coco(
     build=partial(FasterRCNN),
     params=41_808_406,
     macs=134_379_721_216,
     reference="torchvision:fasterrcnn_resnet50_fpn",
-    preprocessing=_large,
 )
-# Li et al. 2021, arXiv:2111.11429, section 3 and appendix: norms in the pyramid and the heads, trained from scratch.
-fasterrcnn_resnet50_fpn_v2 = _coco(
-    build=partial(
-        FasterRCNN,
-        neck_norm=BatchNorm,
-        depth=2,
-        head=partial(BoxHead, norm=BatchNorm, convolutions=4, dense=1),
-    ),
+fasterrcnn_resnet50_fpn_v2 = resnet_coco(
+    build=second_version,
     params=43_712_278,
     macs=280_370_729_472,
     reference="torchvision:fasterrcnn_resnet50_fpn_v2",
-    preprocessing=_large,
 )
-fasterrcnn_mobilenet_v3_large_fpn = _coco(
+fasterrcnn_mobilenet_v3_large_fpn = resnet_coco(
     build=partial(_mobile, keep=Keep(score=0.05)),
     params=19_410_754,
     macs=18_853_144_256,
     reference="torchvision:fasterrcnn_mobilenet_v3_large_fpn",
-    preprocessing=_large,
 )
 fasterrcnn_mobilenet_v3_large_320_fpn = _coco(
     build=partial(_mobile, keep=Keep(150, 150, 0.05)),

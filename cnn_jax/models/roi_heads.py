@@ -13,7 +13,7 @@ import optax
 from cnn_jax.models import candidates
 from cnn_jax.models.candidates import within
 from cnn_jax.models.detector import Detections, Losses, Objects
-from cnn_jax.models.layers import Activation, Layer
+from cnn_jax.models.layers import Activation, Layer, he_fan_out
 from cnn_jax.models.rpn import BETA, Proposals, Sampled, sampled, targets
 from cnn_jax.ops.boxes import area, decode_deltas
 from cnn_jax.ops.detection_losses import smooth_l1
@@ -49,6 +49,33 @@ class BoxHead(nn.Module):
         for i in range(1, self.dense + 1):
             x = self.act(dense(self.width, dtype=self.dtype, name=f"hidden{i}")(x))
         return x
+
+
+class MaskHead(nn.Module):
+    """[N, H, W, C] -> [N, 2 H, 2 W, C], by four 3x3 convolutions and a transposed one (He et al. 2017, figure 4).
+
+    norm: behind the four, which have a bias without it.
+    """
+
+    conv: Layer
+    act: Activation
+    dtype: Any
+    norm: Layer | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = tower(x, 4, conv=self.conv, norm=self.norm, act=self.act, dtype=self.dtype, train=train)
+        larger = nn.ConvTranspose(
+            x.shape[-1],
+            (2, 2),
+            (2, 2),
+            "VALID",
+            transpose_kernel=True,
+            kernel_init=he_fan_out,
+            dtype=self.dtype,
+            name="up",
+        )
+        return self.act(larger(x))
 
 
 def tower(

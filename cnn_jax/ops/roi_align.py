@@ -42,7 +42,9 @@ def roi_align(
     pixels = jnp.concatenate([x.reshape(-1, channels) for x in maps])
 
     def one(box: jax.Array, of: jax.Array) -> jax.Array:
-        height, width, start, scale = (jnp.asarray(x)[of] for x in (heights, widths, starts, np.float32(scales)))
+        height, width, start, scale = (
+            jnp.asarray(x)[of] for x in (heights, widths, starts, np.array(scales, np.float32))
+        )
         box = box * scale - (0.5 if aligned else 0.0)
         sides = box[2:] - box[:2]
         if not aligned:

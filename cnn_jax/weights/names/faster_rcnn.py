@@ -12,7 +12,11 @@ BODIES = {
     "MobileNetV3": lambda path: mobilenet_v3.torchvision(path).removeprefix("features."),
 }
 RPN = {"objectness": "cls_logits", "boxes": "bbox_pred"}
-TORCHVISION = {"classifier": "roi_heads.box_predictor.cls_score", "boxes": "roi_heads.box_predictor.bbox_pred"}
+TORCHVISION = {
+    "classifier": "roi_heads.box_predictor.cls_score",
+    "boxes": "roi_heads.box_predictor.bbox_pred",
+    "masks": "roi_heads.mask_predictor.mask_fcn_logits",
+}
 
 
 def torchvision(path: str, backbone: Any, head: Any) -> str:
@@ -33,12 +37,19 @@ def torchvision(path: str, backbone: Any, head: Any) -> str:
         else:  # in a sequence with the convolutions, behind what flattens the map; or on their own
             name = str(convolutions + 1 + 2 * number) if convolutions else f"fc{6 + number}"
         return f"roi_heads.box_head.{name}"
+    if part == "mask_head":
+        up = "roi_heads.mask_predictor.conv5_mask"
+        return up if kind == "up" else f"roi_heads.mask_head.{number}.{int(kind == 'norm')}"
     return TORCHVISION[part]
 
 
 def torchvision_0_12(path: str, backbone: Any, head: Any) -> str:
-    """The same as it was up to version 0.12, without the last number of a convolution: rpn/conv1 -> rpn.head.conv."""
+    """The same as it was up to version 0.12, with other names of convolutions: rpn/conv1 -> rpn.head.conv."""
     part, _, rest = path.partition("/")
     if part == "neck":
         return f"backbone.fpn.{necks.torchvision(rest, earlier=True)}"
-    return "rpn.head.conv" if path == "rpn/conv1" else torchvision(path, backbone, head)
+    if path == "rpn/conv1":
+        return "rpn.head.conv"
+    if part == "mask_head" and rest != "up":
+        return f"roi_heads.mask_head.{rest.replace('conv', 'mask_fcn')}"
+    return torchvision(path, backbone, head)
