@@ -21,7 +21,7 @@ from cnn_jax.models.mobilenet_v3 import mobilenet_v3_large
 from cnn_jax.models.necks import FPN, at_strides, pooled
 from cnn_jax.models.output_stride import stride_between
 from cnn_jax.models.resnet import resnet50
-from cnn_jax.models.roi_heads import BoxHead, Seen
+from cnn_jax.models.roi_heads import BoxHead, Masked, Seen
 from cnn_jax.models.rpn import RPN, Draw, Keep, Looked, Sampled
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.anchors import base_anchors, grid_anchors
@@ -45,13 +45,14 @@ class Raw(NamedTuple):
     """What the second stage says of R boxes of each image, of which some are `valid` [B, R]: proposals.
 
     looked, sample: where objects are given, the samples from which the first and the second stage learn; the boxes are
-    the latter then. instances: where there is a mask head and no objects are given.
+    the latter then. masked, instances: where there is a mask head, with objects and without.
     """
 
     seen: Seen
     valid: jax.Array
     looked: Looked | None = None
     sample: Sampled | None = None
+    masked: Masked | None = None
     instances: Instances | None = None
 
 
@@ -120,14 +121,35 @@ class FasterRCNN(nn.Module):
         scores = roi_heads.dense(outputs, name="classifier")(seen).reshape(*valid.shape, outputs)
         shifts = roi_heads.dense(4 * outputs, name="boxes")(seen).reshape(*valid.shape, outputs, 4)
         raw = Raw(Seen(boxes, scores, shifts), valid, looked, sample)
-        if self.mask_head is None or objects is not None:
+        if self.mask_head is None:
             return raw
-        best = self._detections(raw, content)
-        cut = roi_heads.cut(levels[:-1], strides, best.boxes, MASK_GRID)
-        masks = self.mask_head(conv=self.conv, act=self.act, dtype=self.dtype, name="mask_head")(cut, train=train)
-        masks = self.conv(outputs, (1, 1), name="masks")(masks).reshape(*best.labels.shape, *masks.shape[1:3], outputs)
-        of_label = jnp.take_along_axis(masks, (best.labels + 1)[..., None, None, None], -1)[..., 0]
-        return raw._replace(instances=Instances(*best, nn.sigmoid(of_label)))
+        if objects is None:
+            best = self._detections(raw, content)
+            masks = self._masks(self.mask_head, levels[:-1], strides, best.boxes, best.labels, train)
+            return raw._replace(instances=Instances(*best, nn.sigmoid(masks)))
+        assert sample is not None
+        if objects.instances is None:
+            raise ValueError("a detector with a mask head learns from masks, and this data has none: no instance_map")
+        good = roi_heads.with_objects(sample)
+        labels = jnp.take_along_axis(objects.labels, jnp.maximum(good.objects, 0), 1)
+        masks = self._masks(self.mask_head, levels[:-1], strides, good.boxes, labels, train)
+        return raw._replace(masked=Masked(masks, good))
+
+    def _masks(
+        self,
+        head: Layer,
+        levels: list[jax.Array],
+        strides: list[int],
+        boxes: jax.Array,
+        labels: jax.Array,
+        train: bool,
+    ) -> jax.Array:
+        """Logits [B, N, M, M] of the masks of boxes [B, N, 4] for their labels [B, N]."""
+        x = roi_heads.cut(levels, strides, boxes, MASK_GRID)
+        x = head(conv=self.conv, act=self.act, dtype=self.dtype, name="mask_head")(x, train=train)
+        x = self.conv(1 + self.classes, (1, 1), name="masks")(x)
+        x = x.reshape(*labels.shape, *x.shape[1:])
+        return jnp.take_along_axis(x, (labels + 1)[..., None, None, None], -1)[..., 0]
 
     def _rank(self, batch: int, count: int) -> jax.Array:
         """[batch, count] drawn numbers, of each example by its position in the batch of all devices."""
@@ -136,9 +158,10 @@ class FasterRCNN(nn.Module):
         return jax.vmap(lambda key: self.draw(key, (count,)))(keys)
 
     def losses(self, raw: Raw, objects: Objects) -> Losses:
-        """The terms "objectness" and "proposals" of the first stage, "classes" and "boxes" of the second."""
+        """The terms "objectness" and "proposals" of the first stage; "classes", "boxes" and "masks" of the second."""
         assert raw.looked is not None and raw.sample is not None
-        return {**rpn.losses(raw.looked, objects), **roi_heads.losses(raw.seen, raw.sample, objects)}
+        found = {**rpn.losses(raw.looked, objects), **roi_heads.losses(raw.seen, raw.sample, objects)}
+        return found if raw.masked is None else {**found, **roi_heads.mask_losses(raw.masked, objects)}
 
     def detections(self, raw: Raw, content: jax.Array) -> Detections | Instances:
         return self._detections(raw, content) if raw.instances is None else raw.instances

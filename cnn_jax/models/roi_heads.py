@@ -15,8 +15,9 @@ from cnn_jax.models.candidates import within
 from cnn_jax.models.detector import Detections, Losses, Objects
 from cnn_jax.models.layers import Activation, Layer, he_fan_out
 from cnn_jax.models.rpn import BETA, Proposals, Sampled, sampled, targets
+from cnn_jax.ops import masks
 from cnn_jax.ops.boxes import area, decode_deltas
-from cnn_jax.ops.detection_losses import smooth_l1
+from cnn_jax.ops.detection_losses import cross_entropy, smooth_l1
 from cnn_jax.ops.roi_align import roi_align
 
 SAMPLES, SHARE = 512, 0.25  # of proposals that the losses look at, in each image; at most this share with an object
@@ -138,6 +139,39 @@ def losses(seen: Seen, sample: Sampled, objects: Objects) -> Losses:
         "classes": (jnp.where(sample.counts, wrong, 0).sum(), count),
         "boxes": (jnp.where(sample.counts & positive, apart, 0).sum(), count),
     }
+
+
+class Masked(NamedTuple):
+    """What the mask head says of boxes with an object, the first ones of a sample.
+
+    logits: [B, P, M, M], of the sigmoid, for the class of the object. sample: of P boxes.
+    """
+
+    logits: jax.Array
+    sample: Sampled
+
+
+def with_objects(sample: Sampled) -> Sampled:
+    """The boxes of a sample that have an object, which are its first ones, as many as there may be.
+
+    What is there for the sake of static shapes repeats them, so that norms see nothing else.
+    """
+    positive = sample.counts & (sample.objects >= 0)
+    most = min(int(SAMPLES * SHARE), positive.shape[1])
+    count = positive.sum(1, keepdims=True)
+    places = jnp.arange(most) % jnp.maximum(count, 1)
+    return Sampled(
+        candidates.taken(sample.boxes, places), jnp.take_along_axis(sample.objects, places, 1), jnp.arange(most) < count
+    )
+
+
+def mask_losses(masked: Masked, objects: Objects) -> Losses:
+    """Of "masks", the mean over their pixels, by the number of boxes with an object in the batch."""
+    assert objects.instances is not None
+    sample, size = masked.sample, masked.logits.shape[-1]
+    covered = jax.vmap(partial(masks.cut, cells=size))(objects.instances, sample.objects + 1, sample.boxes)
+    wrong = cross_entropy(masked.logits, covered).mean((2, 3))
+    return {"masks": (jnp.where(sample.counts, wrong, 0).sum(), sample.counts.sum().astype(jnp.float32))}
 
 
 def detections(

@@ -1,6 +1,41 @@
-"""Masks that a detector gives as a small grid over each box, laid on the picture. NumPy: pictures differ in size."""
+"""Masks as a small grid over each box, as detectors learn and give them: cut out of pictures, and laid on them."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+
+def cut(instances: jax.Array, numbers: jax.Array, boxes: jax.Array, cells: int) -> jax.Array:
+    """What share of each cell of a grid over a box [N, 4] an object covers: [N, cells, cells] in [0, 1].
+
+    RoIAlign with as many samples along each side of a cell as it has pixels, rounded up, as torchvision cuts the masks
+    that it learns from.
+
+    Args:
+      instances: [H, W] number of the object that a pixel belongs to.
+      numbers: [N] of the objects.
+      boxes: in pixels.
+    """
+
+    def along(start: jax.Array, side: jax.Array, length: int) -> jax.Array:
+        """What each pixel counts in each cell, [cells, length]."""
+        side = jnp.maximum(side, 1.0)
+        samples = jnp.ceil(side / cells)
+
+        def add(i: jax.Array, weights: jax.Array) -> jax.Array:
+            places = start + (jnp.arange(cells) + (i + 0.5) / samples) * (side / cells)
+            inside = (places >= -1) & (places <= length) & (i < samples)
+            hat = 1 - jnp.abs(jnp.clip(places, 0, length - 1)[:, None] - jnp.arange(length))
+            return weights + jnp.where(inside[:, None], jnp.maximum(hat, 0), 0)
+
+        return jax.lax.fori_loop(0, -(-length // cells) + 1, add, jnp.zeros((cells, length))) / samples
+
+    def one(number: jax.Array, box: jax.Array) -> jax.Array:
+        height, width = instances.shape
+        down, across = along(box[1], box[3] - box[1], height), along(box[0], box[2] - box[0], width)
+        return down @ (instances == number).astype(jnp.float32) @ across.T
+
+    return jax.lax.map(lambda pair: one(*pair), (numbers, boxes))
 
 
 def pasted(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
