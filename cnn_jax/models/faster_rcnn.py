@@ -21,7 +21,7 @@ from cnn_jax.models.mobilenet_v3 import mobilenet_v3_large
 from cnn_jax.models.necks import FPN, at_strides, pooled
 from cnn_jax.models.output_stride import stride_between
 from cnn_jax.models.resnet import resnet50
-from cnn_jax.models.roi_heads import BoxHead, Masked, Seen
+from cnn_jax.models.roi_heads import BoxHead, Classifier, Masked, Seen
 from cnn_jax.models.rpn import RPN, Draw, Keep, Looked, Sampled
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.anchors import base_anchors, grid_anchors
@@ -117,39 +117,29 @@ class FasterRCNN(nn.Module):
         seen = self.head(conv=self.conv, act=self.act, dtype=self.dtype, name="box_head")(
             roi_heads.cut(levels[:-1], strides, boxes, GRID), train=train
         )
-        outputs = 1 + self.classes
-        scores = roi_heads.dense(outputs, name="classifier")(seen).reshape(*valid.shape, outputs)
-        shifts = roi_heads.dense(4 * outputs, name="boxes")(seen).reshape(*valid.shape, outputs, 4)
+        classifier = Classifier(1 + self.classes, self.conv, name="classifier")
+        scores, shifts = (y.reshape(*valid.shape, *y.shape[1:]) for y in classifier(seen))
         raw = Raw(Seen(boxes, scores, shifts), valid, looked, sample)
         if self.mask_head is None:
             return raw
-        if objects is None:
+
+        head = self.mask_head(conv=self.conv, act=self.act, dtype=self.dtype, name="mask_head")
+
+        def masks(boxes: jax.Array, labels: jax.Array) -> jax.Array:
+            """Logits [B, N, M, M] of the masks of boxes [B, N, 4] for their labels [B, N]."""
+            cut = roi_heads.cut(levels[:-1], strides, boxes, MASK_GRID)
+            found = classifier.of_masks(head(cut, train=train))
+            found = found.reshape(*labels.shape, *found.shape[1:])
+            return jnp.take_along_axis(found, (labels + 1)[..., None, None, None], -1)[..., 0]
+
+        if objects is None or sample is None:
             best = self._detections(raw, content)
-            masks = self._masks(self.mask_head, levels[:-1], strides, best.boxes, best.labels, train)
-            return raw._replace(instances=Instances(*best, nn.sigmoid(masks)))
-        assert sample is not None
+            return raw._replace(instances=Instances(*best, nn.sigmoid(masks(best.boxes, best.labels))))
         if objects.instances is None:
             raise ValueError("a detector with a mask head learns from masks, and this data has none: no instance_map")
         good = roi_heads.with_objects(sample)
         labels = jnp.take_along_axis(objects.labels, jnp.maximum(good.objects, 0), 1)
-        masks = self._masks(self.mask_head, levels[:-1], strides, good.boxes, labels, train)
-        return raw._replace(masked=Masked(masks, good))
-
-    def _masks(
-        self,
-        head: Layer,
-        levels: list[jax.Array],
-        strides: list[int],
-        boxes: jax.Array,
-        labels: jax.Array,
-        train: bool,
-    ) -> jax.Array:
-        """Logits [B, N, M, M] of the masks of boxes [B, N, 4] for their labels [B, N]."""
-        x = roi_heads.cut(levels, strides, boxes, MASK_GRID)
-        x = head(conv=self.conv, act=self.act, dtype=self.dtype, name="mask_head")(x, train=train)
-        x = self.conv(1 + self.classes, (1, 1), name="masks")(x)
-        x = x.reshape(*labels.shape, *x.shape[1:])
-        return jnp.take_along_axis(x, (labels + 1)[..., None, None, None], -1)[..., 0]
+        return raw._replace(masked=Masked(masks(good.boxes, labels), good))
 
     def _rank(self, batch: int, count: int) -> jax.Array:
         """[batch, count] drawn numbers, of each example by its position in the batch of all devices."""

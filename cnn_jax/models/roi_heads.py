@@ -79,6 +79,26 @@ class MaskHead(nn.Module):
         return self.act(larger(x))
 
 
+class Classifier(nn.Module):
+    """All layers with an output for each of `classes`, the background among them: for other classes all are new."""
+
+    classes: int
+    conv: Layer
+
+    def setup(self) -> None:
+        self.scores, self.boxes = dense(self.classes), dense(4 * self.classes)
+        self.masks = self.conv(self.classes, (1, 1))
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What a head made of N boxes [N, C] -> logits [N, classes] and deltas [N, classes, 4]."""
+        return self.scores(x), self.boxes(x).reshape(len(x), self.classes, 4)
+
+    def of_masks(self, x: jax.Array) -> jax.Array:
+        """[N, M, M, C] -> logits [N, M, M, classes]."""
+        found: jax.Array = self.masks(x)
+        return found
+
+
 def tower(
     x: jax.Array, count: int, *, conv: Layer, norm: Layer | None, act: Activation, dtype: Any, train: bool
 ) -> jax.Array:
@@ -89,16 +109,18 @@ def tower(
     return x
 
 
-def cut(levels: Sequence[jax.Array], strides: Sequence[int], boxes: jax.Array, size: int) -> jax.Array:
-    """What the maps [B, H, W, C] of these strides show in boxes [B, N, 4] -> [B * N, size, size, C].
-
-    A box of twice the side is cut from the map of twice the stride, as far as there are any.
-    """
+def level_of(boxes: jax.Array, strides: Sequence[int]) -> jax.Array:
+    """Which map boxes [..., 4] are cut from: that of twice the stride for twice the side, as far as there are any."""
     lowest, highest = (round(math.log2(stride)) for stride in (strides[0], strides[-1]))
     # What is a little too small for a level by rounding belongs to it.
     level = jnp.floor(USUAL_LEVEL + jnp.log2(jnp.sqrt(area(boxes)) / USUAL_SIDE) + jnp.float32(1e-6))
-    of = (jnp.clip(level, lowest, highest) - lowest).astype(jnp.int32)
+    return (jnp.clip(level, lowest, highest) - lowest).astype(jnp.int32)
+
+
+def cut(levels: Sequence[jax.Array], strides: Sequence[int], boxes: jax.Array, size: int) -> jax.Array:
+    """What the maps [B, H, W, C] of these strides show in boxes [B, N, 4] -> [B * N, size, size, C]."""
     align = partial(roi_align, scales=[1 / stride for stride in strides], size=(size, size))
+    of = level_of(boxes, strides)
     found = jax.vmap(lambda levels, boxes, of: align(levels, boxes, of=of))(list(levels), boxes, of)
     return found.reshape(-1, *found.shape[2:])
 

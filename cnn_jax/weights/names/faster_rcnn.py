@@ -4,8 +4,13 @@ from typing import Any
 
 from cnn_jax.weights.names import mobilenet_v3, necks, resnet
 
-# torchvision sets it in its norms, which are frozen, when it has loaded the weights that it publishes (COCO_V1).
-FROZEN_EPSILON = {"torchvision": 0.0, "torchvision_0_12": 0.0}
+# torchvision sets 0 when it has loaded the weights that it publishes (COCO_V1) with a ResNet; norms of version 2 learn.
+FROZEN_EPSILON = {
+    "fasterrcnn_resnet50_fpn": 0.0,
+    "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
+    "maskrcnn_resnet50_fpn": 0.0,
+}
 FLATTENED = {"box_head/hidden1": (256, 7, 7)}
 BODIES = {
     "ResNet": resnet.torchvision,
@@ -13,7 +18,7 @@ BODIES = {
 }
 RPN = {"objectness": "cls_logits", "boxes": "bbox_pred"}
 TORCHVISION = {
-    "classifier": "roi_heads.box_predictor.cls_score",
+    "scores": "roi_heads.box_predictor.cls_score",
     "boxes": "roi_heads.box_predictor.bbox_pred",
     "masks": "roi_heads.mask_predictor.mask_fcn_logits",
 }
@@ -23,8 +28,7 @@ def torchvision(path: str, backbone: Any, head: Any) -> str:
     """backbone/stem_conv -> backbone.body.conv1, rpn/conv2 -> rpn.head.conv.1.0, box_head/norm2 -> ....box_head.1.1."""
     part, _, rest = path.partition("/")
     if part == "backbone":
-        variant = getattr(backbone, "func", backbone)
-        return f"backbone.body.{BODIES[variant.build.func.__name__](rest)}"
+        return f"backbone.body.{BODIES[_class_of(backbone)](rest)}"
     if part == "neck":
         return f"backbone.fpn.{necks.torchvision(rest)}"
     kind, number = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz") or 1) - 1
@@ -40,7 +44,7 @@ def torchvision(path: str, backbone: Any, head: Any) -> str:
     if part == "mask_head":
         up = "roi_heads.mask_predictor.conv5_mask"
         return up if kind == "up" else f"roi_heads.mask_head.{number}.{int(kind == 'norm')}"
-    return TORCHVISION[part]
+    return TORCHVISION[rest]  # of the classifier
 
 
 def torchvision_0_12(path: str, backbone: Any, head: Any) -> str:
@@ -53,3 +57,11 @@ def torchvision_0_12(path: str, backbone: Any, head: Any) -> str:
     if part == "mask_head" and rest != "up":
         return f"roi_heads.mask_head.{rest.replace('conv', 'mask_fcn')}"
     return torchvision(path, backbone, head)
+
+
+def _class_of(backbone: Any) -> str:
+    """The name of the class that a variant or a partial builds."""
+    while inner := getattr(backbone, "build", None) or getattr(backbone, "func", None):
+        backbone = inner
+    name: str = backbone.__name__
+    return name
