@@ -178,10 +178,6 @@ resnet_coco = partial(
     input_shape=(800, 800, 3),
     preprocessing=Preprocessing((800, 1333), resize="short_side", interpolation="sampled"),
 )
-# Li et al. 2021, arXiv:2111.11429, appendix: norms in the pyramid and the heads, which are deeper.
-second_version = partial(
-    FasterRCNN, neck_norm=BatchNorm, depth=2, head=partial(BoxHead, norm=BatchNorm, convolutions=4, dense=1)
-)
 _mobile = partial(
     FasterRCNN,
     backbone=partial(mobilenet_v3_large, expansion=True),
@@ -196,8 +192,11 @@ fasterrcnn_resnet50_fpn = resnet_coco(
     macs=134_379_721_216,
     reference="torchvision:fasterrcnn_resnet50_fpn",
 )
+# Li et al. 2021, arXiv:2111.11429, appendix: norms in the pyramid and the heads, which are deeper.
 fasterrcnn_resnet50_fpn_v2 = resnet_coco(
-    build=second_version,
+    build=partial(
+        FasterRCNN, neck_norm=BatchNorm, depth=2, head=partial(BoxHead, norm=BatchNorm, convolutions=4, dense=1)
+    ),
     params=43_712_278,
     macs=280_370_729_472,
     reference="torchvision:fasterrcnn_resnet50_fpn_v2",
