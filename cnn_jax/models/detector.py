@@ -20,6 +20,7 @@ class Objects(NamedTuple):
     present: [B, G] True for what is to be found. Its box has an area.
     ignored: [B, G] True for what is neither an object nor background.
     images: [B] float32, 1 for a real image, 0 for padding, which has no objects.
+    instances: [B, H, W] 1 + the place in `boxes` of the object that a pixel belongs to, 0 for none; None: not known.
     """
 
     boxes: jax.Array
@@ -27,6 +28,7 @@ class Objects(NamedTuple):
     present: jax.Array
     ignored: jax.Array
     images: jax.Array
+    instances: jax.Array | None = None
 
 
 class Detections(NamedTuple):

@@ -66,7 +66,8 @@ class MobileNetV3(nn.Module):
 
     output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). A block that gives up its stride
     is itself dilated like those behind it, as in the segmentation networks whose weights torchvision publishes.
-    expansion: whether there is a feature "expansion", what the block with the last stride expands its input to.
+    expansion: whether there are features "expansion" and "reduced", what the block with the last stride expands its
+    input to, and what it makes of that.
     """
 
     classes: int | None
@@ -106,6 +107,7 @@ class MobileNetV3(nn.Module):
             )
             if self.expansion and i == last_stride:
                 x, features["expansion"] = block.with_expansion(x, train=train)
+                features["reduced"] = x
             else:
                 x = block(x, train=train)
             if i == len(self.rows) or self.rows[i].strides > 1:

@@ -42,7 +42,9 @@ def roi_align(
     pixels = jnp.concatenate([x.reshape(-1, channels) for x in maps])
 
     def one(box: jax.Array, of: jax.Array) -> jax.Array:
-        height, width, start, scale = (jnp.asarray(x)[of] for x in (heights, widths, starts, np.float32(scales)))
+        height, width, start, scale = (
+            jnp.asarray(x)[of] for x in (heights, widths, starts, np.array(scales, np.float32))
+        )
         box = box * scale - (0.5 if aligned else 0.0)
         sides = box[2:] - box[:2]
         if not aligned:
@@ -62,7 +64,7 @@ def roi_align(
 def _samples(
     start: jax.Array, side: jax.Array, cells: int, samples: int, length: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Which positions of an axis are next to samples of each cell, and what they count in it: [cells, 2 samples] each."""
+    """Positions next to the samples of each cell along one axis, and what they count: [cells, 2 samples] each."""
     offsets = (jnp.arange(cells)[:, None] + (jnp.arange(samples) + 0.5) / samples) / cells
     places = start + offsets * side
     inside = (places >= -1) & (places <= length)

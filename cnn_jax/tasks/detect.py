@@ -57,7 +57,8 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
         sides = batch[boxes][..., 2:] - batch[boxes][..., :2]
         real &= jnp.all(sides > 0, -1)
         ignored = next(iter(batch.of("box_ignored").values()), jnp.zeros_like(batch[labels])) > 0
-        return Objects(batch[boxes], batch[labels], real & ~ignored, real & ignored, batch[VALID])
+        instances = next(iter(batch.of("instance_map").values()), None)
+        return Objects(batch[boxes], batch[labels], real & ~ignored, real & ignored, batch[VALID], instances)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         pixels = batch.scaled()[image]
