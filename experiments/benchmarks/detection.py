@@ -170,7 +170,7 @@ def train_steps() -> str:
         calls.append(_stepping(run, state, run.engine.place_batch(fields)))
     ours, plain = _turns(*calls)
     rows = [(f"batch {config.data.batch_size}", f"{1000 * ours:.0f}", f"{1000 * plain:.0f}", f"{ours / plain:.2f}")]
-    return "\n" + table(("train step", "detector, ms", "its backbone as a classifier, ms", "detector / classifier"), rows)
+    return "\n" + table(("train step", "detector, ms", "its backbone as a classifier, ms", "quotient"), rows)
 
 
 def _stepping(run: Any, state: Any, batch: Any) -> Call:
