@@ -66,7 +66,7 @@ class PointDetector(nn.Module):
     backbone: Layer = partial(FastNet, features=(32, 64, 128, 192))
     strides: tuple[int, ...] = (4, 8, 16)
     levels: int = 1
-    width: int = 96
+    width: int = 64
     depth: int = 1
     learns: Learns = "aligned"
     start: int = 200
