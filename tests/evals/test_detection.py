@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.data.prepare import Placement, as_vector
+from cnn_jax.data.prepare import Placement, as_vector, to_example
 from cnn_jax.data.spec import INDEX
 from cnn_jax.evals import detection
 from cnn_jax.evals.evaluator import Scores, plain, to_json
+from cnn_jax.evals.found import reader
 from tests.evals import detection_sets as sets
 
 CLASSES = 5
@@ -161,6 +162,29 @@ def test_boxes_are_scored_in_pixels_of_the_original_picture() -> None:
     found = evaluator.finish(evaluator.add(evaluator.start(), {**inside, "boxes": inside["boxes"] * 2 + shift}, placed))
     assert_same(scored(inside, batch), found)
     assert found.numbers["ap"].value > 0 and whole.numbers["ap"].value > 0
+
+
+def test_boxes_of_a_picture_come_back_from_any_example() -> None:
+    """Annotated in whole pixels, most are whole again: rounding takes off what the way there and back has added."""
+    placement = Placement((480, 640), (300, 300), (0.46875, 0.47), (37.3, 0.1))
+    whole = np.random.default_rng(0).integers(0, 400, (50, 9, 4)).astype(float)
+    whole[..., 2:] = np.minimum(whole[..., :2] + 1 + whole[..., 2:], [640, 480])
+    _, batch = sets.drawn(6, images=50)
+    batch |= {"where": to_example(whole, placement).astype(np.float32), "lies": np.tile(as_vector(placement), (50, 1))}
+    nothing = {"boxes": np.zeros((50, 1, 4)), "scores": np.zeros((50, 1)), "labels": np.full((50, 1), -1)}
+    images = reader(sets.spec(9, CLASSES, placement=True))(nothing, batch)
+    assert all(image.size == (480, 640) for image in images)
+    for image, boxes, labels in zip(images, whole, batch["what"], strict=True):
+        np.testing.assert_allclose(image.true_boxes, boxes[labels >= 0], atol=5e-5)
+    back = np.concatenate([image.true_boxes for image in images])
+    assert (back == whole[batch["what"] >= 0]).mean() > 0.5
+
+
+def test_tables_name_images_by_their_places_in_the_split() -> None:
+    outputs, batch = sets.drawn(4)
+    at, later = (scored(outputs, {**batch, INDEX: batch[INDEX] + first}).tables for first in (0, 1000))
+    for name, column in (("errors", 1), ("best", 0), ("shown", 0)):
+        assert len(at[name]) and (later[name][:, column] == at[name][:, column] + 1000).all()
 
 
 def test_a_diverged_model_is_named() -> None:
