@@ -76,12 +76,11 @@ def mosaic(
     low = jnp.where(alone, height, jnp.round(height * between(u[:, 0], *CENTRE)))
     right = jnp.where(alone, width, jnp.round(width * between(u[:, 1], *CENTRE)))
     scale = jnp.where(alone[:, None], 1.0, between(tiles[..., 0], *factor))  # [B, 4]
-    zero = jnp.zeros_like(low)
-    first = jnp.stack([jnp.stack([zero, zero, low, low], 1), jnp.stack([zero, right, zero, right], 1)], -1)
-    sides = jnp.asarray([height, width], jnp.float32)
-    last = jnp.stack(
-        [jnp.stack([low, low, zero + height, zero + height], 1), jnp.stack([right, zero + width] * 2, 1)], -1
-    )
+    zero, sides = jnp.zeros_like(low), jnp.asarray([height, width], jnp.float32)
+    corners = [(zero, zero, low, right), (zero, right, low, zero + width), (low, zero, zero + height, right)]
+    corners.append((low, right, zero + height, zero + width))
+    edges = jnp.stack([jnp.stack(quarter, axis=-1) for quarter in corners], axis=1)
+    first, last = edges[..., :2], edges[..., 2:]
     # [B, 4, (row, column)]: the quarters' corners, and where the corner of an image comes to lie in the new one.
     origin = first - tiles[..., 1:] * (scale[..., None] * sides - (last - first))
 
@@ -100,8 +99,7 @@ def mosaic(
     columns_shown = materialise((column + 0.5 - of_pixel(origin[..., 1])) * step - 0.5)
 
     def combined(image: jax.Array) -> jax.Array:
-        most_shrunk = 1 / factor[0]
-        return sample_shrunk(image, rows_shown, columns_shown, step, fill, most=most_shrunk, group=4, which=which)
+        return sample_shrunk(image, rows_shown, columns_shown, step, fill, most=1 / factor[0], group=4, which=which)
 
     maps = {
         name: nearest(array, rows_shown, columns_shown, outside, group=4, which=which)

@@ -53,11 +53,10 @@ def mixup(keys: jax.Array, batch: Batch, *, alpha: float = 0.2, visible: float =
     batch = _with_targets(batch | blended, partner, weight)
     if not rows:
         return batch
-    parts = ((rows, 1 - weight), (neighbours_rows(batch, rows, 1), weight))
-    share = jnp.ones_like(rows["boxes"][..., 0])
-    return joined(batch, [seen(part, part["boxes"], w[:, None] * share, visible) for part, w in parts], most, "mixup")[
-        0
-    ]
+    share = weight[:, None] * jnp.ones_like(rows["boxes"][..., 0])
+    others = neighbours_rows(batch, rows, 1)
+    parts = [seen(rows, rows["boxes"], 1 - share, visible), seen(others, others["boxes"], share, visible)]
+    return joined(batch, parts, most, "mixup")[0]
 
 
 def cutmix(keys: jax.Array, batch: Batch, *, alpha: float = 1.0) -> Batch:
