@@ -182,10 +182,10 @@ def test_the_placement_of_several_pictures_is_that_of_all(make_batch, keys) -> N
         {"image": np.zeros((4, 12, 16, 1), np.float32), "placement": place, "boxes": place[:, None, :4]}
     )
     hull = [[0, 0, 12, 12], [0, 0, 12, 12], [0, 0, 8, 8], [0, 0, 0, 0]]  # the last has no size
-    for mixed in (mixup(keys(4), batch), copy_paste(keys(4), with_boxes)):
+    for mixed in (jit(mixup)(keys(4), batch), jit(copy_paste)(keys(4), with_boxes)):
         np.testing.assert_allclose(content(mixed["placement"]), hull, atol=1e-5)
     for probability, box in ((1.0, [0, 0, 16, 12]), (0.0, [0, 2, 12, 12])):
-        made = mosaic(keys(4), batch, probability=probability)
+        made = jit(partial(mosaic, probability=probability))(keys(4), batch)
         np.testing.assert_allclose(content(made["placement"])[0], box, atol=1e-5)
 
 
