@@ -16,6 +16,7 @@ from cnn_jax.ops.batch_axis import AXIS
 from cnn_jax.ops.boxes import decode_deltas
 from cnn_jax.ops.nms import nms
 from cnn_jax.weights.names import faster_rcnn as names
+from cnn_jax.weights.schemes import frozen_epsilon
 from tests.models.two_stages import GAINS, images, objects, ours, results, stored, variables
 
 
@@ -119,11 +120,24 @@ def test_levels_do_not_compete_for_proposals_but_for_their_number(jit: Any) -> N
 
 def test_a_box_is_cut_from_the_map_of_its_size(jit: Any) -> None:
     """What is next to a bound by rounding belongs to the upper level; beyond the last map there is none."""
-    sides = np.array([1e-3, 111, 112, 223, 224, 447, 448, 5000], np.float32)
+    sides = np.array([1e-3, 111, 111.99996, 112, 223, 224, 447, 448, 5000], np.float32)
     boxes = np.stack([0 * sides, 0 * sides, sides, sides], 1)
-    boxes[2] = [0, 0, 7, 1792]  # of the area of 112 x 112
+    boxes[3] = [0, 0, 7, 1792]  # of the area of 112 x 112
     found = jit(lambda boxes: roi_heads.level_of(boxes, (4, 8, 16, 32)))(boxes)
-    assert found.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert found.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3]
+
+
+def test_what_differs_between_the_published_ones() -> None:
+    large, small = (getattr(faster_rcnn, f"fasterrcnn_mobilenet_v3_large{size}_fpn") for size in ("", "_320"))
+    assert large().keep == Keep(1000, 1000, 0.05) and small().keep == Keep(150, 150, 0.05)
+    assert faster_rcnn.fasterrcnn_resnet50_fpn().keep == Keep(1000, 1000, 0.0)
+    assert large().norm.epsilon == 1e-5  # and not the 1e-3 of the classifier
+    # torchvision sets 0 when it has loaded its weights of some.
+    frozen = {variant.reference: frozen_epsilon("faster_rcnn", variant) for variant in (large, small)}
+    assert set(frozen.values()) == {1e-5}
+    first, second = mask_rcnn.maskrcnn_resnet50_fpn, mask_rcnn.maskrcnn_resnet50_fpn_v2
+    assert frozen_epsilon("faster_rcnn", faster_rcnn.fasterrcnn_resnet50_fpn) == 0
+    assert frozen_epsilon("mask_rcnn", first) == 0 and frozen_epsilon("mask_rcnn", second) is None
 
 
 def test_scores_of_many_classes_are_reduced_without_loss(jit: Any) -> None:
