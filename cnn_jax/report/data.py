@@ -115,8 +115,11 @@ def _split(split: str, source: Source) -> Iterator[str]:
     spec = source.spec
     yield f"{split}: {len(source):,} {spec.units}"
     if _holds(spec, "boxes"):
-        parts = [_objects_of(spec, batch, part) for part, batch in without_images(source)]
+        batches = list(without_images(source))
+        parts = [_objects_of(spec, batch, part) for part, batch in batches]
         yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*parts, strict=True))))
+        if _holds(spec, "placement"):
+            yield _pictures_said(spec, np.concatenate([_column(spec, batch, "placement") for _, batch in batches]))
     elif _holds(spec, "label"):
         labels = np.concatenate([_column(spec, batch, "label") for _, batch in without_images(source)])
         counts = np.bincount(labels[labels >= 0], minlength=len(spec.classes)).tolist()
@@ -142,11 +145,25 @@ def _objects_said(spec: Spec, examples: int, found: _Objects) -> Iterator[str]:
         "size in pixels of the example": np.sqrt(sides.prod(1)),
         "width / height": counted.sides[:, 1] / counted.sides[:, 0],
     }
-    percentiles = [(what, *(f"{v:.3g}" for v in np.percentile(values, PERCENT))) for what, values in lines.items()]
-    yield table((f"{len(counted.labels):,} objects", *(f"{p} %" for p in PERCENT)), percentiles)
+    yield _percentiles(f"{len(counted.labels):,} objects", lines)
     small, large = (counted.areas <= SIZES[0] ** 2).mean(), (counted.areas >= SIZES[1] ** 2).mean()
     low, high = (f"{side:g} x {side:g}" for side in SIZES)
     yield (
         f"{small:.1%} of the objects are small (up to {low} pixels of the picture), {large:.1%} large (from {high} on)"
         f"\n{int((each == 0).sum()):,} of {examples:,} {spec.units} have no objects"
     )
+
+
+def _pictures_said(spec: Spec, placements: NDArray[Any]) -> str:
+    """placements: [N, 6], as `prepare.as_vector` makes them."""
+    scale, offset, original = placements[:, :2], placements[:, 2:4], placements[:, 4:]
+    size = np.array(spec.input.shape[:2])
+    shown = np.clip(offset + scale * original, 0, size) - np.clip(offset, 0, size)
+    lines = {"height in pixels": original[:, 0], "width in pixels": original[:, 1]}
+    filled = f"pictures fill {shown.prod(1).mean() / size.prod():.0%} of the pixels of the examples"
+    return f"{_percentiles(f'{len(placements):,} pictures', lines)}\n{filled}"
+
+
+def _percentiles(head: str, lines: Mapping[str, NDArray[Any]]) -> str:
+    rows = [(what, *(f"{v:.4g}" for v in np.percentile(values, PERCENT))) for what, values in lines.items()]
+    return table((head, *(f"{p} %" for p in PERCENT)), rows)
