@@ -35,7 +35,7 @@ class Files(NamedTuple):
     """The encoded pictures of one split.
 
     load: index -> bytes and what is known of the picture, or CorruptImage where they cannot be had. name: index -> what
-    messages call it. groups, known: as in DecodedSource. lost: why pictures are not among them.
+    messages call it. groups, known, kinds: as in DecodedSource. lost: why pictures are not among them.
     """
 
     load: Callable[[int], tuple[bytes, Any]]
@@ -44,6 +44,7 @@ class Files(NamedTuple):
     groups: Groups
     known: Callable[[int], Example] | None = None
     lost: Sequence[str] = ()
+    kinds: np.ndarray | None = None
 
 
 class Beside(NamedTuple):
@@ -100,6 +101,7 @@ def decoded_splits(
     first = "train" if "train" in files else next(iter(files))
     prepare, lost = _looked_at(files[first], np.sort(permutation(files[first].size, 0)[:SAMPLE]), prepare)
     channels = prepare.channels or 3
+    # Where there are several sizes, the first stands for all: a model is initialised with it.
     shape = (*prepare.size, channels) if prepare.size else _first_shape(name, files[first], prepare)
     spec = Spec(
         name=name,
@@ -116,7 +118,15 @@ def decoded_splits(
     checked(spec)
     splits = {
         split: DecodedSource(
-            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.known, list(part.lost)
+            _reader(part, spec, beside),
+            part.size,
+            spec,
+            corrupt,
+            part.groups,
+            part.name,
+            part.known,
+            list(part.lost),
+            part.kinds,
         )
         for split, part in files.items()
     }
@@ -145,7 +155,11 @@ def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
         size = source.size
         looked += len(source.lost)
         if size <= SAMPLE and size * example_bytes(source.spec) <= HELD:
-            source.held = source.examples(np.arange(size))
+            if source.kinds is None:
+                source.held = source.examples(np.arange(size))
+            else:
+                for _ in _examples(source, np.arange(size)):
+                    pass
             if len(source.skipped) == size:
                 raise ValueError(_none(source, size))
             if source.skipped:
@@ -199,7 +213,8 @@ def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]
     Raises ValueError where there are none.
     """
     count, good, sample = max(HELD // example_bytes(source.spec), 1), 0, np.sort(sample)
-    for part in (sample[start : start + count] for start in range(0, len(sample), count)):
+    alike = [sample] if source.kinds is None else [sample[source.kinds[sample] == n] for n in np.unique(source.kinds)]
+    for part in (one[start : start + count] for one in alike for start in range(0, len(one), count)):
         batch = source.examples(part)
         good += int(batch[VALID].sum())
         yield batch["image"][batch[VALID] > 0]
