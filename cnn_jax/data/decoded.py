@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
-from cnn_jax.data.prepare import Placement, Prepare, read_image
+from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, read_image
 from cnn_jax.data.source import Splits, example_bytes, permutation, test_part
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.data.splits import checked, described
@@ -94,6 +94,8 @@ def decoded_splits(
     """
     if corrupt not in ("skip", "error"):
         raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
+    if prepare.resize == "short_side":
+        raise ValueError(f"{name}: resize='short_side' gives each picture a size of its own: choose 'letterbox'")
     if empty := [split for split, part in files.items() if not part.size]:
         raise ValueError(f"{name}: the {empty[0]} split has no examples")
     beside = beside or one_label(len(classes))
@@ -103,10 +105,13 @@ def decoded_splits(
     channels = prepare.channels or 3
     # Where there are several sizes, the first stands for all: a model is initialised with it.
     shape = (*prepare.size, channels) if prepare.size else _first_shape(name, files[first], prepare)
+    image = Field("image", shape, "uint8")
+    if prepare.interpolation == SAMPLED:
+        image = Field("image", shape, "float32", (0.0, 1.0))
     spec = Spec(
         name=name,
         classes=tuple(classes),
-        inputs={"image": Field("image", shape, "uint8"), **beside.inputs},
+        inputs={"image": image, **beside.inputs},
         targets=beside.targets,
         prepare=prepare,
         licence=licence,

@@ -91,6 +91,16 @@ def test_classes_keep_their_ids_and_pictures_their_names(scene):
     assert source.spec.notes == ()
 
 
+def test_examples_of_floats_and_sizes_that_batches_cannot_have(scene):
+    source = coco(str(scene), size=32, resize="stretch", interpolation="sampled")["all"]
+    image = source.batch(np.arange(1))["image"][0]
+    assert image.dtype == np.float32 == np.dtype(source.spec.input.dtype) and 0.5 < image.max() <= 1
+    np.testing.assert_array_equal(read_example(scene.parent / "a.png", source.spec)[0], image)
+    for resize in ("crop", "short_side"):
+        with pytest.raises(ValueError, match=f"resize='{resize}' .*: choose 'letterbox'"):
+            coco(str(scene), resize=resize)
+
+
 SPLIT_FILES = {
     "as COCO": ("annotations/instances_train2017.json", "annotations/instances_val2017.json", "{}2017"),
     "as Roboflow": ("train/_annotations.coco.json", "valid/_annotations.coco.json", "{}"),
