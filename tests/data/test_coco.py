@@ -57,13 +57,14 @@ def test_boxes_lie_where_the_objects_are(scene, settings):
 
 
 def test_each_picture_has_the_size_that_it_fills_best(scene):
-    (scene.parent / "d.png").write_bytes(b"damaged")
     content = json.loads(scene.read_text())
-    content["images"].append({"id": 9, "file_name": "d.png", "height": 1, "width": 3})
+    damaged = (scene.parent / "deep/b.png").read_bytes()[:60]  # of which the head can be read
+    (scene.parent / "d.png").write_bytes(damaged)
+    content["images"].insert(0, {"id": 9, "file_name": "d.png", "height": 50, "width": 30})
     scene.write_text(json.dumps(content))
     sizes = ((32, 64), (64, 32), (48, 48))
     source = coco(str(scene), size=sizes)["all"]
-    assert source.spec.input.shape == (32, 64, 3) and buckets(source).tolist() == [0, 1, 2]  # without what is damaged
+    assert source.spec.input.shape == (32, 64, 3) and buckets(source).tolist() == [0, 1, 2]  # without the damaged
     assert in_memory(source) is source
     for place, size in enumerate(sizes):
         batch = source.batch(np.array([place]))
