@@ -26,6 +26,7 @@ class DecodedSource:
     warning in all. `skipped` holds the reasons by index, `lost` those of examples that were taken out before.
     groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
     name(i): what messages call an example. known(i): its fields but the image, where they are known without decoding.
+    kinds: [N] which of `spec.shapes` the input of each has, None where that is one.
     """
 
     read: Read
@@ -36,6 +37,7 @@ class DecodedSource:
     name: Callable[[int], str] | None = None
     known: Callable[[int], Example] | None = None
     lost: list[str] = field(default_factory=list)
+    kinds: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.skipped: dict[int, str] = {}
@@ -49,6 +51,9 @@ class DecodedSource:
         if callable(self.groups):
             self.groups = self.groups()
         return self.groups
+
+    def buckets(self) -> np.ndarray | None:
+        return self.kinds
 
     def files(self, indices: np.ndarray) -> list[str] | None:
         return None if self.name is None else [self.name(i) for i in indices.tolist()]
@@ -85,6 +90,7 @@ class DecodedSource:
             (lambda index: name(int(keep[index]))) if name else None,
             (lambda index: known(int(keep[index]))) if known else None,
             self.lost + [self.skipped[index] for index in sorted(self.skipped)],
+            None if self.kinds is None else self.kinds[keep],
         )
         found.held = self.held and {name: array[keep] for name, array in self.held.items()}
         return found
@@ -98,15 +104,18 @@ class DecodedSource:
             warnings.warn(f"{self.spec.name}: {what}; corrupt='error' in the source stops instead", stacklevel=3)
 
     def _read(self, index: int, key: int | None) -> tuple[Example, str | None]:
+        shapes = {name: kind.shape for name, kind in self.spec.fields.items()}
+        if self.kinds is not None:
+            shapes[next(iter(shapes))] = self.spec.shapes[self.kinds[index]]
         try:
             example = self.read(index, key)
         except CorruptImage as error:
             if self.corrupt == "error":
                 raise
-            return {name: np.zeros(f.shape, f.dtype) for name, f in self.spec.fields.items()}, str(error)
-        for name, kind in self.spec.fields.items():
-            if np.shape(example[name]) != kind.shape:
-                found, expected = list(example[name].shape), list(kind.shape)
+            return {name: np.zeros(shape, self.spec.fields[name].dtype) for name, shape in shapes.items()}, str(error)
+        for name, shape in shapes.items():
+            if np.shape(example[name]) != shape:
+                found, expected = list(example[name].shape), list(shape)
                 which = self.name(index) if self.name else f"{name} {index}"
                 raise ValueError(f"{self.spec.name}: {which} is {found}, others {expected}: {sized(self.spec.name)}")
         return example, None

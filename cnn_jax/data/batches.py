@@ -7,13 +7,13 @@ contiguous slice of every global batch, so the examples of a step do not depend 
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from cnn_jax.data.keyed import Keys, mixed
-from cnn_jax.data.source import Example, Source, permutation
+from cnn_jax.data.source import Example, Source, buckets, permutation
 from cnn_jax.data.spec import INDEX, VALID
 
 T = TypeVar("T")
@@ -40,25 +40,69 @@ def training_indices(seed: int, step: int, *, batch_size: int, size: int, shuffl
     return orders[start : start + batch_size]
 
 
+def bucket_of(seed: int, step: int, *, batch_size: int, sizes: Sequence[int], shuffle: bool = True) -> tuple[int, int]:
+    """The bucket from which the batch of training step `step` is drawn, and how many steps had that one before.
+
+    Round r has as many batches of a bucket of n examples as end in it where its batches lie end to end, n / batch_size
+    on average; they come in an order keyed by (seed, r). So each bucket has its share of the steps at all times, but
+    for one round, and its examples are seen as `training_indices` says.
+
+    sizes: of the buckets, each at least 1.
+    """
+
+    def batches(rounds: int) -> list[int]:
+        return [rounds * size // batch_size for size in sizes]
+
+    number = step * batch_size // sum(sizes)  # no later one, as rounding makes rounds shorter
+    while sum(after := batches(number + 1)) <= step:
+        number += 1
+    before = batches(number)
+    order = np.repeat(np.arange(len(sizes)), np.subtract(after, before))
+    if shuffle:
+        order = order[permutation(len(order), seed, number, len(sizes))]
+    place = step - sum(before)
+    bucket = int(order[place])
+    return bucket, before[bucket] + int((order[:place] == bucket).sum())
+
+
 def training_batch(
     source: Source, seed: int, step: int, batch_size: int, *, process: int = 0, processes: int = 1, shuffle: bool = True
 ) -> Example:
-    """The batch of training step `step`, or this process's [batch_size / processes] part of it."""
-    indices = training_indices(seed, step, batch_size=batch_size, size=len(source), shuffle=shuffle)
-    epochs = (step * batch_size + np.arange(batch_size)) // len(source)
+    """The batch of training step `step`, or this process's [batch_size / processes] part of it.
+
+    Of a source with buckets its examples are all of one, see `bucket_of`.
+    """
+    members, size = _buckets(source), len(source)
+    if members:
+        sizes = [len(found) for found in members]
+        bucket, step = bucket_of(seed, step, batch_size=batch_size, sizes=sizes, shuffle=shuffle)
+        size = sizes[bucket]
+    indices = training_indices(seed, step, batch_size=batch_size, size=size, shuffle=shuffle)
+    epochs = (step * batch_size + np.arange(batch_size)) // size
+    indices = members[bucket][indices] if members else indices
     part = _part(batch_size, process, processes)
     # By the example, not by its place in the batch: what is drawn while reading does not depend on who reads it.
     return _read(source, indices[part], mixed(seed, epochs[part], indices[part]))
 
 
 def evaluation_batches(source: Source, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Example]:
-    """Yields every example exactly once, in order; the last batch is padded: example 0, index -1, VALID 0."""
+    """Yields every example exactly once, in order; the last batch is padded: example 0, index -1, VALID 0.
+
+    Of a source with buckets one comes after the other, each in order and padded by its first example.
+    """
     part = _part(batch_size, process, processes)
-    for start in range(0, len(source), batch_size):
-        indices = np.full(batch_size, -1)
-        count = min(batch_size, len(source) - start)
-        indices[:count] = np.arange(start, start + count)
-        yield _read(source, indices[part])
+    for members in _buckets(source) or [np.arange(len(source))]:
+        for start in range(0, len(members), batch_size):
+            indices = np.full(batch_size, -1)
+            found = members[start : start + batch_size]
+            indices[: len(found)] = found
+            yield _read(source, indices[part], padding=int(members[0]))
+
+
+def _buckets(source: Source) -> list[np.ndarray]:
+    """The indices of the examples of each bucket that has some; [] where there are no buckets."""
+    kinds = buckets(source)
+    return [] if kinds is None else [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
 
 
 def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T]:
@@ -109,7 +153,7 @@ def _part(batch_size: int, process: int, processes: int) -> slice:
     return slice(process * share, (process + 1) * share)
 
 
-def _read(source: Source, indices: np.ndarray, keys: Keys | None = None) -> Example:
+def _read(source: Source, indices: np.ndarray, keys: Keys | None = None, padding: int = 0) -> Example:
     real = (indices >= 0).astype(np.float32)
-    batch = source.batch(np.maximum(indices, 0), keys)
+    batch = source.batch(np.where(indices >= 0, indices, padding), keys)
     return batch | {INDEX: indices.astype(np.int32), VALID: real * batch.get(VALID, real)}

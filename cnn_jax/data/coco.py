@@ -21,7 +21,7 @@ import numpy as np
 
 from cnn_jax.data.annotated import Annotated, Care, Tally
 from cnn_jax.data.objects import SIZE, object_splits
-from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.prepare import Resize, Sizes, prepared
 from cnn_jax.data.source import Splits
 from cnn_jax.data.tree import SYNONYMS
 from cnn_jax.paths import printable, written
@@ -46,7 +46,7 @@ def coco(
     path: str,
     *,
     images: str | None = None,
-    size: int | tuple[int, int] = SIZE,
+    size: Sizes = SIZE,
     resize: Resize = "letterbox",
     interpolation: str = "bilinear",
     channels: int = 3,
@@ -63,7 +63,8 @@ def coco(
     Args:
       path: of a JSON file, of a folder of them, or a pattern.
       images: folder that file names begin at; None: whichever has them of the usual ones beside the file.
-      size: a side, or height and width, in pixels.
+      size: a side, or height and width, in pixels; or several heights and widths, as ((384, 512), (512, 384)): each
+        picture is then brought to the one that it fills best, and batches are of one size each.
       resize: "letterbox" or "stretch".
       interpolation, channels, white: see `Prepare`.
       corrupt, faulty, turned, wrong_size: what is done in cases of doubt, see `Care`.
@@ -87,7 +88,7 @@ def coco(
     numbers = [i for i in ids if isinstance(i, int) and abs(i) < 2**63]
     return object_splits(
         {one.split: _annotated(one, ids, images, tally) for one in files},
-        Prepare(size=square(size), resize=resize, interpolation=interpolation, channels=channels, white=white),
+        prepared(size, resize=resize, interpolation=interpolation, channels=channels, white=white),
         name=name,
         read_from=[one.file for one in files],
         classes=[classes[i] for i in ids],

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
-from cnn_jax.data.prepare import Placement, Prepare, read_image
+from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, read_image
 from cnn_jax.data.source import Splits, example_bytes, permutation, test_part
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.data.splits import checked, described
@@ -35,7 +35,7 @@ class Files(NamedTuple):
     """The encoded pictures of one split.
 
     load: index -> bytes and what is known of the picture, or CorruptImage where they cannot be had. name: index -> what
-    messages call it. groups, known: as in DecodedSource. lost: why pictures are not among them.
+    messages call it. groups, known, kinds: as in DecodedSource. lost: why pictures are not among them.
     """
 
     load: Callable[[int], tuple[bytes, Any]]
@@ -44,6 +44,7 @@ class Files(NamedTuple):
     groups: Groups
     known: Callable[[int], Example] | None = None
     lost: Sequence[str] = ()
+    kinds: np.ndarray | None = None
 
 
 class Beside(NamedTuple):
@@ -93,6 +94,8 @@ def decoded_splits(
     """
     if corrupt not in ("skip", "error"):
         raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
+    if prepare.resize == "short_side":
+        raise ValueError(f"{name}: resize='short_side' gives each picture a size of its own: choose 'letterbox'")
     if empty := [split for split, part in files.items() if not part.size]:
         raise ValueError(f"{name}: the {empty[0]} split has no examples")
     beside = beside or one_label(len(classes))
@@ -100,11 +103,15 @@ def decoded_splits(
     first = "train" if "train" in files else next(iter(files))
     prepare, lost = _looked_at(files[first], np.sort(permutation(files[first].size, 0)[:SAMPLE]), prepare)
     channels = prepare.channels or 3
+    # Where there are several sizes, the first stands for all: a model is initialised with it.
     shape = (*prepare.size, channels) if prepare.size else _first_shape(name, files[first], prepare)
+    image = Field("image", shape, "uint8")
+    if prepare.interpolation == SAMPLED:
+        image = Field("image", shape, "float32", (0.0, 1.0))
     spec = Spec(
         name=name,
         classes=tuple(classes),
-        inputs={"image": Field("image", shape, "uint8"), **beside.inputs},
+        inputs={"image": image, **beside.inputs},
         targets=beside.targets,
         prepare=prepare,
         licence=licence,
@@ -116,7 +123,15 @@ def decoded_splits(
     checked(spec)
     splits = {
         split: DecodedSource(
-            _reader(part, spec, beside), part.size, spec, corrupt, part.groups, part.name, part.known, list(part.lost)
+            _reader(part, spec, beside),
+            part.size,
+            spec,
+            corrupt,
+            part.groups,
+            part.name,
+            part.known,
+            list(part.lost),
+            part.kinds,
         )
         for split, part in files.items()
     }
@@ -145,7 +160,11 @@ def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
         size = source.size
         looked += len(source.lost)
         if size <= SAMPLE and size * example_bytes(source.spec) <= HELD:
-            source.held = source.examples(np.arange(size))
+            if source.kinds is None:
+                source.held = source.examples(np.arange(size))
+            else:
+                for _ in _examples(source, np.arange(size)):
+                    pass
             if len(source.skipped) == size:
                 raise ValueError(_none(source, size))
             if source.skipped:
@@ -199,7 +218,8 @@ def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]
     Raises ValueError where there are none.
     """
     count, good, sample = max(HELD // example_bytes(source.spec), 1), 0, np.sort(sample)
-    for part in (sample[start : start + count] for start in range(0, len(sample), count)):
+    alike = [sample] if source.kinds is None else [sample[source.kinds[sample] == n] for n in np.unique(source.kinds)]
+    for part in (one[start : start + count] for one in alike for start in range(0, len(one), count)):
         batch = source.examples(part)
         good += int(batch[VALID].sum())
         yield batch["image"][batch[VALID] > 0]

@@ -64,7 +64,7 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
     if array.dtype != np.uint8:
         raise ValueError(f"an image is an array of {array.dtype}: give bytes (uint8) of 0 to 255, as files hold them")
     pixels = array[..., None] if array.ndim == 2 else array
-    if pixels.shape == shape and spec.input.dtype == "uint8":
+    if pixels.shape in spec.shapes and spec.input.dtype == "uint8":
         return pixels, None
     if pixels.ndim != 3 or pixels.shape[-1] not in MODES or not pixels.size:
         raise ValueError(f"an image is an array {array.shape}: give [H, W, C] with 1, 3 or 4 channels")
@@ -100,12 +100,11 @@ def _prepare(spec: Spec, convert: bool) -> Prepare:
 
 
 def _of_the_shape(image: np.ndarray, spec: Spec, what: str, convert: str) -> np.ndarray:
-    shape = spec.input.shape
-    given = image.shape
+    shapes, given = spec.shapes, image.shape
     if spec.prepare.resize == "short_side":  # each has a size of its own
-        shape, given = shape[-1:], given[-1:]
-    if given != shape:
-        wanted = f"the run was trained on {shape} (height, width, channels)"
+        shapes, given = (spec.input.shape[-1:],), given[-1:]
+    if given not in shapes:
+        wanted = f"the run was trained on {' or '.join(map(str, shapes))} (height, width, channels)"
         raise ValueError(f"{what} is {image.shape}, {wanted}: give such an image{convert}")
     return image
 

@@ -133,7 +133,15 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
         groups=_rarest(part, counts),
         known=known,
         lost=part.lost,
+        kinds=_kinds(part, prepare),
     )
+
+
+def _kinds(part: Settled, prepare: Prepare) -> np.ndarray | None:
+    """[n] which of several sizes the example of each picture has."""
+    if not prepare.sizes:
+        return None
+    return np.array([prepare.all_sizes.index(prepare.size_for((h, w))) for h, w in part.sizes.tolist()])
 
 
 def _rarest(part: Settled, counts: np.ndarray) -> np.ndarray:

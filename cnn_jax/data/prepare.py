@@ -5,9 +5,9 @@ trained. The same record maps targets into the example and predictions back to t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Prepare:
 
     size: [H, W] of the example; None: as stored. For "short_side" the length of the short side that is wanted, and the
       greatest that the long one may have.
+    sizes: further ones, for a letterbox: a picture is brought to the one of all that it fills best, see `size_for`.
     resize: how a picture of another shape gets there. "crop" keeps its proportions and cuts off what is too much at
       two sides; "stretch" does not keep them; "letterbox" keeps them and adds `background` at two sides. "short_side"
       keeps them, and gives each picture a size of its own: below and to the right `mean` is added, up to a multiple
@@ -61,6 +62,7 @@ class Prepare:
     """
 
     size: tuple[int, int] | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
     resize: Resize = "crop"
     crop: float = 1.0
     interpolation: str = "bilinear"
@@ -75,6 +77,10 @@ class Prepare:
     def __post_init__(self) -> None:
         if self.size is not None and not (_pair(self.size, int) and min(self.size) >= 1):
             raise ValueError(f"size must be a height and a width of at least 1 pixel, not {self.size}")
+        if not (isinstance(self.sizes, tuple) and all(_pair(size, int) and min(size) >= 1 for size in self.sizes)):
+            raise ValueError(f"sizes must be heights and widths of at least 1 pixel, not {self.sizes}")
+        if self.sizes and (self.size is None or self.resize != "letterbox" or self.random_area):
+            raise ValueError("several sizes are for resize='letterbox', and not for random boxes")
         if self.resize not in get_args(Resize):
             raise ValueError(f"resize must be one of {', '.join(get_args(Resize))}, not {self.resize!r}")
         if not (isinstance(self.crop, int | float) and 0 < self.crop <= 1):
@@ -100,6 +106,17 @@ class Prepare:
         if self.random_area and self.size is None:
             raise ValueError("random_area needs a size to which the boxes are brought")
 
+    def size_for(self, original: tuple[int, int]) -> tuple[int, int] | None:
+        """The size [H, W] of the example of a picture [H, W]: of several the first that it fills best."""
+        if not self.sizes:
+            return self.size
+        return max(self.all_sizes, key=lambda size: _filled(original, size))
+
+    @property
+    def all_sizes(self) -> tuple[tuple[int, int], ...]:
+        """All that examples may have, () where they have those of the pictures."""
+        return () if self.size is None else (self.size, *self.sizes)
+
 
 def _pair(value: object, kind: type | UnionType = int | float) -> bool:
     return (
@@ -107,6 +124,12 @@ def _pair(value: object, kind: type | UnionType = int | float) -> bool:
         and len(value) == 2
         and all(isinstance(number, kind) and not isinstance(number, bool) for number in value)
     )
+
+
+def _filled(picture: tuple[int, int], size: tuple[int, int]) -> float:
+    """The share of an example of that size which a letterboxed picture fills."""
+    height, width = (of / have for of, have in zip(size, picture, strict=True))
+    return min(height, width) / max(height, width)
 
 
 class Placement(NamedTuple):
@@ -140,6 +163,17 @@ def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (size, size) if size else None
 
 
+Sizes = int | tuple[int, int] | tuple[tuple[int, int], ...]
+
+
+def prepared(size: Sizes, **settings: Any) -> Prepare:
+    """`Prepare` with `size` as settings give it: see `square`, or several heights and widths."""
+    if isinstance(size, tuple | list) and size and all(isinstance(one, tuple | list) for one in size):
+        first, *others = (tuple(one) for one in size)  # type: ignore[arg-type]
+        return Prepare(size=first, sizes=tuple(others), **settings)  # type: ignore[arg-type]
+    return Prepare(size=square(size), **settings)  # type: ignore[arg-type]
+
+
 def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[np.ndarray, Placement]:
     """An image file held in memory as an example [H, W, C], and where the picture lies in it.
 
@@ -165,6 +199,8 @@ def fit(
         pixels = with_channels(pixels, prepare.channels)
     height, width = pixels.shape[:2]
     original = original or (height, width)
+    if prepare.sizes:
+        prepare = replace(prepare, size=prepare.size_for(original), sizes=())
     if prepare.size is None:
         return pixels, Placement(original, (height, width))
     if key is not None and prepare.random_area:
@@ -185,7 +221,7 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
 
     A JPEG of which a smaller copy is decoded may lie elsewhere by a fraction of a pixel. Raises ValueError for "crop".
     """
-    (height, width), size = original, prepare.size
+    (height, width), size = original, prepare.size_for(original)
     if size is None:
         return Placement(original, original)
     if prepare.resize == "crop":
@@ -250,8 +286,9 @@ def _nearest(
 
 def _least(prepare: Prepare) -> tuple[int, int]:
     """The size below which a picture may not be decoded, so that resizing does to it what it would do to all of it."""
-    assert prepare.size is not None
-    return tuple(math.ceil(MARGIN * length / prepare.crop) for length in prepare.size)  # type: ignore[return-value]
+    largest = (max(lengths) for lengths in zip(*prepare.all_sizes, strict=True))
+    height, width = (math.ceil(MARGIN * length / prepare.crop) for length in largest)
+    return height, width
 
 
 def _cropped(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:

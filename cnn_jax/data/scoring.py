@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data.keyed import Keys
-from cnn_jax.data.source import Example, Source, Splits, file_names, in_memory, made, say, split_of, strata
+from cnn_jax.data.source import Example, Source, Splits, buckets, file_names, in_memory, made, say, split_of, strata
 from cnn_jax.data.spec import VALID, Spec, kinds
 from cnn_jax.paths import printable
 
@@ -95,6 +95,10 @@ class Joined:
         back = np.argsort(np.concatenate(order))
         return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
 
+    def buckets(self) -> np.ndarray | None:
+        found = [buckets(source) for source in self.sources]
+        return None if found[0] is None else np.concatenate(found)  # type: ignore[arg-type]  # so have the others
+
     def files(self, indices: np.ndarray) -> list[str] | None:
         found = np.empty(len(indices), object)
         for source, rows, places in self._parts(indices):
@@ -138,6 +142,9 @@ class Renumbered:
     def files(self, indices: np.ndarray) -> list[str] | None:
         return file_names(self.source, indices)
 
+    def buckets(self) -> np.ndarray | None:
+        return buckets(self.source)
+
     def strata(self) -> np.ndarray | None:
         groups = strata(self.source)
         return None if groups is None else self._numbers(groups)
@@ -152,6 +159,8 @@ def _read_alike(function: Callable[[], Splits], spec: Spec) -> Callable[[], Spli
     known, said = inspect.signature(function).parameters, getattr(function, "keywords", {})
     how: dict[str, Any] = dataclasses.asdict(dataclasses.replace(spec.prepare, random_area=()))
     how["channels"] = how["channels"] or spec.input.shape[-1]
+    if spec.prepare.sizes:
+        how["size"] = spec.prepare.all_sizes
     how["classes"] = spec.classes  # where annotations do not list them all
     taken = {name: value for name, value in how.items() if name in known and name not in said and value is not None}
     return partial(function, **taken)

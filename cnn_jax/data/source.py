@@ -11,7 +11,7 @@ import inspect
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -36,6 +36,8 @@ class Source(Protocol):
     what is drawn while reading, such as a random crop; without them nothing is drawn. A source that can meet damaged
     files adds VALID [B] float32, 0 for those (whose arrays are 0).
 
+    Where `spec.shapes` are several, the examples of a batch must have one of them: `buckets() -> [N]` says which.
+
     Optional: `strata() -> [N]`, a whole number for each example, as its class; subsets and validation splits are drawn
     from each of these groups alike.
     """
@@ -55,6 +57,13 @@ class Stratified(Protocol):
     """A source that knows groups of its examples."""
 
     def strata(self) -> np.ndarray | None: ...
+
+
+@runtime_checkable
+class Bucketed(Protocol):
+    """A source whose examples may differ in the shape of their first input."""
+
+    def buckets(self) -> np.ndarray | None: ...
 
 
 @runtime_checkable
@@ -106,6 +115,15 @@ class View:
     def strata(self) -> np.ndarray | None:
         groups = strata(self.source)
         return None if groups is None else groups[self.indices]
+
+    def buckets(self) -> np.ndarray | None:
+        kinds = buckets(self.source)
+        return None if kinds is None else kinds[self.indices]
+
+
+def buckets(source: Source) -> np.ndarray | None:
+    """Which of `spec.shapes` the first input of each example [N] has, None where that is one."""
+    return source.buckets() if isinstance(source, Bucketed) else None
 
 
 def strata(source: Source) -> np.ndarray | None:
@@ -305,7 +323,7 @@ def _first(source: Source, counts: Mapping[int, int], seed: int) -> View:
     return View(source, np.sort(np.concatenate(chosen)))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def permutation(size: int, *seeds: int) -> np.ndarray:
     """A random order of range(size), read-only; the same for ever: NumPy has frozen the streams of RandomState."""
     order = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seeds))).permutation(size)
@@ -316,11 +334,13 @@ def permutation(size: int, *seeds: int) -> np.ndarray:
 def in_memory(source: Source) -> Source:
     """Reads a source decoded on access into arrays if they fit MEMORY_BUDGET, leaving corrupt images out.
 
-    One that draws a random crop for each visit is decoded at each.
+    One that draws a random crop for each visit is decoded at each; so is one whose examples differ in shape.
     """
     spec, size = source.spec, len(source)
     base, indices = origin(source)
-    if not isinstance(base, DecodedSource) or size * example_bytes(spec) > MEMORY_BUDGET or spec.prepare.random_area:
+    if not isinstance(base, DecodedSource) or size * example_bytes(spec) > MEMORY_BUDGET:
+        return source
+    if spec.prepare.random_area or base.kinds is not None:
         return source
     arrays = {name: np.empty((size, *field.shape), field.dtype) for name, field in spec.fields.items()}
     keep = np.empty(size, bool)
@@ -351,17 +371,6 @@ def file_names(source: Source, indices: np.ndarray) -> list[str] | None:
     """The files of some examples, for people to read; None where they do not come from a file each."""
     base, places = origin(source)
     return base.files(places[indices]) if isinstance(base, FromFiles) else None
-
-
-def without_images(source: Source) -> Iterator[tuple[np.ndarray, Example]]:
-    """Indices [B] and examples of all, in parts; without the first input where the rest is known without reading it."""
-    base, places = origin(source)
-    for part in parts(len(source)):
-        if isinstance(base, DecodedSource) and base.known and base.held is None:
-            known = [base.known(i) for i in places[part].tolist()]
-            yield part, {name: np.stack([one[name] for one in known]) for name in known[0]}
-        else:
-            yield part, source.batch(part)
 
 
 def skipped(splits: Splits) -> dict[str, list[str]]:

@@ -110,6 +110,11 @@ class Spec:
         return next(iter(self.inputs.values()))
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Those that the first input of an example may have: one, but where pictures are brought to several sizes."""
+        return (self.input.shape, *((*size, self.input.shape[-1]) for size in self.prepare.sizes))
+
+    @property
     def units(self) -> str:
         """What examples are called, as "images"."""
         return self.unit or UNITS.get(self.input.role, "examples")
@@ -209,4 +214,4 @@ def _field(values: Mapping[str, Any]) -> Field:
 
 
 def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value

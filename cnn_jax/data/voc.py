@@ -20,7 +20,7 @@ from cnn_jax.data.annotated import Annotated, Care, Tally
 from cnn_jax.data.images import SUFFIXES
 from cnn_jax.data.markup import read_xml
 from cnn_jax.data.objects import SIZE, object_splits
-from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.prepare import Resize, Sizes, prepared
 from cnn_jax.data.source import Splits
 from cnn_jax.data.tree import SYNONYMS
 from cnn_jax.paths import printable, written
@@ -50,7 +50,7 @@ def voc(
     *,
     classes: tuple[str, ...] = (),
     origin: int = 1,
-    size: int | tuple[int, int] = SIZE,
+    size: Sizes = SIZE,
     resize: Resize = "letterbox",
     interpolation: str = "bilinear",
     channels: int = 3,
@@ -91,7 +91,7 @@ def voc(
                 raise ValueError(f"{name}: {what}, which is none of the classes {', '.join(map(printable, known))}")
     return object_splits(
         {split: _annotated(root, places[split], found, known, origin, tally) for split, found in seen.items()},
-        Prepare(size=square(size), resize=resize, interpolation=interpolation, channels=channels, white=white),
+        prepared(size, resize=resize, interpolation=interpolation, channels=channels, white=white),
         name=name,
         read_from=[place.file for found in places.values() for place in found],
         classes=list(known),

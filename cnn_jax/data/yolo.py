@@ -18,7 +18,7 @@ from cnn_jax.data.access import threads
 from cnn_jax.data.annotated import Annotated, Care, Tally
 from cnn_jax.data.images import SUFFIXES
 from cnn_jax.data.objects import SIZE, object_splits
-from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.prepare import Resize, Sizes, prepared
 from cnn_jax.data.source import Splits
 from cnn_jax.data.tree import SYNONYMS, LeftOut, pictures
 from cnn_jax.paths import printable, written
@@ -38,7 +38,7 @@ class Labelled(NamedTuple):
 def yolo(
     path: str,
     *,
-    size: int | tuple[int, int] = SIZE,
+    size: Sizes = SIZE,
     resize: Resize = "letterbox",
     interpolation: str = "bilinear",
     channels: int = 3,
@@ -94,7 +94,7 @@ def yolo(
         tally.add(len(spare), "text files without a picture are left out", printable(spare[0].relative_to(root)))
     return object_splits(
         {split: _annotated(root, found) for split, found in labelled.items()},
-        Prepare(size=square(size), resize=resize, interpolation=interpolation, channels=channels, white=white),
+        prepared(size, resize=resize, interpolation=interpolation, channels=channels, white=white),
         name=name,
         read_from=[one.file for one in every if one.file.is_file()],
         classes=classes,

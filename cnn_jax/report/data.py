@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_jax.data.source import Source, Splits, permutation, without_images
+from cnn_jax.data.access import DecodedSource
+from cnn_jax.data.source import Source, Splits, origin, parts, permutation
 from cnn_jax.data.spec import VALID, Role, Spec
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
@@ -23,14 +24,15 @@ def description(splits: Splits) -> str:
     """Classes, objects and their sizes of each split, and what was left out, changed or guessed in reading it."""
     spec = next(iter(splits.values())).spec
     classes = f"{len(spec.classes):,} class{'es' if len(spec.classes) > 1 else ''}"
-    parts = [f"{spec.name}: {spec.units} of {sizes(spec.input.shape)}, {classes}"]
+    of = " or ".join(map(sizes, spec.shapes))
+    said = [f"{spec.name}: {spec.units} of {of}, {classes}"]
     for split, source in splits.items():
-        parts += _split(split, source)
+        said += _split(split, source)
     notes = list(dict.fromkeys(note for source in splits.values() for note in source.spec.notes))
     if notes:
-        said = [note.removeprefix(f"{spec.name}: ") for note in notes]
-        parts.append("\n  ".join(["in reading them:", *said]))
-    return "\n\n".join(parts)
+        lines = [note.removeprefix(f"{spec.name}: ") for note in notes]
+        said.append("\n  ".join(["in reading them:", *lines]))
+    return "\n\n".join(said)
 
 
 def sheet(splits: Splits, path: Path) -> None:
@@ -38,7 +40,7 @@ def sheet(splits: Splits, path: Path) -> None:
     source = splits.get("train") or next(iter(splits.values()))
     spec = source.spec
     chosen = np.sort(permutation(len(source), 0)[:SAMPLES])
-    batch = source.batch(chosen)
+    batches = [source.batch(np.array([index])) for index in chosen]  # their shapes may differ
     rows = -(-len(chosen) // COLUMNS)
     figure = new_figure(3 * COLUMNS, 3.2 * rows)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
@@ -46,7 +48,7 @@ def sheet(splits: Splits, path: Path) -> None:
         ax.set_axis_off()
     image = next(iter(spec.inputs))
     for place, (ax, index) in enumerate(zip(axes, chosen.tolist(), strict=False)):
-        example = {name: array[place] for name, array in batch.items()}
+        example = {name: array[0] for name, array in batches[place].items()}
         if _holds(spec, "boxes"):
             found = _objects_of(spec, example, np.zeros(1, int))
             said = [
@@ -111,14 +113,28 @@ def _objects_of(spec: Spec, batch: Mapping[str, np.ndarray], places: NDArray[np.
     return _Objects(places[rows], boxes, labels[real], ignored, sides, areas)
 
 
+def _without_images(source: Source) -> Iterator[tuple[np.ndarray, Mapping[str, np.ndarray]]]:
+    """Indices [B] and examples of all, in parts; without the first input where the rest is known without reading it."""
+    base, places = origin(source)
+    for part in parts(len(source)):
+        if isinstance(base, DecodedSource) and base.known and base.held is None:
+            known = [base.known(i) for i in places[part].tolist()]
+            yield part, {name: np.stack([one[name] for one in known]) for name in known[0]}
+        else:
+            yield part, source.batch(part)
+
+
 def _split(split: str, source: Source) -> Iterator[str]:
     spec = source.spec
     yield f"{split}: {len(source):,} {spec.units}"
     if _holds(spec, "boxes"):
-        parts = [_objects_of(spec, batch, part) for part, batch in without_images(source)]
-        yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*parts, strict=True))))
+        batches = list(_without_images(source))
+        found = [_objects_of(spec, batch, part) for part, batch in batches]
+        yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*found, strict=True))))
+        if _holds(spec, "placement"):
+            yield _pictures_said(spec, np.concatenate([_column(spec, batch, "placement") for _, batch in batches]))
     elif _holds(spec, "label"):
-        labels = np.concatenate([_column(spec, batch, "label") for _, batch in without_images(source)])
+        labels = np.concatenate([_column(spec, batch, "label") for _, batch in _without_images(source)])
         counts = np.bincount(labels[labels >= 0], minlength=len(spec.classes)).tolist()
         yield table(("class", spec.units), [(short(name, 40), n) for name, n in zip(spec.classes, counts, strict=True)])
         if unknown := int((labels < 0).sum()):
@@ -142,11 +158,25 @@ def _objects_said(spec: Spec, examples: int, found: _Objects) -> Iterator[str]:
         "size in pixels of the example": np.sqrt(sides.prod(1)),
         "width / height": counted.sides[:, 1] / counted.sides[:, 0],
     }
-    percentiles = [(what, *(f"{v:.3g}" for v in np.percentile(values, PERCENT))) for what, values in lines.items()]
-    yield table((f"{len(counted.labels):,} objects", *(f"{p} %" for p in PERCENT)), percentiles)
+    yield _percentiles(f"{len(counted.labels):,} objects", lines)
     small, large = (counted.areas <= SIZES[0] ** 2).mean(), (counted.areas >= SIZES[1] ** 2).mean()
     low, high = (f"{side:g} x {side:g}" for side in SIZES)
     yield (
         f"{small:.1%} of the objects are small (up to {low} pixels of the picture), {large:.1%} large (from {high} on)"
         f"\n{int((each == 0).sum()):,} of {examples:,} {spec.units} have no objects"
     )
+
+
+def _pictures_said(spec: Spec, placements: NDArray[Any]) -> str:
+    """placements: [N, 6], as `prepare.as_vector` makes them."""
+    scale, offset, original = placements[:, :2], placements[:, 2:4], placements[:, 4:]
+    size = np.array([spec.prepare.size_for((h, w)) or (h, w) for h, w in original.round().astype(int).tolist()])
+    shown = np.clip(offset + scale * original, 0, size) - np.clip(offset, 0, size)
+    lines = {"height in pixels": original[:, 0], "width in pixels": original[:, 1]}
+    filled = f"pictures fill {shown.prod(1).sum() / size.prod(1).sum():.0%} of the pixels of the examples"
+    return f"{_percentiles(f'{len(placements):,} pictures', lines)}\n{filled}"
+
+
+def _percentiles(head: str, lines: Mapping[str, NDArray[Any]]) -> str:
+    rows = [(what, *(f"{v:.4g}" for v in np.percentile(values, PERCENT))) for what, values in lines.items()]
+    return table((head, *(f"{p} %" for p in PERCENT)), rows)

@@ -86,11 +86,11 @@ def gallery(source: Source, tables: Tables, path: Path) -> None:
 def _seen(source: Source, places: list[int]) -> dict[int, Seen]:
     spec = source.spec
     image, roles = named(spec.inputs, "image"), {field.role: name for name, field in spec.fields.items()}
-    batch = source.batch(np.array(places, int)) if places else {}
     found = {}
-    for row, place in enumerate(places):
-        one = {role: batch[name][row] for role, name in roles.items()}
-        real, picture = one["box_labels"] >= 0, batch[image][row]
+    for place in places:
+        batch = source.batch(np.array([place]))  # by itself: their shapes may differ
+        one = {role: batch[name][0] for role, name in roles.items()}
+        real, picture = one["box_labels"] >= 0, batch[image][0]
         ignored = one.get("box_ignored", np.zeros(len(real)))[real]
         size = (picture.shape[0], picture.shape[1])
         placement = placed(one["placement"], size) if "placement" in one else None

@@ -52,7 +52,7 @@ def evaluate_also(
     for batch in _each(prefetch(evaluation_batches(source, batch_size)), waiting):
         said = jax.device_get(forward(predictor.variables, batch))
         outputs, losses = (said, None) if evaluation.predict else said
-        # Every call has the same shape, so there is one program; rows that stand for no example end here.
+        # Every call has one shape, or one of a few, each with a program; rows that stand for no example end here.
         real = batch[VALID] > 0
         outputs = {name: array[real] for name, array in outputs.items()}
         batch = {name: array[real] for name, array in batch.items()}

@@ -95,17 +95,19 @@ def test_data_with_boxes(launch, tmp_path, monkeypatch):
     assert rows(parts[2])[1:] == [["cat", "1", "1", "1"], ["dog", "2", "2", "0"]]
     numbers = {line[0]: line[-7:] for line in (re.split(r"  +", text) for text in parts[3].splitlines())}
     assert numbers["objects on one of the images"][2:5] == ["0.5", "1", "1.5"]
-    assert numbers["size in pixels of the picture"][3] == "22.4" == f"{500**0.5:.3g}"  # 10 x 50, as it is cut
-    assert numbers["size in pixels of the example"][3] == "44.7"
+    assert numbers["size in pixels of the picture"][3] == "22.36" == f"{500**0.5:.4g}"  # 10 x 50, as it is cut
+    assert numbers["size in pixels of the example"][3] == "44.72"
     assert numbers["width / height"][2:5] == ["0.6", "1", "2.5"]
     assert parts[4].splitlines() == [
         "66.7% of the objects are small (up to 32 x 32 pixels of the picture), 0.0% large (from 96 x 96 on)",
         "1 of 3 images have no objects",
     ]
-    assert parts[5].startswith(
+    assert [line.split()[-4] for line in parts[5].splitlines()[1:3]] == ["50", "100"]
+    assert parts[5].endswith("\npictures fill 50% of the pixels of the examples")
+    assert parts[6].startswith(
         "in reading them:\n  1 boxes reach out of their picture and are cut to it, as annotation 4"
     )
-    assert parts[6] == "samples are drawn in seen/samples.png\n"
+    assert parts[7] == "samples are drawn in seen/samples.png\n"
     with Image.open("seen/samples.png") as drawn:
         assert drawn.width > 1000 and len(drawn.convert("RGB").getcolors(10**6)) > 20
 

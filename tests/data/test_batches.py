@@ -1,3 +1,4 @@
+import collections
 import gc
 import itertools
 import threading
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.data.batches import evaluation_batches, prefetch, training_batch, training_indices
+from cnn_jax.data.batches import bucket_of, evaluation_batches, prefetch, training_batch, training_indices
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.source import ArraySource
+from cnn_jax.data.source import ArraySource, View
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.data.splits import array_splits
 
@@ -231,3 +232,67 @@ def test_a_resumed_run_draws_what_it_would_have_drawn():
 def test_evaluation_draws_nothing():
     for batch in evaluation_batches(drawing(7), 3):
         assert not batch["image"].any()
+
+
+SIZES = (7, 3, 20)  # of three buckets
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 16])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_each_bucket_has_its_share_of_the_steps_and_each_of_its_examples_its_turn(batch_size, shuffle):
+    steps = 400
+    found = [bucket_of(5, step, batch_size=batch_size, sizes=SIZES, shuffle=shuffle) for step in range(steps)]
+    for bucket, size in enumerate(SIZES):
+        before = [count for chosen, count in found if chosen == bucket]
+        assert before == list(range(len(before)))  # so its batches lie end to end
+        share = size / sum(SIZES)
+        seen = np.cumsum([chosen == bucket for chosen, _ in found])
+        a_round = sum(SIZES) / batch_size + len(SIZES)
+        assert np.abs(seen - share * np.arange(1, steps + 1)).max() <= a_round
+    other = [bucket_of(6, step, batch_size=batch_size, sizes=SIZES, shuffle=shuffle) for step in range(steps)]
+    assert (other != found) == shuffle
+
+
+class Pictures:
+    """Examples of three shapes: the index of each fills its own. They may not be mixed."""
+
+    spec = None
+    kinds = np.random.default_rng(0).permutation(np.repeat(range(3), SIZES))
+
+    def __len__(self):
+        return len(self.kinds)
+
+    def buckets(self):
+        return self.kinds
+
+    def batch(self, indices, keys=None):
+        (kind,) = set(self.kinds[indices].tolist())
+        drawn = {} if keys is None else {"key": keys}
+        return {"image": np.broadcast_to(indices[:, None], (len(indices), kind + 1)), **drawn}
+
+
+def test_training_batches_are_of_one_bucket_and_of_all_processes_alike():
+    source, visits, keys = Pictures(), collections.Counter(), set()
+    for step in range(60):
+        batch = training_batch(source, 0, step, 4)
+        parts = [training_batch(source, 0, step, 4, process=process, processes=2) for process in range(2)]
+        np.testing.assert_array_equal(np.concatenate([part["image"] for part in parts]), batch["image"])
+        assert (batch["image"] == batch[INDEX][:, None]).all()
+        visits.update(batch[INDEX].tolist())
+        keys |= set(batch["key"].tolist())
+    assert set(visits) == set(range(30)) and max(visits.values()) - min(visits.values()) <= 3
+    assert len(keys) == 240  # another one at each visit
+    alone = training_batch(View(source, np.flatnonzero(source.kinds == 1)), 0, 3, 3)
+    assert sorted(alone[INDEX].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_evaluation_visits_each_example_of_all_buckets_once(processes):
+    source, seen = Pictures(), []
+    for process in range(processes):
+        for batch in evaluation_batches(source, 4, process=process, processes=processes):
+            real = batch[VALID] > 0
+            assert (batch[INDEX] >= 0).tolist() == real.tolist() and len(real) == 4 // processes
+            assert (batch["image"][real] == batch[INDEX][real][:, None]).all()
+            seen += batch[INDEX][real].tolist()
+    assert sorted(seen) == list(range(30))

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.data.batches import evaluation_batches
 from cnn_jax.data.coco import coco, split_in
+from cnn_jax.data.files import read_example
 from cnn_jax.data.prepare import placed, to_original
-from cnn_jax.data.source import made, opened
+from cnn_jax.data.scoring import scored
+from cnn_jax.data.source import buckets, in_memory, made, opened
+from cnn_jax.data.spec import from_json, to_json
 from tests.data.painted import coco_json, painted, seen
 
 BOXES = [(4, 6, 24, 16), (30, 2, 38, 18)]
@@ -52,11 +56,50 @@ def test_boxes_lie_where_the_objects_are(scene, settings):
     assert all(np.array_equal(known[name], batch[name][0]) for name in known)
 
 
+def test_each_picture_has_the_size_that_it_fills_best(scene):
+    content = json.loads(scene.read_text())
+    damaged = (scene.parent / "deep/b.png").read_bytes()[:60]  # of which the head can be read
+    (scene.parent / "d.png").write_bytes(damaged)
+    content["images"].insert(0, {"id": 9, "file_name": "d.png", "height": 50, "width": 30})
+    scene.write_text(json.dumps(content))
+    sizes = ((32, 64), (64, 32), (48, 48))
+    source = coco(str(scene), size=sizes)["all"]
+    assert source.spec.input.shape == (32, 64, 3) and buckets(source).tolist() == [0, 1, 2]  # without the damaged
+    assert in_memory(source) is source
+    for place, size in enumerate(sizes):
+        batch = source.batch(np.array([place]))
+        assert batch["image"].shape == (1, *size, 3)
+        known = source.known(place)
+        assert all(np.array_equal(known[name], batch[name][0]) for name in known)
+        again, placement = read_example(scene.parent / list(SIZES)[place], source.spec)
+        np.testing.assert_array_equal(again, batch["image"][0])
+        assert placement.size == size
+        if place < 2:
+            assert np.abs(batch["boxes"][0, 0] - seen(batch["image"][0])).max() <= 1
+    every = list(evaluation_batches(source, 2))
+    assert [batch["image"].shape[1:3] for batch in every] == list(sizes)
+    assert from_json(json.loads(json.dumps(to_json(source.spec)))) == source.spec
+    joined = scored(partial(coco, str(scene)), "all", source.spec)
+    assert joined.spec.shapes == source.spec.shapes
+    with pytest.raises(ValueError, match="several sizes are for resize='letterbox'"):
+        coco(str(scene), size=sizes, resize="stretch")
+
+
 def test_classes_keep_their_ids_and_pictures_their_names(scene):
     source = coco(str(scene), size=32)["all"]
     assert source.spec.classes == ("cat", "dog") and source.spec.class_ids == (1, 7)
     assert source.files(np.array([1])) == ["image 2 (deep/b.png)"]
     assert source.spec.notes == ()
+
+
+def test_examples_of_floats_and_sizes_that_batches_cannot_have(scene):
+    source = coco(str(scene), size=32, resize="stretch", interpolation="sampled")["all"]
+    image = source.batch(np.arange(1))["image"][0]
+    assert image.dtype == np.float32 == np.dtype(source.spec.input.dtype) and 0.5 < image.max() <= 1
+    np.testing.assert_array_equal(read_example(scene.parent / "a.png", source.spec)[0], image)
+    for resize in ("crop", "short_side"):
+        with pytest.raises(ValueError, match=f"resize='{resize}' .*: choose 'letterbox'"):
+            coco(str(scene), resize=resize)
 
 
 SPLIT_FILES = {

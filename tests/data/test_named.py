@@ -183,7 +183,9 @@ def test_trees_are_split_by_image_and_tiles_hold_all_of_each_box_together(monkey
         assert len(boxes) == whole[split]
         assert area[split] == np.prod(boxes[:, 2:] - boxes[:, :2] + 1, 1).sum()
     monkeypatch.setattr(trees, "IMAGES", {split: ("OSBS_029",) for split in trees.IMAGES})
-    small, large = (trees.trees(tile=150, size=size)["test"].batch(np.arange(9)) for size in (75, 150))
+    small, large = (
+        trees.trees(tile=150, size=size, test=("OSBS_029",))["test"].batch(np.arange(9)) for size in (75, 150)
+    )
     for row in range(9):
         back = [
             to_original(b["boxes"][row], placed(b["placement"][row], (s, s))) for b, s in ((small, 75), (large, 150))
