@@ -40,9 +40,14 @@ def test_list_models_shows_the_published_ones(launch):
     said = launch("list", "models", "LeNet5_")
     assert said.code == 0 and said.err == ""
     assert [line.split() for line in said.out.splitlines()[:2]] == [
-        ["model", "input", "parameters", "multiply-adds", "source"],
-        ["lenet5_28", "28x28x1", "61,706", "416,520", *lenet5_28.source.split()],
+        ["model", "task", "input", "parameters", "multiply-adds", "source"],
+        ["lenet5_28", "classify", "28x28x1", "61,706", "416,520", *lenet5_28.source.split()],
     ]
+    detectors = launch("list", "models", "--task=detect").out.splitlines()[1:-2]
+    names = {line.split()[0] for line in detectors}
+    assert {"retinanet_resnet50_fpn", "point_detector"} <= names and not {"resnet50", "vgg16"} & names
+    assert "for the task detect" in launch("list", "models", "alexnet", "--task=detect").err
+    assert launch("list", "sources", "--task=detect").code == 2
     everything = launch("list", "models").out
     assert all(f"\n{name} " in everything for name in ("resnet50", "lenet5", "conv_base"))
     assert all(lookup(line.split()[0]) for line in everything.splitlines()[1:-2])

@@ -18,6 +18,7 @@ from cnn_jax.data.prepare import (
     fit,
     map_to_example,
     map_to_original,
+    nominal,
     read_image,
     square,
     to_example,
@@ -32,6 +33,8 @@ WAYS = {
     "letterbox": Prepare(size=(40, 40), resize="letterbox", background=0),
     "wide letterbox": Prepare(size=(20, 60), resize="letterbox", background=0),
     "larger": Prepare(size=(200, 260)),
+    "short side": Prepare(size=(40, 70), resize="short_side", background=0),
+    "sampled": Prepare(size=(30, 50), resize="stretch", interpolation="sampled"),
     "random": Prepare(size=(40, 44), random_area=(0.6, 0.9)),
 }
 EVEN = pytest.mark.parametrize("way", [name for name in WAYS if name != "random"])
@@ -46,6 +49,10 @@ def encode(pixels: np.ndarray, form: str = "PNG", **options) -> bytes:
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def as_bytes(made: np.ndarray) -> np.ndarray:
+    return made if made.dtype == np.uint8 else np.round(255 * made)
 
 
 def gentle(height: int, width: int) -> np.ndarray:
@@ -136,6 +143,55 @@ def test_the_bars_of_a_letterbox_are_opaque():
         assert (found[:, 0] == [background] * 3 + [255]).all()
 
 
+@pytest.mark.parametrize(
+    ("original", "size", "padded"),
+    [
+        ((480, 640), (800, 1066), (800, 1088)),
+        ((427, 640), (800, 1199), (800, 1216)),
+        ((500, 500), (800, 800), (800, 800)),
+        ((641, 203), (1333, 422), (1344, 448)),
+        ((37, 1000), (49, 1333), (64, 1344)),
+        ((3, 5), (799, 1333), (800, 1344)),  # 3 * (1333 / 5) is 799.8
+        ((359, 640), (747, 1333), (768, 1344)),
+        ((1, 3000), (1, 1333), (32, 1344)),  # torchvision fails: no row is left
+    ],
+)
+def test_short_side_has_torchvisions_sizes(original, size, padded):
+    placement = nominal(original, Prepare(size=(800, 1333), resize="short_side"))
+    assert placement.size == padded and placement.offset == (0, 0)
+    np.testing.assert_allclose(np.multiply(placement.scale, original), size, rtol=1e-12)
+
+
+def between(places, line):
+    return np.interp(places, np.arange(len(line)), line)
+
+
+def test_what_short_side_adds_is_nothing_to_a_model():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    prepare = Prepare(size=(30, 70), resize="short_side", interpolation="sampled", mean=mean, std=std)
+    found, placement = fit(noise(20, 31), prepare)
+    assert found.shape == (32, 64, 3) and placement.original == (20, 31)
+    normal = (found - np.float32(mean)) / np.float32(std)
+    assert (normal[30:] == 0).all() and (normal[:, 46:] == 0).all() and (normal[:30, :46] != 0).all()
+    grey, _ = fit(noise(20, 31), dataclasses.replace(prepare, interpolation="bilinear"))
+    assert grey.dtype == np.uint8 and (grey[30:] == np.round(255 * np.array(mean))).all()
+    np.testing.assert_array_equal(grey[:30, :46], resize(noise(20, 31), (30, 46)))
+
+
+@pytest.mark.parametrize("size", [(9, 31), (40, 20), (17, 23), (5, 5)])
+def test_sampled_is_between_the_next_two_pixels_of_each_axis(size):
+    pixels = noise(17, 23)
+    expected = pixels / 255
+    for axis, (length, before) in enumerate(zip(size, (17, 23), strict=True)):
+        places = (np.arange(length) + 0.5) * before / length - 0.5
+        expected = np.apply_along_axis(
+            lambda line, at=places: np.interp(at, np.arange(len(line)), line), axis, expected
+        )
+    found, _ = fit(pixels, Prepare(size=size, resize="stretch", interpolation="sampled"))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("own", [1, 3, 4])
 def test_channels(own, channels):
@@ -186,7 +242,7 @@ def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> np.nda
 
 def bounds(pixels: np.ndarray) -> list[int]:
     """Left, top, right, bottom of what is bright."""
-    bright = pixels[..., 0] > 127
+    bright = as_bytes(pixels)[..., 0] > 127
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
@@ -234,9 +290,10 @@ def test_maps_go_the_way_of_the_pictures(way):
     moved = map_to_example(classes, placement, outside=9)
     assert moved.shape == made.shape[:2] and moved.dtype == classes.dtype
     inside = moved != 9
+    made, padded = as_bytes(made), "letterbox" in way or way == "short side"
     assert ((moved > 0) == (made[..., 0] > 127))[inside].mean() > 0.9
-    assert inside.all() == ("letterbox" not in way)
-    if "letterbox" in way:  # the picture there is the background
+    assert inside.all() == (not padded)
+    if padded:  # the picture there is the background
         assert (made[~inside][:, 0] == 255).mean() > 0.9
     back = map_to_original(moved, placement, outside=7)
     assert back.shape == size and back.dtype == classes.dtype
@@ -346,12 +403,15 @@ def test_where_no_box_fits_it_is_the_largest_central_one():
         ({"size": 4}, "size must be"),
         ({"size": (4.5, 4)}, "size must be"),
         ({"size": ("4", "4")}, "size must be"),
-        ({"resize": "zoom"}, "'crop', 'stretch' or 'letterbox', not 'zoom'"),
+        ({"resize": "zoom"}, "one of crop, stretch, letterbox, short_side, not 'zoom'"),
         ({"crop": 0.0}, r"crop must be a share in \(0, 1\]"),
         ({"crop": 1.01}, "crop must be"),
         ({"crop": float("nan")}, "crop must be"),
         ({"crop": "1"}, "crop must be"),
-        ({"interpolation": "cubic"}, "'bilinear' or 'bicubic', not 'cubic'"),
+        ({"interpolation": "cubic"}, "'bilinear', 'bicubic' or 'sampled', not 'cubic'"),
+        ({"interpolation": "sampled"}, "'sampled' needs a size"),
+        ({"size": (4, 4), "interpolation": "sampled"}, "'sampled' needs a size, and resize 'stretch' or 'short_side'"),
+        ({"size": (4, 4), "resize": "short_side", "random_area": (0.5, 1.0)}, "does not give"),
         ({"channels": 2}, "channels must be 1, 3 or 4, not 2"),
         ({"background": 256}, "background must be a grey value"),
         ({"background": -1}, "background must be"),

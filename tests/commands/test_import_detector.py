@@ -1,0 +1,119 @@
+"""import of a detector's weights: predict takes pictures of any sizes, each of which has a size of its own."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import cnn_jax
+from cnn_jax.data.prepare import Prepare, fit, to_original
+from cnn_jax.models.detector import whole
+from cnn_jax.models.norms import FrozenBatchNorm
+from cnn_jax.models.retinanet import retinanet_resnet50_fpn
+from cnn_jax.models.ssd import ssdlite320_mobilenet_v3_large
+from cnn_jax.models.variant import Preprocessing
+from cnn_jax.ops import convolution
+from cnn_jax.weights import files
+from cnn_jax.weights.convert import tensor_shapes, to_variables
+from cnn_jax.weights.names import retinanet, ssd
+from cnn_jax.weights.parity import QUICK, all_made_up
+from cnn_jax.weights.schemes import choose, count_classes, schemes
+
+TINY = "retinanet_resnet50_fpn(backbone=cnn_jax.models.resnet.ResNet(blocks=(1, 1, 1, 1), features=4), most=20)"
+IMAGES = Preprocessing((48, 80), resize="short_side", interpolation="sampled")
+NAMES = ("ant", "bee", "cat")
+SHAPE = (64, 96, 3)
+
+
+def tiny(**fields: Any) -> Any:
+    from cnn_jax.inspect import models
+
+    return models.find(TINY)[0](classes=len(NAMES), **fields)
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, np.ndarray]:
+    made = all_made_up(tensor_shapes(tiny(), SHAPE, retinanet.torchvision), calm=False)
+    made["head.classification_head.cls_logits.weight"] *= 0.01  # scores that differ
+    return made
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensors: dict[str, np.ndarray]) -> Path:
+    """The current folder, with weights, names and two pictures; images are prepared as IMAGES says."""
+    monkeypatch.chdir(tmp_path)
+    files.write("weights.safetensors", tensors)
+    Path("names.txt").write_text("\n".join(NAMES) + "\n")
+    for name, shape in (("wide", (40, 90, 3)), ("tall", (70, 50, 3))):
+        pixels = np.random.default_rng(len(name)).integers(0, 256, shape).astype(np.uint8)
+        Image.fromarray(pixels).save(f"{name}.png")
+    before = retinanet_resnet50_fpn.preprocessing
+    object.__setattr__(retinanet_resnet50_fpn, "preprocessing", IMAGES)  # frozen, and known by identity
+    yield tmp_path
+    object.__setattr__(retinanet_resnet50_fpn, "preprocessing", before)
+
+
+def test_pictures_of_different_sizes_are_predicted(here: Path, launch: Any, tensors: Any) -> None:
+    said = launch("import", TINY, "weights.safetensors", "--classes=names.txt", "--workdir=run")
+    assert said.code == 0 and said.err == "", said.err
+    assert "3 classes, named as by torchvision" in said.out and "frozen, with epsilon 0 " in said.out
+    assert "images: short side to 48 pixels, the long one to 80 at most (sampled)" in said.out
+    about = json.loads((here / "run" / "predictor.json").read_text())
+    assert about["task"] == "cnn_jax.tasks.detect.detect" and "FrozenBatchNorm(epsilon=0.0)" in about["model"]
+    data = json.loads((here / "run" / "data.json").read_text())
+    assert data["inputs"]["image"]["shape"] == [96, 96, 3] and data["inputs"]["placement"]["shape"] == [6]
+
+    found = cnn_jax.load("run").predict(["wide.png", "tall.png", "wide.png"])
+    assert repr(found[0]) == repr(found[2]) != repr(found[1])
+    module = tiny(norm=partial(FrozenBatchNorm, epsilon=0.0))
+    variables = to_variables(module, SHAPE, tensors, retinanet.torchvision)
+    prepare = Prepare(size=(48, 80), resize="short_side", interpolation="sampled", mean=IMAGES.mean, std=IMAGES.std)
+    example, placement = fit(np.asarray(Image.open("tall.png")), prepare)
+    assert example.shape == (96, 64, 3)  # 67 rows of pixels
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def run(variables: Any, x: Any) -> Any:
+        x = (x - np.float32(IMAGES.mean)) / np.float32(IMAGES.std)
+        content = whole(x).at[:, 3].set(67)
+        return module.detections(module.apply(variables, x, train=False), content)
+
+    with convolution.lowering("native"):
+        wanted = run(variables, example[None])
+    np.testing.assert_allclose(found[1].boxes, to_original(np.asarray(wanted.boxes[0]), placement), atol=0.01)
+    np.testing.assert_allclose(found[1].scores, wanted.scores[0], atol=1e-5)
+    assert found[1].names == tuple(NAMES[label] for label in wanted.labels[0])
+    assert (found[1].boxes[:, 2:] <= (50, 70)).all()
+
+
+def test_weights_say_how_many_classes_they_are_for(tensors: Any) -> None:
+    scheme = schemes("retinanet", tiny())["torchvision"]
+    for model in (tiny(), tiny().clone(classes=90)):
+        assert count_classes(model, SHAPE, tensors, scheme) == 3
+    odd = {name: array[:-1] if "cls_logits" in name else array for name, array in tensors.items()}
+    assert count_classes(tiny(), SHAPE, odd, scheme) is None
+    lite = ssdlite320_mobilenet_v3_large(classes=5)
+    (scheme,) = schemes("ssd", lite).values()
+    shapes = tensor_shapes(lite, (320, 320, 3), partial(ssd.torchvision, lite=True))
+    made = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    assert count_classes(ssdlite320_mobilenet_v3_large(), (320, 320, 3), made, scheme) == 5
+
+
+def test_names_of_earlier_versions_are_known(tensors: Any) -> None:
+    earlier = tensor_shapes(tiny(), SHAPE, retinanet.torchvision_0_12)
+    assert {"backbone.fpn.inner_blocks.0.weight", "head.classification_head.conv.6.bias"} <= earlier.keys()
+    renamed = dict(zip(earlier, tensors.values(), strict=True))
+    assert choose(tiny(), SHAPE, renamed, "retinanet").name == "torchvision_0_12"
+    assert choose(tiny(), SHAPE, tensors, "retinanet").name == "torchvision"
+
+
+def test_norms_that_learn_are_not_frozen(here: Path, launch: Any, tensors: Any) -> None:
+    counters = {name.replace("running_mean", "num_batches_tracked"): np.float32(0) for name in tensors}
+    files.write("weights.safetensors", tensors | {n: a for n, a in counters.items() if n.endswith("tracked")})
+    said = launch("import", TINY, "weights.safetensors", "--workdir=run")
+    assert said.code == 0 and "frozen" not in said.out
+    assert "Frozen" not in (here / "run" / "predictor.json").read_text()
