@@ -62,11 +62,12 @@ def compiled(threshold: float, most: int) -> Any:
     return jax.jit(functools.partial(nms, threshold=threshold, most=most))
 
 
-@pytest.fixture(params=["rows", "blocks"])
+@pytest.fixture(params=["picked", "rows", "blocks"])
 def ways(request: Any, monkeypatch: Any) -> None:
-    """Both ways, whatever the machine."""
-    if request.param == "blocks":
-        monkeypatch.setattr(module, "_by_rows", module._by_blocks)
+    """All ways, whatever the machine: boxes picked and then in rows, rows alone, and blocks."""
+    monkeypatch.setattr(module, "_is_cpu", lambda: request.param != "blocks")
+    if request.param == "rows":
+        monkeypatch.setattr(module, "PICKED", 0)
     compiled.cache_clear()
 
 
