@@ -96,11 +96,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def annotate(folder: Path) -> None:
     """Pictures with boxes as the documents name them: annotations.json, pets/ with two splits, VOC2007/ and marked/."""
     box = "<object><name>cat</name><bndbox>" + "".join(f"<{c}>{n}</{c}>" for c, n in BOX.items()) + "</bndbox></object>"
+    names = [f"{letter}.png" for letter in "abcdefghij"]
     for place in ("annotations.json", "pets/train.json", "pets/test.json"):
-        coco_json(folder / place, {"a.png": (8, 12), "b.png": (8, 12)}, [(1, 1, (2, 1, 6, 6))], {1: "cat"})
+        boxes = [(number, 1, (2, 1, 6, 6)) for number in range(1, len(names) + 1)]
+        coco_json(folder / place, dict.fromkeys(names, (8, 12)), boxes, {1: "cat"})
     for place in ("", "pets", "VOC2007/JPEGImages", "marked/images"):
-        painted(folder / place / "a.png", (8, 12), [(2, 1, 8, 7)])
-        painted(folder / place / "b.png", (8, 12), [])
+        for name in names:
+            painted(folder / place / name, (8, 12), [(2, 1, 8, 7)])
     for place, text in {
         "VOC2007/Annotations/a.xml": f"<annotation>{box}</annotation>",
         "marked/labels/a.txt": "0 .5 .5 .5 .5",

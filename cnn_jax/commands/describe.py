@@ -64,6 +64,9 @@ def _source(text: str) -> Function | None:
     try:
         function = lookup(text)
     except ValueError:
+        if Path(text or "nothing").is_dir():
+            hint = f"say folder:{text}, or coco:, voc: or yolo: where it has annotations"
+            raise cli.UsageError(f"'{text}' is a folder: {hint}") from None
         if ":" in text:  # of models none is written so
             raise
         return None

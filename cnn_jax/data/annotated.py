@@ -3,6 +3,7 @@
 What is left out, changed or guessed is counted in a `Tally`, with an example and the setting that changes it.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from cnn_jax.data.access import threads
 from cnn_jax.data.images import SIDEWAYS, TURNS, CorruptImage, Outline, outline
 
 ROUNDING = 1.0  # pixels by which a box may reach out of its picture without a word
+LEAST = 0.01  # pixels of a side of a box; a smaller one may be none as float32
 CHOICES = {
     "corrupt": ("skip", "error"),
     "faulty": ("skip", "error"),
@@ -173,7 +175,7 @@ def turned(boxes: Floats, turn: int, sizes: Whole) -> Floats:
 
 def _head(file: Path) -> Outline | str:
     try:
-        return outline(file) if file.is_file() else "there is no such file"
+        return outline(file) if os.path.isfile(file) else "there is no such file"
     except CorruptImage as error:
         return str(error)
 
@@ -238,11 +240,11 @@ def _inside(
     limits = np.tile(sizes[split.picture][:, ::-1], 2).astype(float)
     cut: Floats = np.clip(np.where(finite[:, None], boxes, 0), 0, limits)
     with np.errstate(invalid="ignore"):
-        area = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
+        area = (cut[:, 2] - cut[:, 0] >= LEAST) & (cut[:, 3] - cut[:, 1] >= LEAST)
         faults: dict[str, NDArray[np.bool_]] = {
             "are not finite": ~finite,
             "are inverted": (right < left) | (bottom < top),
-            "are empty": (right == left) | (bottom == top),
+            "are empty": (right - left < LEAST) | (bottom - top < LEAST),
             "lie outside of their picture": ~area,
         }
         out: NDArray[np.bool_] = np.abs(cut - boxes).max(1, initial=0) > ROUNDING

@@ -11,6 +11,7 @@ crowds (iscrowd) are marked as such. Pictures without objects count like others.
 
 import glob
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ from cnn_jax.data.tree import SYNONYMS
 from cnn_jax.paths import printable, written
 
 BYTES = 2**31  # of a JSON file at most: in memory it is ten times as large
+LARGE = 1e30  # a greater number is no area
+LONGEST = 1000  # characters of a file name
 TRIED = 50  # pictures that are looked for in each folder that may hold them
 
 Record = Mapping[str, Any]
@@ -254,7 +257,7 @@ def _rows(one: Named, places: Mapping[Id, int], labels: Mapping[Id, int], tally:
             what = "boxes have digits in quotes for the id of their image or category: they are taken for numbers"
             tally.add(1, what, where())
         area = record.get("area")
-        if not (_is_number(area) and 0 <= area < np.inf):
+        if not (_is_number(area) and 0 <= area < LARGE):
             area = np.nan
             tally.add(1, "boxes have no area: it is taken to be their width x height", where())
         seen[key] += 1
@@ -281,7 +284,7 @@ def _folder(one: Named, names: Sequence[str], images: str | None) -> Path:
     ]
     tried = [base / part for base in (above, above.parent) for part in inside]
     step = max(len(names) // TRIED, 1)
-    counts = [sum((folder / name).is_file() for name in names[::step]) for folder in tried]
+    counts = [sum(os.path.isfile(folder / name) for name in names[::step]) for folder in tried]
     if not max(counts):
         example = printable(names[0])
         raise ValueError(
@@ -293,8 +296,8 @@ def _folder(one: Named, names: Sequence[str], images: str | None) -> Path:
 
 def _file_name(value: object, where: str) -> str:
     """A file name within a folder. Raises ValueError for none, and for one that leads out of it."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{where} has the file_name {_shown(value)}, not a text")
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST:
+        raise ValueError(f"{where} has the file_name {_shown(value)}, not a text of at most {LONGEST} characters")
     path = PureWindowsPath(value)  # which knows both kinds of slashes, and drives
     if path.anchor or ".." in path.parts:
         raise ValueError(

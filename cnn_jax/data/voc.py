@@ -8,6 +8,7 @@ Objects marked as difficult are ignored in training and scoring. Classes are the
 order.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -179,7 +180,7 @@ def _picture(place: Place, said: str) -> Path:
     Of what it names only the last part counts, so it leads nowhere else.
     """
     name = PureWindowsPath(said.strip()).name
-    if name and (place.pictures / name).is_file():
+    if name and os.path.isfile(place.pictures / name):
         return place.pictures / name
     endings = [ending for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper())]
     files = (place.pictures / f"{place.file.stem}{ending}" for ending in endings)

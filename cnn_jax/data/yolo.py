@@ -157,6 +157,7 @@ def _splits(name: str, root: Path, description: Mapping[str, Any]) -> dict[str, 
                 # Programs write ../train/images for what is train/images; it is looked for in the folder alone.
                 parts = [part for part in PureWindowsPath(description[word]).parts if part not in (".", "..")]
                 folder = next((f for at in range(len(parts)) if (f := root.joinpath(*parts[at:])).is_dir()), None)
+                folder = folder if parts else root
                 if folder is None:
                     raise ValueError(
                         f"{name}: '{printable(description[word])}', which data.yaml calls {word}, is no folder in it"

@@ -124,6 +124,9 @@ def test_data_with_classes(launch, tmp_path, monkeypatch):
     )
     assert launch("describe", "folder:photos", "--input=8,8,3").err.startswith("error: --input is for models, 'folder:")
     assert launch("describe", "lenet5", "--out=x").err.startswith("error: --out is for the samples of data, 'lenet5'")
+    assert launch("describe", "photos").err.startswith(
+        "error: 'photos' is a folder: say folder:photos, or coco:, voc: or "
+    )
     assert launch("describe", "folder:nowhere").err == (
         "error: folder:nowhere is not a folder: give the path that holds train/CLASS or CLASS folders\n"
     )

@@ -168,6 +168,11 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda r: [(r / n).unlink() for n in NAMES],
         "none of its 4 images is beside it, as 'a.png'",
     ),
+    "a long name": (
+        "coco",
+        of("images", file_name="x" * 5000),
+        "image 2 has the file_name 'x{60}…', not a text of at m",
+    ),
     "another size": (
         "coco",
         of("images", width=24, height=16),
@@ -326,6 +331,12 @@ NOTED: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "yolo",
         text("yolo/labels/b.txt", "1 1.5 .5 .2 .5"),
         "1 boxes lie outside of their picture and are left out, as box 1 of labels/b.txt",
+        "faulty",
+    ),
+    "YOLO empty": (
+        "yolo",
+        text("yolo/labels/b.txt", "1 .5 .5 1e-9 .5"),
+        "1 boxes are empty and are left out, as box 1 of labels/b.txt",
         "faulty",
     ),
     "YOLO nan": (
