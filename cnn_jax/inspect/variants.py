@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -31,13 +32,20 @@ def list_models(pattern: str = "*") -> list[str]:
 def _variants() -> list[tuple[str, str]]:
     """(family, name) of the variants in the order of the files."""
     paths = sorted(Path(folder) for folder in models.__path__)
-    return [(file.stem, name) for folder in paths for file in sorted(folder.glob("*.py")) for name in _named(file)]
+    return [(file.stem, name) for folder in paths for file in sorted(folder.glob("*.py")) for name in _read(file)[1]]
 
 
-def _named(file: Path) -> list[str]:
-    """The names that a module gives to what it makes by `Variant(...)`, or by a function that it makes of that."""
+@functools.cache
+def _read(file: Path) -> tuple[set[str], list[str]]:
+    """What makes variants in a module, and the names that it gives to what it makes so.
+
+    Makers are `Variant` and whatever is made of one by `partial`, here or in another family's module.
+    """
     makers, found = {"Variant"}, []
     for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{models.__name__}."):
+            other = file.with_name(f"{node.module.rpartition('.')[2]}.py")
+            makers |= _read(other)[0] & {alias.name for alias in node.names}
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name):
             call, name = node.value, node.targets[0].id
             words = [word.id for word in (call.func, *call.args) if isinstance(word, ast.Name)]
@@ -45,4 +53,4 @@ def _named(file: Path) -> list[str]:
                 makers.add(name)
             elif words and words[0] in makers:
                 found.append(name)
-    return found
+    return makers, found

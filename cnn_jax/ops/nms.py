@@ -149,7 +149,7 @@ def _by_picking(
 
 
 def _as_integers(scores: jax.Array) -> jax.Array:
-    """Integers in the order of the scores, above the least there is: their largest is found in a quarter of the time."""
+    """Integers in the order of the scores, above the least there is: their largest is found four times as fast."""
     single = scores.astype(jnp.float32)
     bits = lax.bitcast_convert_type(jnp.where(single == 0, 0, single), jnp.int32)  # -0 is 0
     return jnp.where(bits < 0, bits ^ jnp.iinfo(jnp.int32).max, bits)
