@@ -29,7 +29,8 @@ def description(text: str, shape: tuple[int, ...] | None, classes: int | None, b
         program = trace(model, shape, batch)
     except TypeError as error:
         raise ValueError(f"'{text}' does not work on examples of {sizes(shape)}: {error}") from error
-    fields = fields_of(program)
+    detects = hasattr(model, "detections")  # what it says is no map of features
+    fields = {} if detects else fields_of(program)
     maps = {name: program.outputs[name].shape[1:] for name in fields}
     spatial = {name: size[:-1] for name, size in maps.items()}
     if warning := stem_warning(spatial, shape[:-1], replaceable=takes_fitting_stem(model)):
@@ -42,7 +43,9 @@ def description(text: str, shape: tuple[int, ...] | None, classes: int | None, b
             ("layer", "kind", "output", "parameters", "multiply-adds"),
             [(layer.path or "(model)", layer.kind, sizes(layer.shape[1:]), *layer[3:]) for layer in layers],
         ),
-        table(("feature", "output", "stride", "sees", "from"), features),
+        table(("output", "shape"), [(name, sizes(value.shape)) for name, value in program.outputs.items()])
+        if detects
+        else table(("feature", "output", "stride", "sees", "from"), features),
         "\n".join([*_totals(program, layers), *_publication(variant)]),
     ]
     return "\n\n".join(parts)

@@ -74,7 +74,7 @@ def last_layer_paths(module: nn.Module, input_shape: tuple[int, ...]) -> set[str
 
     Those of the CLASSIFIER, none for a backbone; of a detector those whose shapes follow from the number of classes.
     """
-    if backbone_of(module):
+    if hasattr(module, "detections"):
         more = module.clone(classes=module.classes + 1)
         shapes, other = (trace(net, input_shape).variables for net in (module, more))
         return {path for path, value in shapes.items() if value.shape != other[path].shape}

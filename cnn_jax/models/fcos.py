@@ -18,7 +18,8 @@ from cnn_jax.models.detector import Detections, Losses, Objects
 from cnn_jax.models.layers import Activation, Conv, GroupNorm, Layer
 from cnn_jax.models.necks import FPN, Top, at_strides, strided
 from cnn_jax.models.resnet import resnet50
-from cnn_jax.models.retinanet import STRIDES, Tower, rare, resnet_coco, small
+from cnn_jax.models.retinanet import COCO_IMAGES, STRIDES, Tower, rare, small
+from cnn_jax.models.variant import Variant
 from cnn_jax.ops.anchors import base_anchors, grid_anchors
 from cnn_jax.ops.boxes import area, decode_distances, encode_distances, giou
 from cnn_jax.ops.detection_losses import centerness, cross_entropy, focal
@@ -162,10 +163,13 @@ def nearest_centre(
     return jnp.where(left.max(0, initial=0) < 1e-5, BACKGROUND, jnp.argmax(left, 0)).astype(jnp.int32)
 
 
-fcos_resnet50_fpn = resnet_coco(
+fcos_resnet50_fpn = Variant(
     build=partial(FCOS),
+    input_shape=(800, 800, 3),
+    classes=90,
     params=32_322_720,
     macs=128_207_052_800,
     source="Tian et al. 2019, arXiv:1904.01355",
     reference="torchvision:fcos_resnet50_fpn",
+    preprocessing=COCO_IMAGES,
 )

@@ -203,7 +203,7 @@ point_detector = Variant(
     build=partial(PointDetector),
     input_shape=(96, 96, 1),
     classes=10,
-    params=1_054_958,
-    macs=231_026_688,
+    params=949_742,
+    macs=175_693_824,
     source="this project",
 )

@@ -153,14 +153,10 @@ class RetinaNet(nn.Module):
         return candidates.detected(levels, self.overlap, self.most)
 
 
-resnet_coco = partial(  # what is trained with the images of torchvision
-    Variant,
-    input_shape=(800, 800, 3),
-    classes=90,
-    preprocessing=Preprocessing((800, 1333), resize="short_side", interpolation="sampled"),
-)
+COCO_IMAGES = Preprocessing((800, 1333), resize="short_side", interpolation="sampled")  # of what torchvision trained
+_coco = partial(Variant, input_shape=(800, 800, 3), classes=90, preprocessing=COCO_IMAGES)
 
-retinanet_resnet50_fpn = resnet_coco(
+retinanet_resnet50_fpn = _coco(
     build=partial(RetinaNet),
     params=34_068_119,
     macs=151_540_437_248,
@@ -168,7 +164,7 @@ retinanet_resnet50_fpn = resnet_coco(
     reference="torchvision:retinanet_resnet50_fpn",
 )
 # Zhang et al. 2020 compare two kinds of detectors, and what of their differences does not lie in the kind.
-retinanet_resnet50_fpn_v2 = resnet_coco(
+retinanet_resnet50_fpn_v2 = _coco(
     build=partial(RetinaNet, top=partial(strided, of_input=True), head_norm=GroupNorm, box_loss="giou"),
     params=38_198_935,
     macs=152_238_199_040,

@@ -104,7 +104,7 @@ def picture(case: Case) -> np.ndarray:
     height, width = case.picture
     draw = np.random.RandomState(1)
     squares = draw.randint(0, 256, (height // 8 + 1, width // 8 + 1, 3))
-    squares = np.kron(squares, np.ones((8, 8, 1)))[:height, :width]
+    squares = np.kron(squares, np.ones((8, 8, 1), int))[:height, :width]
     return (0.7 * squares + 0.3 * draw.randint(0, 256, (height, width, 3))).astype(np.uint8)
 
 
