@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,13 +17,15 @@ from PIL import Image
 
 from cnn_jax.data.files import read_example
 from cnn_jax.data.folder import folder
+from cnn_jax.data.prepare import Placement
 from cnn_jax.data.source import opened
+from cnn_jax.data.spec import Field
 from cnn_jax.launch import cli
 from cnn_jax.models.lenet import lenet5_28
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train import run as run_of
 from cnn_jax.train.evaluate import evaluate
-from cnn_jax.train.predictor import load, predict, read_config
+from cnn_jax.train.predictor import Predictor, load, predict, read_config, said_of_each
 from cnn_jax.train.run import assemble
 from cnn_jax.train.state import create
 from cnn_jax.weights import imported
@@ -146,6 +150,28 @@ def test_predict_and_eval_need_neither_optimizer_nor_training_data(
     )  # brought to 8 x 12 grey pixels, as the training data was
     code, _, err = launch("eval", run)
     assert code == 2 and err.startswith("error: folder:/gone is not a folder") and err.count("\n") == 1
+
+
+def test_examples_of_different_shapes_are_computed_by_shape() -> None:
+    """Each with where its picture lies, in the order in which they are given; those of one shape together."""
+    inputs = {"image": Field("image", (64, 64, 1), "float32"), "placement": Field("placement", (6,), "float32")}
+    seen = []
+
+    def compiled(function: Any) -> Any:
+        def call(variables: Any, batch: Any) -> Any:
+            seen.append(batch["image"].shape)
+            return {"mean": batch["image"].mean((1, 2, 3)), "placement": batch["placement"]}
+
+        return call
+
+    spec: Any = SimpleNamespace(inputs=inputs)
+    predictor = Predictor(spec, None, None, {}, compiled, 1)  # type: ignore[arg-type]
+    shapes = [(32, 64, 1), (64, 32, 1), (32, 64, 1), (32, 64, 1)]
+    examples = [(np.full(shape, i, np.float32), Placement((9 + i, 9), shape[:2])) for i, shape in enumerate(shapes)]
+    found = said_of_each(predictor, None, [*examples, (np.zeros((64, 32, 1), np.float32), None)])  # type: ignore[arg-type]
+    assert [row["mean"] for row in found] == [0, 1, 2, 3, 0]
+    assert [row["placement"][4] for row in found] == [9, 10, 11, 12, 64]
+    assert seen == [(4, 32, 64, 1), (2, 64, 32, 1)]
 
 
 def test_an_imported_model_is_a_predictor(
