@@ -223,3 +223,17 @@ def test_every_parameter_learns(jit: Any, drawn: Any) -> None:
     assert still == []
     before = jax.tree.leaves(variables["batch_stats"])
     assert all((a != b).any() for a, b in zip(before, jax.tree.leaves(new["batch_stats"]), strict=True))
+
+
+def test_thresholds_are_torchvisions() -> None:
+    """score, candidates (of a level, or a class), overlap, most; what no picture of the tests decides is held here."""
+    wanted = {
+        retinanet_resnet50_fpn: (0.05, 1000, 0.5, 300),
+        retinanet_resnet50_fpn_v2: (0.05, 1000, 0.5, 300),
+        fcos_resnet50_fpn: (0.2, 1000, 0.6, 100),
+        ssd300_vgg16: (0.01, 400, 0.45, 200),
+        ssdlite320_mobilenet_v3_large: (0.001, 300, 0.55, 300),
+    }
+    for variant, numbers in wanted.items():
+        module: Any = variant()
+        assert (module.score, module.candidates, module.overlap, module.most) == numbers

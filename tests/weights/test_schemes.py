@@ -34,9 +34,9 @@ def made_of(module, names: Names) -> dict[str, np.ndarray]:
 def test_the_naming_that_fits_is_chosen(name):
     tensors = made_of(mobilenet_v2_050(classes=7), getattr(mobilenet_v2_names, name))
     scheme = choose(mobilenet_v2_050(), SHAPE, tensors, "mobilenet_v2")
-    assert scheme.name == name and count_classes(tensors, scheme) == 7
+    assert scheme.name == name and count_classes(mobilenet_v2_050(), SHAPE, tensors, scheme) == 7
     del tensors["classifier.1.weight" if name == "torchvision" else "classifier.weight"]
-    assert count_classes(tensors, scheme) is None
+    assert count_classes(mobilenet_v2_050(), SHAPE, tensors, scheme) is None
 
 
 def test_a_naming_that_counts_blocks_takes_those_of_the_module():
