@@ -10,7 +10,7 @@ above 0.6, 7/10 is not above 0.7.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,10 +124,10 @@ def _by_picking(
         highest = left.max(initial=none)
         return highest, jnp.where(left == highest, places, len(boxes) - 1).min(initial=len(boxes) - 1)
 
-    def more(state: tuple[jax.Array, ...]) -> jax.Array:
+    def more(state: Any) -> jax.Array:
         return (state[0] < few) & (state[1] > none)
 
-    def pick(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def pick(state: Any) -> Any:
         count, _, i, left, kept = state
         lost = (_overlaps(sides, i) > threshold) & (classes == classes[i])
         left = jnp.where(lost | (places == i), none, left)
