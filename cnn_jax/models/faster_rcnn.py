@@ -21,7 +21,7 @@ from cnn_jax.models.mobilenet_v3 import mobilenet_v3_large
 from cnn_jax.models.necks import FPN, at_strides, pooled
 from cnn_jax.models.output_stride import stride_between
 from cnn_jax.models.resnet import resnet50
-from cnn_jax.models.roi_heads import BoxHead, Classifier, Masked, Seen
+from cnn_jax.models.roi_heads import BoxHead, Classifier, Masked, MaskHead, Seen
 from cnn_jax.models.rpn import RPN, Draw, Keep, Looked, Sampled
 from cnn_jax.models.variant import Preprocessing, Variant
 from cnn_jax.ops.anchors import base_anchors, grid_anchors
@@ -103,7 +103,9 @@ class FasterRCNN(nn.Module):
             jnp.asarray(grid_anchors(base_anchors(sizes, RATIOS), (level.shape[1], level.shape[2]), size))
             for level, sizes in zip(levels, self.anchor_sizes, strict=True)
         ]
-        keep = self.keep if objects is None else self.keep._replace(candidates=self.learns, most=self.learns)
+        keep = Keep(*self.keep)  # text has it as a tuple
+        if objects is not None:
+            keep = keep._replace(candidates=self.learns, most=self.learns)
         content = whole(x) if content is None else content
         found = rpn.proposals(*jax.lax.stop_gradient((logits, deltas)), anchors, content, keep)
 
@@ -173,7 +175,7 @@ _coco = partial(  # what is trained with the images of torchvision
     classes=90,
     source="Ren et al. 2015, arXiv:1506.01497, with Lin et al. 2017, arXiv:1612.03144, section 4",
 )
-resnet_coco = partial(
+_resnet_coco = partial(
     _coco,
     input_shape=(800, 800, 3),
     preprocessing=Preprocessing((800, 1333), resize="short_side", interpolation="sampled"),
@@ -186,14 +188,14 @@ _mobile = partial(
     anchor_sizes=((32, 64, 128, 256, 512),) * 3,
 )
 
-fasterrcnn_resnet50_fpn = resnet_coco(
+fasterrcnn_resnet50_fpn = _resnet_coco(
     build=partial(FasterRCNN),
     params=41_808_406,
     macs=134_379_721_216,
     reference="torchvision:fasterrcnn_resnet50_fpn",
 )
 # Li et al. 2021, arXiv:2111.11429, appendix: norms in the pyramid and the heads, which are deeper.
-fasterrcnn_resnet50_fpn_v2 = resnet_coco(
+fasterrcnn_resnet50_fpn_v2 = _resnet_coco(
     build=partial(
         FasterRCNN, neck_norm=BatchNorm, depth=2, head=partial(BoxHead, norm=BatchNorm, convolutions=4, dense=1)
     ),
@@ -201,7 +203,7 @@ fasterrcnn_resnet50_fpn_v2 = resnet_coco(
     macs=280_370_729_472,
     reference="torchvision:fasterrcnn_resnet50_fpn_v2",
 )
-fasterrcnn_mobilenet_v3_large_fpn = resnet_coco(
+fasterrcnn_mobilenet_v3_large_fpn = _resnet_coco(
     build=partial(_mobile, keep=Keep(score=0.05)),
     params=19_410_754,
     macs=18_853_144_256,
@@ -214,4 +216,18 @@ fasterrcnn_mobilenet_v3_large_320_fpn = _coco(
     macs=2_872_931_200,
     reference="torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
     preprocessing=Preprocessing((320, 640), resize="short_side", interpolation="sampled"),
+)
+
+_mask_coco = partial(_resnet_coco, source="He et al. 2017, arXiv:1703.06870, figure 4, right")
+maskrcnn_resnet50_fpn = _mask_coco(
+    build=partial(FasterRCNN, mask_head=MaskHead),
+    params=44_454_513,
+    macs=187_586_351_616,
+    reference="torchvision:maskrcnn_resnet50_fpn",
+)
+maskrcnn_resnet50_fpn_v2 = _mask_coco(
+    build=partial(fasterrcnn_resnet50_fpn_v2.build, mask_head=partial(MaskHead, norm=BatchNorm)),
+    params=46_359_409,
+    macs=333_577_359_872,
+    reference="torchvision:maskrcnn_resnet50_fpn_v2",
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.models import faster_rcnn, mask_rcnn, roi_heads, rpn
+from cnn_jax.models import faster_rcnn, roi_heads, rpn
 from cnn_jax.models.detector import Objects
 from cnn_jax.models.roi_heads import Seen
 from cnn_jax.models.rpn import Keep
@@ -65,7 +65,7 @@ def test_counts_of_21_classes() -> None:
     """As torchvision's have them, with norms that learn; those of 91 stand with the variants."""
     counts = {
         faster_rcnn.fasterrcnn_mobilenet_v3_large_fpn: 19_052_004,
-        mask_rcnn.maskrcnn_resnet50_fpn_v2: 45_982_669,
+        faster_rcnn.maskrcnn_resnet50_fpn_v2: 45_982_669,
     }
     for variant, count in counts.items():
         x = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
@@ -135,9 +135,9 @@ def test_what_differs_between_the_published_ones() -> None:
     # torchvision sets 0 when it has loaded its weights of some.
     frozen = {variant.reference: frozen_epsilon("faster_rcnn", variant) for variant in (large, small)}
     assert set(frozen.values()) == {1e-5}
-    first, second = mask_rcnn.maskrcnn_resnet50_fpn, mask_rcnn.maskrcnn_resnet50_fpn_v2
+    first, second = faster_rcnn.maskrcnn_resnet50_fpn, faster_rcnn.maskrcnn_resnet50_fpn_v2
     assert frozen_epsilon("faster_rcnn", faster_rcnn.fasterrcnn_resnet50_fpn) == 0
-    assert frozen_epsilon("mask_rcnn", first) == 0 and frozen_epsilon("mask_rcnn", second) is None
+    assert frozen_epsilon("faster_rcnn", first) == 0 and frozen_epsilon("faster_rcnn", second) is None
 
 
 def test_scores_of_many_classes_are_reduced_without_loss(jit: Any) -> None:
@@ -244,7 +244,7 @@ def test_a_mask_head_without_masks_is_refused() -> None:
 
 
 def test_names_up_to_torchvision_0_12() -> None:
-    module = mask_rcnn.maskrcnn_resnet50_fpn()
+    module = faster_rcnn.maskrcnn_resnet50_fpn()
     name = partial(names.torchvision_0_12, backbone=module.backbone, head=module.head)
     known = {
         "backbone/stage1_block1/conv1": "backbone.body.layer1.0.conv1",
