@@ -1,7 +1,5 @@
 """Boxes against their definitions in plain NumPy, and against torchvision where it is installed."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,12 +175,13 @@ def test_roi_align(aligned: bool) -> None:
 def test_roi_align_of_several_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each box from its own, and the same however many boxes are looked at together."""
     draw = np.random.default_rng(0)
-    maps = [jnp.asarray(draw.normal(size=shape), "float32") for shape in ((9, 12, 3), (5, 6, 3))]
-    rois, of = drawn(9), jnp.asarray(draw.integers(2, size=9))
-    several = partial(roi_align, maps, rois, [0.25, 0.125], (3, 2), of=of)
-    found = several()
-    for i in range(9):
-        alone = roi_align([maps[of[i]]], rois[i : i + 1], [0.25 / 2 ** int(of[i])], (3, 2))
-        np.testing.assert_allclose(found[i], alone[0], atol=1e-6)
-    monkeypatch.setattr(module, "CHUNK", 4)
-    np.testing.assert_allclose(several(), found, atol=1e-6)
+    maps = [draw.normal(size=shape).astype(np.float32) for shape in ((9, 12, 3), (5, 6, 3))]
+    rois, of = drawn(9), np.array([0, 1, 1, 0, 0, 1, 0, 1, 1])
+    alone = jax.jit(lambda maps: [roi_align([x], rois, [0.25 / 2**i], (3, 2)) for i, x in enumerate(maps)])(maps)
+    wanted = np.where(of[:, None, None, None] == 0, *alone)
+    for chunk in (256, 4):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+        found = jax.jit(lambda maps: roi_align(maps, jnp.asarray(rois), [0.25, 0.125], (3, 2), of=jnp.asarray(of)))(
+            maps
+        )
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
