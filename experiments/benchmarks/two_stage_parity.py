@@ -35,6 +35,7 @@ from cnn_jax.weights.schemes import frozen_epsilon, schemes
 
 PICTURES = ((480, 640), (500, 500), (333, 517), (641, 203))
 VARIANTS = {name: value for name, value in vars(faster_rcnn).items() if name.startswith(("fasterrcnn", "maskrcnn"))}
+SMALL = (128,), 256  # a short side, and a long one at most
 # Deviation of the outputs of the last layers.
 SPREAD = {
     "rpn.head.cls_logits": 2.0,
@@ -180,11 +181,14 @@ def _theirs(case: Case) -> tuple[dict[str, np.ndarray], Found, dict[str, float]]
     with torch.no_grad():
         for name, array in tensors.items():
             state[name].copy_(torch.from_numpy(array))
+        resize, sizes = model.transform, (model.transform.min_size, model.transform.max_size)
+        resize.min_size, resize.max_size = SMALL  # is enough to see how outputs spread
         for name, spread in SPREAD.items():  # in order: each changes what the next one reads
             if f"{name}.weight" in tensors:
                 factor = np.float32(f"{spread / _deviation(model, name, image):.4g}")
                 tensors[f"{name}.weight"] = tensors[f"{name}.weight"] * factor
                 state[f"{name}.weight"].copy_(torch.from_numpy(tensors[f"{name}.weight"]))
+        resize.min_size, resize.max_size = sizes
         (found,) = model([image])
     model.train()
     for norm in norms:
