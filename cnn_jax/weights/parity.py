@@ -71,12 +71,12 @@ class Reference(NamedTuple):
     digests: dict[str, np.ndarray]
 
 
-def cases() -> dict[str, Case]:
-    """All variants with a `reference`, by name."""
+def cases(task: str = "classify") -> dict[str, Case]:
+    """All variants for a task that have a `reference`, by name; detectors are compared in `detector_parity`."""
     return {
         name: Case(name, variant, *variant.reference.split(":"))
         for name, variant in published().items()
-        if variant.reference
+        if variant.reference and variant.task == task
     }
 
 

@@ -42,7 +42,7 @@ def test_the_other_librarys_names(name):
 
 
 def test_every_reference_is_a_name_of_its_variant():
-    for case in cases().values():
+    for case in [*cases().values(), *cases("detect").values()]:
         assert find(case.model)[1] is case.variant
         if case.library == "torchvision":  # which timm does not publish: GoogLeNet and those smaller than MobileNet
             family = case.name.split(".")[0]
