@@ -24,11 +24,11 @@ def experiment() -> Experiment:
         name="scenes",
         data=Data(source=scenes, validation=0.0125, batch_size=64),
         model=Model(build=point_detector, task=partial(detect, sizes=(16, 24))),
-        optim=Optim(build=adamw, lr=3e-3, schedule=cosine, warmup="5%", ema=0.99),
+        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
-        duration="850 steps",
-        evaluate=Evaluate(every="20%"),
-        save_every="20%",
+        duration="3000 steps",
+        evaluate=Evaluate(every="1000 steps"),
+        save_every="1000 steps",
     )
 
 
