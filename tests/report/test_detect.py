@@ -42,7 +42,7 @@ def test_nothing_found_is_said_and_drawn(tmp_path):
     assert detect.rows(found) == [] and "nothing" in repr(found)
     detect.annotate(np.zeros((10, 10, 3), np.uint8), (10, 10, 3), found, tmp_path / "nothing.png")
     with Image.open(tmp_path / "nothing.png") as drawn:
-        assert drawn.size[0] >= 0.9 * detect.LEAST
+        assert drawn.size[0] >= 0.9 * detect.SIDE
 
 
 @pytest.mark.parametrize("size", [(80, 200, 3), (200, 80, 3)])
