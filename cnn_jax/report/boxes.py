@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.textpath import text_to_path
 from numpy.typing import ArrayLike
 
@@ -51,7 +51,7 @@ def draw_boxes(
     across, down = ax.bbox.width / width, ax.bbox.height / height  # dots of a pixel, before any layout
     dots, pad = ax.figure.dpi / 72, 1.0
     corners: list[Corners] = np.reshape(np.asarray(boxes, float), (-1, 4)).tolist()
-    outline = [withStroke(linewidth=linewidth + 1.2, foreground=EDGE)]
+    outline: list[AbstractPathEffect] = [withStroke(linewidth=linewidth + 1.2, foreground=EDGE)]
     for (left, top, right, bottom), colour in zip(corners, colours, strict=True):
         frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, lw=linewidth, ls=style)
         frame.set_path_effects(outline)
@@ -80,12 +80,24 @@ def draw_boxes(
     return left_out
 
 
+def draw_masks(ax: Axes, boxes: ArrayLike, masks: np.ndarray, colours: Sequence[str]) -> None:
+    """Tints what masks [N, M, M] in [0, 1] over boxes [N, 4] cover of a picture that `draw_boxes` has drawn."""
+    limits = ax.get_xlim(), ax.get_ylim()
+    for (left, top, right, bottom), mask, colour in zip(np.reshape(boxes, (-1, 4)), masks, colours, strict=True):
+        tint = np.empty((*mask.shape, 4))
+        tint[..., :3], tint[..., 3] = to_rgb(colour), 0.45 * np.clip(6 * (mask - 0.5) + 0.5, 0, 1)  # a soft edge at .5
+        ax.imshow(tint, extent=(left, right, bottom, top), interpolation="bilinear", aspect="auto", zorder=0.5)
+    ax.set(xlim=limits[0], ylim=limits[1])
+
+
 def colours_of(labels: Sequence[int]) -> list[str]:
     """A colour for each class, by its number; classes that are many share some."""
     return [COLOURS[label % len(COLOURS)] for label in labels]
 
 
-def _room(box: Corners, size: tuple[float, float], picture: tuple[float, float], taken: list[Corners]) -> Corners | None:
+def _room(
+    box: Corners, size: tuple[float, float], picture: tuple[float, float], taken: list[Corners]
+) -> Corners | None:
     """The place at a box where a name of `size` (width, height) covers least of others; None where that is too much.
 
     picture: width and height.

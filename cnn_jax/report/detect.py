@@ -16,7 +16,7 @@ from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.evals.found import bounds
 from cnn_jax.evals.matching import iou
 from cnn_jax.paths import printable
-from cnn_jax.report.boxes import colours_of, draw_boxes
+from cnn_jax.report.boxes import colours_of, draw_boxes, draw_masks
 from cnn_jax.report.detection_figures import (
     confusion_with_background,
     precision_by_class,
@@ -69,18 +69,24 @@ class Found(NamedTuple):
     """The objects of one picture, in order of falling scores.
 
     boxes: [K, 4] left, top, right, bottom in pixels of the picture; names: [K] of their classes; scores: [K] in [0, 1];
-    labels: [K] numbers of the classes.
+    labels: [K] numbers of the classes. masks: [K, M, M] in [0, 1], of an M x M grid over each box, where the detector
+    has such: from 0.5 on a place is of the object.
     """
 
     boxes: NDArray[np.float32]
     names: tuple[str, ...]
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
+    masks: NDArray[np.float32] | None = None
 
     def above(self, score: float) -> "Found":
         """Those of at least this score."""
-        count = int((self.scores >= score).sum())
-        return Found(self.boxes[:count], self.names[:count], self.scores[:count], self.labels[:count])
+        return self.first(int((self.scores >= score).sum()))
+
+    def first(self, count: int | None) -> "Found":
+        """So many of them, all for None."""
+        masks = None if self.masks is None else self.masks[:count]
+        return Found(self.boxes[:count], self.names[:count], self.scores[:count], self.labels[:count], masks)
 
     def __repr__(self) -> str:
         sure = self.above(LEAST)
@@ -94,7 +100,8 @@ def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement |
     boxes, labels = outputs["boxes"][real], outputs["labels"][real]
     if placement is not None:
         boxes = to_original(boxes, placement).astype(np.float32)
-    return Found(boxes, tuple(spec.classes[label] for label in labels), outputs["scores"][real], labels)
+    masks = outputs["masks"][real] if "masks" in outputs else None
+    return Found(boxes, tuple(spec.classes[label] for label in labels), outputs["scores"][real], labels, masks)
 
 
 def rows(result: Found) -> list[dict[str, Any]]:
@@ -112,7 +119,7 @@ def words(row: Mapping[str, Any]) -> str:
 
 def best(result: Found, top: int | None, least: float) -> Found:
     """The first boxes, of those with a score of `least` or more."""
-    return Found(*(column[:top] for column in result.above(least)))
+    return result.above(least).first(top)
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Found, path: Path) -> None:
@@ -130,8 +137,9 @@ def annotate(picture: np.ndarray, size: tuple[int, ...], result: Found, path: Pa
     kept = _on_top(result.boxes)
     names = [f"{short(result.names[k], 24)} {result.scores[k]:.0%}" for k in kept[::-1]]
     colours = colours_of(result.labels[kept[::-1]].tolist())
+    ax = figure.add_axes(place)
     unnamed = draw_boxes(
-        figure.add_axes(place),
+        ax,
         picture,
         size,
         result.boxes[kept[::-1]],
@@ -140,6 +148,8 @@ def annotate(picture: np.ndarray, size: tuple[int, ...], result: Found, path: Pa
         fontsize=9 * scale,
         linewidth=1.6 * scale,
     )
+    if result.masks is not None:
+        draw_masks(ax, result.boxes[kept[::-1]], result.masks[kept[::-1]], colours)
     parts = [f"{len(kept)} {'box' if len(kept) == 1 else 'boxes'}"] if len(kept) else ["nothing found"]
     parts += [f"{len(result.names) - len(kept)} more lie on them"] if len(kept) < len(result.names) else []
     parts += [f"{unnamed} without room for a name"] if unnamed else []
