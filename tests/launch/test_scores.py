@@ -3,7 +3,7 @@
 import math
 
 from cnn_jax.commands.eval import _print
-from cnn_jax.evals.evaluator import Score, Scores
+from cnn_jax.evals.evaluator import Score, Scores, to_json
 from cnn_jax.launch.training import _listed
 
 NUMBERS = {"loss": Score(1.25), "ap": Score(0.5, 0.4, 0.6), "ap_large": Score(math.nan)}
