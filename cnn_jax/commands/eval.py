@@ -5,12 +5,12 @@ python launch.py eval runs/photos --split=validation --checkpoint=best
 python launch.py eval runs/photos --split=all --csv=said.csv       # every image: its file, its class, what was said
 python launch.py eval runs/photos --data=folder:later              # all images of another folder
 python launch.py eval runs/photos --data=folder:later --split=test # those in later/test alone
-python launch.py eval runs/objects --coco                          # of a detector: also as COCO's JSON
 
 Other data are read as the run's own were, and need the same classes, in any order. The figures of a classifier have the
 most confident mistakes with their files, and mistakes.csv lists them; those of a detector have the pictures that it
 sees best and its worst errors of each kind, the objects beside what was found. --coco adds detections.json and
-truth.json, with the ids of the annotations where they have some: pycocotools finds the same figures in them.
+truth.json in COCO's format, with the ids of the annotations where they have some: pycocotools finds the same figures in
+them.
 """
 
 import re

@@ -167,7 +167,9 @@ def test_pycocotools_finds_the_same_in_what_eval_writes(here: Path, launch: Call
     assert results["also"]["test.json"]["ap50"] == printed["ap50"]
 
 
-def test_predict_says_what_is_sure_and_tables_hold_all(here: Path, launch: Callable) -> None:
+def test_predict_says_what_is_sure_and_tables_hold_all(
+    here: Path, launch: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("predict", "one", "set/test1.png", "set/test2.png")
     every = launch(*words, "--least=0", "--draw=0")
     model = cnn_jax.load("one")
@@ -175,7 +177,8 @@ def test_predict_says_what_is_sure_and_tables_hold_all(here: Path, launch: Calla
     count = len(one.names) + len(two.names)
     assert every.code == 0 and every.out.count("%") == count > 10 and "not shown" not in every.out
     middle = float(np.sort(np.concatenate([one.scores, two.scores]))[-5])
-    said = launch(*words, f"--least={middle:.9f}")
+    monkeypatch.setattr("cnn_jax.report.detect.LEAST", middle)
+    said = launch(*words)
     assert said.out.count("%") == 5 and said.out.count("drawn in") == 2
     assert f"{count - 5} of {count} have scores below" in said.out and "--least=0 shows them" in said.out
     nothing = launch(*words, "--least=1", "--draw=0")
