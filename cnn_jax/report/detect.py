@@ -151,7 +151,7 @@ def annotate(picture: np.ndarray, size: tuple[int, ...], result: Found, path: Pa
     if result.masks is not None:
         draw_masks(ax, result.boxes[kept[::-1]], result.masks[kept[::-1]], colours)
     parts = [f"{len(kept)} {'box' if len(kept) == 1 else 'boxes'}"] if len(kept) else ["nothing found"]
-    parts += [f"{len(result.names) - len(kept)} more lie on them"] if len(kept) < len(result.names) else []
+    parts += [f"{len(result.names) - len(kept)} more in the same places"] if len(kept) < len(result.names) else []
     parts += [f"{unnamed} without room for a name"] if unnamed else []
     figure.text(0.5, 1 - MARGIN / whole[1], ", ".join(parts), fontsize=9 * scale, ha="center", va="top")
     save(figure, path)

@@ -64,7 +64,7 @@ def test_names_lie_in_the_picture_and_cover_no_other(height, width, tmp_path, mo
     monkeypatch.setattr(detect, "save", lambda figure, path: drawn.append(figure))
     detect.annotate(np.zeros((height, width, 3), np.uint8), (height, width), found, tmp_path / "one.png")
     (ax,), (title,) = drawn[0].axes, drawn[0].texts
-    assert title.get_text() == "5 boxes, 1 more lie on them"
+    assert title.get_text() == "5 boxes, 1 more in the same places"
     assert sorted(text.get_text().split()[0] for text in ax.texts) == sorted(names[:5])
     drawn[0].draw_without_rendering()
     places = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
