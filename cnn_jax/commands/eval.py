@@ -8,7 +8,9 @@ python launch.py eval runs/photos --data=folder:later --split=test # those in la
 
 Other data are read as the run's own were, and need the same classes, in any order. The figures of a classifier have the
 most confident mistakes with their files, and mistakes.csv lists them; those of a detector have the pictures that it
-sees best and its worst errors of each kind, the objects beside what was found.
+sees best and its worst errors of each kind, the objects beside what was found. --coco adds detections.json and
+truth.json in COCO's format, with the ids of the annotations where they have some: pycocotools finds the same figures in
+them.
 """
 
 import re
@@ -35,6 +37,7 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_string("data", None, "another source, as folder:PATH", flag_values=values)
     flags.DEFINE_bool("outputs", False, "also keep what the model says of each example", flag_values=values)
+    flags.DEFINE_bool("coco", False, "also write objects and detections as COCO's JSON", flag_values=values)
     flags.DEFINE_string(
         "csv", None, "a file to write what is said of each example to, - prints it alone", flag_values=values
     )
@@ -45,8 +48,11 @@ def run(arguments: list[str]) -> int:
     words = cli.parse("eval", values, arguments)
     if len(words) != 1:
         raise cli.UsageError("say one run folder: launch.py eval RUN")
+    if values.coco and values.csv == "-":
+        raise cli.UsageError("--csv=- prints the table and writes nothing else: for --coco write it to a file")
     split = values.split or ("all" if values.data else "test")
-    _evaluate(written(words[0]), split, values.checkpoint, values.data, values.outputs, values.csv, values.out)
+    kept = (values.outputs, values.coco, values.csv)
+    _evaluate(written(words[0]), split, values.checkpoint, values.data, *kept, values.out)
     return 0
 
 
@@ -56,6 +62,7 @@ def _evaluate(
     which: str | None,
     data: str | None,
     outputs: bool,
+    coco: bool,
     table: str | None,
     out: str | None,
 ) -> None:
@@ -63,6 +70,7 @@ def _evaluate(
     from cnn_jax.data.scoring import ALL, aligned, scored, together
     from cnn_jax.data.source import in_memory, opened, split_of
     from cnn_jax.evals.evaluator import to_json
+    from cnn_jax.evals.found import reader
     from cnn_jax.report.tables import csv_table
     from cnn_jax.train import run_folder
     from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
@@ -72,6 +80,8 @@ def _evaluate(
     spec = predictor.spec
     if config is None and data is None:
         raise cli.UsageError(f"'{folder}' was imported, not trained: say on which data, as --data=folder:PATH")
+    if coco and not any(field.role == "boxes" for field in spec.targets.values()):
+        raise cli.UsageError(f"--coco is for detectors, '{folder}' finds no boxes")
     if data is not None:
         splits, source = {}, scored(_named(data), split, spec)
     else:
@@ -89,6 +99,11 @@ def _evaluate(
         if table is not None:
             write = stack.enter_context(csv_table(table, ranked=False))
             keeping.append(_each(write, reporter, source))
+
+        images = list[Any]()
+        if coco:
+            read = reader(source.spec)
+            keeping.append(lambda outputs, batch: images.extend(read(outputs, batch)))
 
         def keep(outputs: dict[str, Any], batch: dict[str, Any]) -> None:
             for one in keeping:
@@ -111,10 +126,32 @@ def _evaluate(
         run_folder.write_tables(target / "tables.npz", found, spec)
         numbers = {"split": split, "step": step, "data": source.spec.name, **to_json(found)}
         run_folder.write_json(target / "scores.json", numbers)
+        if coco:
+            _write_coco(target, images, source)
     except OSError as error:
         warnings.warn(f"nothing is written to '{target}' ({error.strerror}): say --out=FOLDER", stacklevel=2)
     else:
         print(f"written to {target}/{f' and {table}' if table else ''}")
+
+
+def _write_coco(target: Path, images: list[Any], source: Any) -> None:
+    import numpy as np
+
+    from cnn_jax.data.source import file_names
+    from cnn_jax.evals import coco_json
+    from cnn_jax.evals.found import IGNORED
+
+    images.sort(key=lambda image: image.place)
+    places = [image.place for image in images]
+    names = file_names(source, np.array(places))
+    ids = coco_json.ids_of(dict(zip(places, names or (), strict=False)), source.spec.class_ids)
+    coco_json.write(target, images, source.spec.classes, names, ids)
+    own = {"images": ids.images, "categories": ids.classes}
+    for what in (what for what, known in own.items() if not known):
+        warnings.warn(f"{what} are numbered from 1 in COCO's JSON, as they have no ids of their own", stacklevel=2)
+    if ignored := sum(int((image.ignored == IGNORED).sum()) for image in images):
+        what = f"{ignored:,} objects are ignored in the scores, which pycocotools does with crowds alone"
+        warnings.warn(f"{what}: it counts them", stacklevel=2)
 
 
 def _named(data: str) -> Any:
@@ -129,12 +166,18 @@ def _named(data: str) -> Any:
 
 
 def _each(write: Any, reporter: Any, source: Any) -> Any:
-    """Writes a line of a table for each example: its file or position, its class, and what is said of it first."""
+    """Writes lines of a table for each example: its file or position, its class and what is said of it first.
+
+    Where examples have no class of their own, all that is said of each has a line, as its boxes.
+    """
+    from cnn_jax.data.prepare import placed
     from cnn_jax.data.source import file_names
     from cnn_jax.data.spec import INDEX
 
     spec = source.spec
     labels = [name for name, field in spec.targets.items() if field.role == "label"]
+    where = next((name for name, field in spec.inputs.items() if field.role == "placement"), None)
+    rows = slice(1 if labels else None)
 
     def keep(outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         names = file_names(source, batch[INDEX])
@@ -143,8 +186,9 @@ def _each(write: Any, reporter: Any, source: Any) -> Any:
             for name in labels:
                 number = batch[name][place]
                 example["true"] = spec.classes[number] if number >= 0 else ""
-            result = reporter.result({output: array[place] for output, array in outputs.items()}, spec, None)
-            write(example, reporter.rows(result)[:1])
+            said = {output: array[place] for output, array in outputs.items()}
+            lies = None if where is None else placed(batch[where][place], spec.input.shape[:2])
+            write(example, reporter.rows(reporter.result(said, spec, lies))[rows])
 
     return keep
 

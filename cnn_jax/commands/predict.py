@@ -1,14 +1,20 @@
-"""Name the classes of images (or .npy signals) with a trained run, and draw them annotated.
+"""Name the classes of images (or .npy signals), or find the objects in them, with a trained run; and draw that.
 
 python launch.py predict runs/photos new.jpg                    # classes and probabilities, and a picture with them
 python launch.py predict runs/photos holiday/ --csv=found.csv   # every image in a folder and below, as a table
 python launch.py predict runs/photos 'scans/**/*.png' --top=1   # what a pattern matches
 python launch.py predict runs/photos @names.txt --json=-        # files listed in a file, one a line; @- reads stdin
+python launch.py predict runs/objects street.jpg --least=0.1    # of a detector: objects with a score of .1 or more
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
 one example each, in the units of its training data. However many inputs there are, a few are in memory at a time. One
 that cannot be read is named, and the others go on; the exit code is then 2.
+
+A classifier says the five most probable classes, a detector all objects with a score of 0.3 or more, with their boxes
+(left, top, right, bottom) in pixels of the image: --top and --least say how many, and from which score on. Tables have
+all objects, whatever their score, unless --least is given. JSON is a list of {"file", "height", "width" (of an image),
+"predictions": [...]}, also of images without objects, of which CSV has no line.
 
 Pictures show the original with what was said of it. That of photos/a.jpg is photos/a.jpg.predicted.png below --out, and
 replaces the one that was drawn of it before; an input that is not below the current folder keeps its whole path.
@@ -38,7 +44,8 @@ class Wishes(NamedTuple):
     checkpoint: str | None
     convert: bool
     out: Path | None
-    top: int
+    top: int | None
+    least: float | None
     draw: int | None
     csv: str | None
     json: str | None
@@ -50,7 +57,10 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_bool("convert", False, "resize, crop and recolour images unlike the run's", flag_values=values)
     flags.DEFINE_string("out", None, "where the pictures go (default: RUN/predictions)", flag_values=values)
-    flags.DEFINE_integer("top", 5, "classes that are said of each input", lower_bound=1, flag_values=values)
+    top = "classes or objects that are said of each input at most (default: 5 classes, all objects)"
+    flags.DEFINE_integer("top", None, top, lower_bound=1, flag_values=values)
+    least = "score from which on they are (default: 0 for classes, 0.3 for objects; 0 in tables)"
+    flags.DEFINE_float("least", None, least, lower_bound=0, upper_bound=1, flag_values=values)
     drawn = f"inputs that are drawn at most, 0 = none (default: {DRAW}, with --csv or --json none)"
     flags.DEFINE_integer("draw", None, drawn, lower_bound=0, flag_values=values)
     table = "in place of printing, a {} file to write, or - for the standard output"
@@ -67,7 +77,9 @@ def run(arguments: list[str]) -> int:
     for word in words:
         written(word)  # an empty one is refused before anything is read
     out = None if values.out is None else written(values.out)
-    wishes = Wishes(values.checkpoint, values.convert, out, values.top, values.draw, values.csv, values.json)
+    wishes = Wishes(
+        values.checkpoint, values.convert, out, values.top, values.least, values.draw, values.csv, values.json
+    )
     _predict(written(words[0]), words[1:], wishes)
     return 0
 
@@ -86,8 +98,11 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
         first = list(itertools.islice(answers, 1))
         reporter = report.of(predictor.task.report)
     tables = [(csv_table, wishes.csv), (json_table, wishes.json)]
+    top = wishes.top or reporter.TOP
+    least = reporter.LEAST if wishes.least is None else wishes.least
+    found, hidden = 0, 0  # rows in all, and those of a lower score
     with ExitStack() as stack:
-        writers = [stack.enter_context(table(target)) for table, target in tables if target is not None]
+        writers = [(table, stack.enter_context(table(target))) for table, target in tables if target is not None]
         drawing, unread = _Drawing(folder, wishes, predictor.spec, reporter), _Unread()
         for item, outputs in itertools.chain(first, answers):
             unread.count += 1
@@ -95,14 +110,21 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
                 unread.add(item.problem)
                 continue
             result = reporter.result(outputs, predictor.spec, item.placement)
-            rows = reporter.rows(result)[: wishes.top]
-            for write in writers:
-                write({"file": printable(item.path)}, rows)
-            lines = [reporter.words(row) for row in rows]
-            if drawn := drawing.draw(item, result):
+            every, shown = (reporter.best(result, top, score) for score in (wishes.least or 0.0, least))
+            for table, write in writers:
+                size = table is json_table and item.placement is not None
+                pixels = dict(zip(("height", "width"), item.placement.original, strict=True)) if size else {}
+                write({"file": printable(item.path), **pixels}, reporter.rows(every))
+            lines = [reporter.words(row) for row in reporter.rows(shown)]
+            lines = lines or [f"nothing with a score of {least:g} or more"]
+            if drawn := drawing.draw(item, shown):
                 lines.append(f"drawn in {printable(drawn)}")
             if not writers:
                 print("\n  ".join([printable(item.path), *lines]))
+                whole = len(reporter.rows(reporter.best(result, top, 0.0)))
+                found, hidden = found + whole, hidden + whole - len(reporter.rows(shown))
+        if hidden:
+            print(f"{hidden:,} of {found:,} have scores below {least:g} and are not shown: --least=0 shows them")
         drawing.end()
     if writers and "-" not in (wishes.csv, wishes.json):
         files = " and ".join(filter(None, (wishes.csv, wishes.json)))

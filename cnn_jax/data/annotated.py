@@ -51,10 +51,22 @@ class Care(NamedTuple):
         return self
 
 
+class Name(str):
+    """What messages call a picture. id, file: what its annotation calls it."""
+
+    id: int | str
+    file: str
+
+    def __new__(cls, text: str, key: int | str, file: str) -> "Name":
+        name = super().__new__(cls, text)
+        name.id, name.file = key, file
+        return name
+
+
 class Annotated(NamedTuple):
     """n pictures of one split and the m objects in them, as they are annotated.
 
-    files: the pictures. names: what messages call them.
+    files: the pictures. names: what messages call them, a `Name` each where they have ids.
     sizes: [n, 2] height and width that the annotation gives, 0 where it gives none.
     picture: [m] which picture an object is in. boxes: [m, 4] left, top, right, bottom, from 0, in pixels, or with
       `shares` in shares of the picture's width and height. labels: [m] classes.

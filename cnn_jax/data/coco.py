@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.data.annotated import Annotated, Care, Tally
+from cnn_jax.data.annotated import Annotated, Care, Name, Tally
 from cnn_jax.data.objects import SIZE, object_splits
 from cnn_jax.data.prepare import Resize, Sizes, prepared
 from cnn_jax.data.source import Splits
@@ -211,7 +211,7 @@ def _annotated(one: Named, ids: Sequence[Id], images: str | None, tally: Tally) 
     boxes[:, 2:] += boxes[:, :2]
     return Annotated(
         files=[folder / name for name in names],
-        names=[f"image {_shown(key)} ({printable(name)})" for key, name in zip(keys, names, strict=True)],
+        names=[Name(f"image {_shown(k)} ({printable(name)})", k, name) for k, name in zip(keys, names, strict=True)],
         sizes=np.array(sizes, int),
         picture=np.array([row.picture for row in rows], int),
         boxes=boxes,

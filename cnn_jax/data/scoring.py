@@ -124,8 +124,10 @@ class Renumbered:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        self.spec = dataclasses.replace(self.source.spec, classes=self.classes)
-        self.places = np.array([self.classes.index(name) for name in self.source.spec.classes])
+        found = self.source.spec
+        self.places = np.array([self.classes.index(name) for name in found.classes])
+        ids = tuple(found.class_ids[k] for k in np.argsort(self.places)) if found.class_ids else ()
+        self.spec = dataclasses.replace(found, classes=self.classes, class_ids=ids)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -17,6 +17,14 @@ from cnn_jax.paths import printable, written
 LOOKED_AT = 500  # pictures whose size and colour are looked at
 LONG = 1.5  # longer side over shorter side, from which on a square from the centre loses a third of a picture
 
+# Where sources of objects find their annotations, and what stands in them: which no class folders have beside them.
+ANNOTATIONS = {
+    "coco": (("*.json", "annotations/*.json", "*/_annotations.coco.json"), b'"annotations"'),
+    "voc": (("*.xml", "Annotations/*.xml", "train/*.xml"), b"<annotation"),
+    "yolo": (("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt"), b""),
+}
+FEW, LARGEST = 4, 2**30  # files of each kind that are looked into, and their bytes
+
 
 class Found(NamedTuple):
     """What a folder of class folders holds.
@@ -73,6 +81,12 @@ def look(path: str) -> Found:
     Raises ValueError, in one line, where there is nothing to tell apart, as the source does, or to learn from.
     """
     root = written(path)
+    if annotated := annotations_in(root):
+        kind, file = annotated
+        raise ValueError(
+            f"'{printable(path)}' holds boxes around objects ({printable(file.relative_to(root))}): for a detector say "
+            f"launch.py train objects --config.data.source={kind}:{printable(path)}"
+        )
     splits = class_files(root, LeftOut(root))
     files = [file for classes in splits.values() for pictures in classes.values() for file in pictures]
     seen, reason = list[Outline](), ""
@@ -100,6 +114,15 @@ def look(path: str) -> Found:
     if "all" in found.counts and not found.scored:
         raise ValueError(f"'{printable(path)}' has one picture of each class: none can be kept for a test, add some")
     return found
+
+
+def annotations_in(root: Path) -> tuple[str, Path] | None:
+    """The source that reads the boxes annotated in a folder, as "coco", and a file of them; None for none."""
+    for kind, (patterns, word) in ANNOTATIONS.items():
+        for file in (file for pattern in patterns for file in sorted(root.glob(pattern))[:FEW]):
+            if file.is_file() and file.stat().st_size <= LARGEST and word in file.read_bytes():
+                return kind, file
+    return None
 
 
 def _outline(file: Path) -> Outline | str:

@@ -27,7 +27,7 @@ from cnn_jax.data.source import (
     split_of,
     strata,
 )
-from cnn_jax.evals.evaluator import Scores, digits, to_json
+from cnn_jax.evals.evaluator import digits, to_json
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.paths import printable
@@ -250,21 +250,22 @@ def _finish(
     for line in _outcome(run, evaluations, reached, step):
         print(line)
     if source is not None:
-        print(_listed(split, scores, run.task.headline))
+        print(_listed(split, to_json(scores), run.task.headline))
     for name in last:  # further evaluations
-        pairs = evaluations.last[name].items()
-        numbers = {key: math.nan if value is None else value for key, value in pairs if not isinstance(value, dict)}
-        print(f"{printable(name)}: {', '.join(f'{key} {digits(value)}' for key, value in numbers.items())}")
+        print(_listed(printable(name), evaluations.last[name]))
     print(f"results in {folder / run_folder.RESULTS}, pictures in {folder / run_folder.FIGURES}/")
     return _headlines(results)
 
 
-def _listed(split: str, scores: Scores, headline: str) -> str:
-    """The numbers in lines of at most 120 characters, the headline's with its interval."""
-    lines = [f"{split}:"]
-    for name, score in scores.numbers.items():
-        known = name == headline and score.low is not None
-        said = f"{name} {digits(score.value)}{f' (95 % {score.low:.3f} to {score.high:.3f})' if known else ''}"
+def _listed(title: str, scores: Mapping[str, Any], headline: str = "") -> str:
+    """Scores as JSON has them, in lines of at most 120 characters, the headline's with its interval."""
+    lines, intervals = [f"{title}:"], scores["interval95"]
+    for name, value in scores.items():
+        if name == "interval95":
+            continue
+        said = f"{name} {digits(math.nan if value is None else value)}"
+        if name == headline and name in intervals:
+            said += " (95 % {:.3f} to {:.3f})".format(*intervals[name])
         if len(lines[-1]) + len(said) > 118:
             lines.append(" ")
         lines[-1] += f" {said},"

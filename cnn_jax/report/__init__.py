@@ -26,9 +26,16 @@ class Report(Protocol):
     rows: a result as the rows of a table, the most important first: a class, a box. All that is printed of an example,
       and all that CSV and JSON files hold, are these.
     words: a row as `predict` prints it.
+    TOP, LEAST: how many rows of an example `predict` shows, None for all, and from which score on, unless its flags say
+      otherwise.
+    best: a result of the first `top` rows, None for all, of those with a score of `least` or more. One whose rows are
+      not ranked is returned as it is.
     annotate: draws one example with its result: the picture [h, w, C] as it was before it was made an example (or the
       signal [L, C]), and the height and width of it in whose pixels the result gives places.
     """
+
+    TOP: int | None
+    LEAST: float
 
     def figures(self, folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None: ...
 
@@ -39,6 +46,8 @@ class Report(Protocol):
     def rows(self, result: Any) -> list[Row]: ...
 
     def words(self, row: Row) -> str: ...
+
+    def best(self, result: Any, top: int | None, least: float) -> Any: ...
 
     def annotate(self, picture: np.ndarray, size: tuple[int, ...], result: Any, path: Path) -> None: ...
 

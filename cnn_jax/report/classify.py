@@ -31,8 +31,8 @@ from cnn_jax.report.figures import (
 from cnn_jax.report.tables import csv_table
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
-TOP = 5  # classes that are named for an example
-LEAST = 480  # pixels of the height of a drawn example, of which 130 are an inch
+TOP, LEAST = 5, 0.0  # classes that are named for an example, and from which probability on
+SIDE = 480  # pixels of the height of a drawn example, of which 130 are an inch
 COLUMNS, ROWS = 8, 3  # of the gallery of mistakes
 
 
@@ -109,6 +109,13 @@ def words(row: Mapping[str, Any]) -> str:
     return f"{row['probability']:7.2%}  {printable(row['class'])}"
 
 
+def best(result: Ranking, top: int | None, least: float) -> Ranking:
+    """The first classes, of those with a probability of `least` or more."""
+    count = int((result.probabilities >= least).sum())
+    rows = slice(count if top is None else min(top, count))
+    return Ranking(result.names[rows], result.probabilities[rows])
+
+
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Ranking, path: Path) -> None:
     """Draws one example beside its most probable classes."""
     draw_ranking(picture, result.probabilities, result.names, path)
@@ -165,18 +172,18 @@ def _end(file: str, length: int) -> str:
 def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequence[str], path: str | Path) -> None:
     """An image [H, W, C] (uint8, or floats in 0..1) or signal [L, C] beside bars of its five most probable classes.
 
-    An image is drawn pixel by pixel, one that is smaller than half of LEAST with several for each of its own.
+    An image is drawn pixel by pixel, one that is smaller than half of SIDE with several for each of its own.
     probabilities [K] are in 0..1, one per name in `classes`.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     best = np.argsort(-probabilities, kind="stable")[:TOP]
     if image.ndim == 3:
-        times = max(1, min(LEAST // image.shape[0], 3 * LEAST // 2 // image.shape[1]))
+        times = max(1, min(SIDE // image.shape[0], 3 * SIDE // 2 // image.shape[1]))
         tall, wide, beside = times * image.shape[0], times * image.shape[1], 0
     else:
-        tall, wide, beside = LEAST, 3 * LEAST // 2, LEAST // 10  # which the numbers at its axes take
-    height = max(tall, LEAST)
-    scale = min(height / LEAST, 2.5)  # of what is written, which is to be read where the whole is shown on a screen
+        tall, wide, beside = SIDE, 3 * SIDE // 2, SIDE // 10  # which the numbers at its axes take
+    height = max(tall, SIDE)
+    scale = min(height / SIDE, 2.5)  # of what is written, which is to be read where the whole is shown on a screen
     margin, text = round(12 * scale), round(520 * scale)  # whole numbers: nothing falls between two pixels
     whole = (wide + text + 3 * margin, height + 2 * margin)  # pixels
     figure = Figure(figsize=(whole[0] / DPI, whole[1] / DPI))
@@ -186,7 +193,7 @@ def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequenc
         return figure.add_axes((left / whole[0], bottom / whole[1], width / whole[0], tall / whole[1]))
 
     draw_example(axes(margin + beside, wide - beside, tall - 2 * beside), image)
-    ax = axes(wide + 2 * margin, text, round(LEAST * scale))
+    ax = axes(wide + 2 * margin, text, round(SIDE * scale))
     lines = np.arange(len(best))
     ax.barh(lines, probabilities[best], height=0.5, color=[BLUE] + [GREY] * (len(best) - 1))
     for line, k in zip(lines, best, strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cnn_jax.data.prepare import Placement, to_original
@@ -12,8 +13,10 @@ from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.average_precision import RANGES
 from cnn_jax.evals.evaluator import Scores, digits
+from cnn_jax.evals.found import bounds
+from cnn_jax.evals.matching import iou
 from cnn_jax.paths import printable
-from cnn_jax.report.boxes import colours_of, draw_boxes
+from cnn_jax.report.boxes import colours_of, draw_boxes, draw_masks
 from cnn_jax.report.detection_figures import (
     confusion_with_background,
     precision_by_class,
@@ -21,14 +24,16 @@ from cnn_jax.report.detection_figures import (
     tide_bars,
 )
 from cnn_jax.report.detection_gallery import gallery
-from cnn_jax.report.figures import DPI, HOUSEKEEPING, learning_curves, new_figure, save, short
+from cnn_jax.report.figures import DPI, HOUSEKEEPING, learning_curves, save, short
 
 PANELS = {"ap": "average precision", "ap50": "average precision at IoU .5"}
 COLUMNS = ("average_precision", "average_precision_low", "average_precision_high", "ap50", "objects")  # of tables
 WIDTHS = {"95 % interval": 16}  # of columns that `lines` shows
-DRAWN = 0.3  # boxes of at least this score are drawn
-LEAST = 480  # pixels of the longer side of a drawn picture
-NARROWEST = 3.6  # inches, so that the title finds room above a tall picture
+TOP, LEAST = None, 0.3  # all boxes are shown, of at least this score
+SAME = 0.8  # IoU above which boxes lie on each other: the best of them is drawn
+SIDE = 480  # pixels of the longer side of a drawn picture, at least
+NARROW, LONGEST = 200, 1600  # of the shorter side, where that makes the longer one no longer than this
+MARGIN = 12  # pixels around a drawn picture
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
@@ -64,21 +69,27 @@ class Found(NamedTuple):
     """The objects of one picture, in order of falling scores.
 
     boxes: [K, 4] left, top, right, bottom in pixels of the picture; names: [K] of their classes; scores: [K] in [0, 1];
-    labels: [K] numbers of the classes.
+    labels: [K] numbers of the classes. masks: [K, M, M] in [0, 1], of an M x M grid over each box, where the detector
+    has such: from 0.5 on a place is of the object.
     """
 
     boxes: NDArray[np.float32]
     names: tuple[str, ...]
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
+    masks: NDArray[np.float32] | None = None
 
     def above(self, score: float) -> "Found":
         """Those of at least this score."""
-        count = int((self.scores >= score).sum())
-        return Found(self.boxes[:count], self.names[:count], self.scores[:count], self.labels[:count])
+        return self.first(int((self.scores >= score).sum()))
+
+    def first(self, count: int | None) -> "Found":
+        """So many of them, all for None."""
+        masks = None if self.masks is None else self.masks[:count]
+        return Found(self.boxes[:count], self.names[:count], self.scores[:count], self.labels[:count], masks)
 
     def __repr__(self) -> str:
-        sure = self.above(DRAWN)
+        sure = self.above(LEAST)
         said = ", ".join(f"{printable(n)} {s:.0%}" for n, s in zip(sure.names, sure.scores, strict=True))
         return f"Found({said or 'nothing'}; {len(self.names)} boxes in all)"
 
@@ -89,7 +100,8 @@ def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement |
     boxes, labels = outputs["boxes"][real], outputs["labels"][real]
     if placement is not None:
         boxes = to_original(boxes, placement).astype(np.float32)
-    return Found(boxes, tuple(spec.classes[label] for label in labels), outputs["scores"][real], labels)
+    masks = outputs["masks"][real] if "masks" in outputs else None
+    return Found(boxes, tuple(spec.classes[label] for label in labels), outputs["scores"][real], labels, masks)
 
 
 def rows(result: Found) -> list[dict[str, Any]]:
@@ -105,14 +117,52 @@ def words(row: Mapping[str, Any]) -> str:
     return f"{row['score']:7.2%}  {printable(row['class'])}  {box}"
 
 
+def best(result: Found, top: int | None, least: float) -> Found:
+    """The first boxes, of those with a score of `least` or more."""
+    return result.above(least).first(top)
+
+
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Found, path: Path) -> None:
-    """Draws a picture with the boxes of at least the score DRAWN."""
-    sure = result.above(DRAWN)
+    """Draws a picture with the boxes; of those that lie on each other (SAME) the best, the title counts the others."""
     height, width = size[:2]
-    side = max(LEAST, *picture.shape[:2]) / DPI
-    figure = new_figure(max(side * min(width / height, 1), NARROWEST), side * min(height / width, 1) + 0.35)
-    ax = figure.subplots()
-    names = [f"{short(name, 24)} {score:.0%}" for name, score in zip(sure.names, sure.scores, strict=True)]
-    draw_boxes(ax, picture, size, sure.boxes, names, colours_of(sure.labels.tolist()))
-    ax.set_title(f"{len(names)} of {len(result.names)} boxes, those of {DRAWN:.0%} and more", fontsize=9)
+    longer, shorter = max(height, width), min(height, width)
+    # At least as large as the picture is, and such that a name finds room across one that is long.
+    side = max(SIDE, *picture.shape[:2], min(NARROW * longer / shorter, LONGEST))
+    tall, wide = side * height / longer, side * width / longer
+    scale = min(max(min(tall, wide) / 450, 1), 2)  # of what is written and drawn, to be read where all of it is seen
+    above = round(28 * scale)
+    whole = (max(wide, round(420 * scale)) + 2 * MARGIN, tall + 2 * MARGIN + above)
+    figure = Figure(figsize=(whole[0] / DPI, whole[1] / DPI))
+    place = ((whole[0] - wide) / 2 / whole[0], MARGIN / whole[1], wide / whole[0], tall / whole[1])
+    kept = _on_top(result.boxes)
+    names = [f"{short(result.names[k], 24)} {result.scores[k]:.0%}" for k in kept[::-1]]
+    colours = colours_of(result.labels[kept[::-1]].tolist())
+    ax = figure.add_axes(place)
+    unnamed = draw_boxes(
+        ax,
+        picture,
+        size,
+        result.boxes[kept[::-1]],
+        names,
+        colours,
+        fontsize=9 * scale,
+        linewidth=1.6 * scale,
+    )
+    if result.masks is not None:
+        draw_masks(ax, result.boxes[kept[::-1]], result.masks[kept[::-1]], colours)
+    parts = [f"{len(kept)} {'box' if len(kept) == 1 else 'boxes'}"] if len(kept) else ["nothing found"]
+    parts += [f"{len(result.names) - len(kept)} more in the same places"] if len(kept) < len(result.names) else []
+    parts += [f"{unnamed} without room for a name"] if unnamed else []
+    figure.text(0.5, 1 - MARGIN / whole[1], ", ".join(parts), fontsize=9 * scale, ha="center", va="top")
     save(figure, path)
+
+
+def _on_top(boxes: np.ndarray) -> np.ndarray:
+    """Which boxes [N, 4] do not lie on a better one."""
+    edges, kept = bounds(boxes.astype(np.float64)), list[int]()
+    for k in range(len(edges)):
+        better = edges[kept]
+        shared = iou(np.broadcast_to(edges[k], better.shape), better, np.zeros(len(kept), bool))
+        if not (shared > SAME).any():
+            kept.append(k)
+    return np.array(kept, int)

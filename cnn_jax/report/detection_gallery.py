@@ -69,6 +69,7 @@ def gallery(source: Source, tables: Tables, path: Path) -> None:
 
     threshold = float(tables["threshold"])
     said = f"left: the objects (green); right: what was found with a score of {threshold:.2f} or more (blue)"
+    said += ", names as far as there is room"
     said += "\norange: the error, and the object that it is about" if groups else "\nthere is neither"
     figure.suptitle(said, fontsize=11, y=1 - 0.08 / whole[1], va="top")
     for row, (name, group) in enumerate(groups.items()):

@@ -45,6 +45,8 @@ def last_layer(module: nn.Module, spec: Spec) -> str:
 
     Raises ValueError where the logits are made otherwise, by a convolution or by several layers.
     """
+    if not any(field.role == "label" for field in spec.targets.values()):
+        raise ValueError("transfer.head = probe is for classifiers, and these examples have no class each: use new")
     shapes, shape = variable_shapes(module, spec.input.shape), spec.input.shape
     last = {path: len(shapes[path]) for path in last_layer_paths(module, shape)}
     layers = {path.partition("/")[2].rpartition("/")[0] for path in last}

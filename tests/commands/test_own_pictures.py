@@ -118,9 +118,29 @@ def tensors() -> None:
     files.write("other.npz", {"a": np.zeros(7, np.float32)})
 
 
+def annotated() -> None:
+    for file, text in {
+        "a/annotations/train.json": '{"annotations": []}',
+        "b/Annotations/1.xml": "<annotation></annotation>",
+        "c/labels/train/1.txt": "0 .5 .5 .1 .1",
+    }.items():
+        Path(file).parent.mkdir(parents=True)
+        Path(file).write_text(text)
+
+
+DETECTOR = "train objects --config.data.source="
+
+
 @pytest.mark.parametrize(
     ("words", "message", "prepare"),
     [
+        (
+            "a",
+            f"boxes around objects (annotations/train.json): for a detector say launch.py {DETECTOR}coco:a",
+            annotated,
+        ),
+        ("b", f"{DETECTOR}voc:b", annotated),
+        ("c", f"{DETECTOR}yolo:c", annotated),
         ("none", "put them into a folder for each class, as none/cat/1.jpg", empty),
         ("loose", "no images: loose has no class folders", loose),
         ("single", "'single' has one picture of each class: none can be kept for a test", single),

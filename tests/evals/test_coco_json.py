@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from cnn_jax.data.annotated import Name
 from cnn_jax.data.coco import coco
-from cnn_jax.evals.coco_json import detections_json, read, truth_json, write
+from cnn_jax.evals.coco_json import Ids, detections_json, ids_of, read, truth_json, write
 from cnn_jax.evals.found import CROWD, Image, reader
 from tests.evals import detection_sets as sets
 
@@ -48,6 +49,17 @@ def test_coco_json_is_what_pycocotools_reads() -> None:
     assert len(whole.loadRes(found).anns) == sum(len(one.scores) for one in some)
     assert 0 not in whole.anns and 0 not in whole.imgs and 0 not in whole.cats and len(whole.imgs) == 10
     assert whole.imgs[1] == {"id": 1, "file_name": "a.jpg", "height": sets.SIZE, "width": sets.SIZE}
+
+
+def test_ids_are_those_of_the_annotations_where_they_are_told_apart() -> None:
+    def ids(*keys: int | str) -> dict:
+        return dict(ids_of({place: Name("a name", key, "a.jpg") for place, key in enumerate(keys)}).images)
+
+    assert ids(7, 3) == {0: 7, 1: 3} and ids("a", "b") == {0: "a", 1: "b"}
+    assert ids(7, 7) == ids(7, "a") == dict(ids_of({0: "plain.jpg"}).images) == {}
+    image = images(0)[0]
+    assert Ids({image.place: 7}, (4, 9)).image(image) == 7 and Ids({}, (4, 9)).category(1) == 9
+    assert Ids().image(image) == image.place + 1 and Ids().category(1) == 2
 
 
 def test_the_source_coco_reads_what_was_written(tmp_path: Path) -> None:

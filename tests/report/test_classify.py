@@ -123,5 +123,5 @@ def test_a_report_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert report.of("package_of_reports.mine").lines(None, None) == ["mine"]
     with pytest.raises(ValueError, match="cnn_jax.report.no_such. cannot be imported"):
         report.of("no_such")
-    for name in ("figures", "lines", "result", "rows", "words", "annotate"):
+    for name in ("figures", "lines", "result", "rows", "words", "best", "annotate"):
         assert callable(getattr(report.of("classify"), name))

@@ -42,7 +42,39 @@ def test_nothing_found_is_said_and_drawn(tmp_path):
     assert detect.rows(found) == [] and "nothing" in repr(found)
     detect.annotate(np.zeros((10, 10, 3), np.uint8), (10, 10, 3), found, tmp_path / "nothing.png")
     with Image.open(tmp_path / "nothing.png") as drawn:
-        assert drawn.size[0] >= 0.9 * detect.LEAST
+        assert drawn.size[0] >= 0.9 * detect.SIDE
+
+
+def test_so_many_are_shown_from_so_high_a_score_on():
+    found = detect.result({**OUTPUTS, "masks": np.zeros((3, 2, 2), np.float32)}, SPEC, None)
+    assert detect.best(found, detect.TOP, detect.LEAST).names == ("dog",)
+    every = detect.best(found, None, 0)
+    assert every.names == ("dog", "cat") and every.masks is not None and len(every.masks) == 2
+    assert detect.best(found, 1, 0).names == ("dog",) and detect.best(found, 5, 0.95).names == ()
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (12, 16), (400, 40), (1200, 1600)])
+def test_names_lie_in_the_picture_and_cover_no_other(height, width, tmp_path, monkeypatch):
+    """Objects at all edges, one around all, and two on each other, of which the better is drawn."""
+    shares = [(0, 0, 1, 1), (0, 0, 0.2, 0.1), (0.8, 0, 1, 0.1), (0, 0.9, 0.2, 1), (0.8, 0.9, 1, 1), (0.01, 0, 1, 1)]
+    boxes = np.array(shares, np.float32) * np.tile([width, height], 2).astype(np.float32)
+    names = ("all", "one", "two", "three", "four", "other")
+    found = detect.Found(boxes, names, np.linspace(0.9, 0.4, 6, dtype=np.float32), np.arange(6, dtype=np.int32))
+    drawn = []
+    monkeypatch.setattr(detect, "save", lambda figure, path: drawn.append(figure))
+    detect.annotate(np.zeros((height, width, 3), np.uint8), (height, width), found, tmp_path / "one.png")
+    (ax,), (title,) = drawn[0].axes, drawn[0].texts
+    assert title.get_text() == "5 boxes, 1 more in the same places"
+    assert sorted(text.get_text().split()[0] for text in ax.texts) == sorted(names[:5])
+    drawn[0].draw_without_rendering()
+    places = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
+    for number, place in enumerate(places):
+        assert place.x0 > ax.bbox.x0 - 2 and place.x1 < ax.bbox.x1 + 2
+        assert place.y0 > ax.bbox.y0 - 4 and place.y1 < ax.bbox.y1 + 4
+        for other in places[:number]:
+            across = min(place.x1, other.x1) - max(place.x0, other.x0)
+            down = min(place.y1, other.y1) - max(place.y0, other.y0)
+            assert across < 1 or down < 4, (ax.texts[number].get_text(), across, down)
 
 
 @pytest.mark.parametrize("size", [(80, 200, 3), (200, 80, 3)])

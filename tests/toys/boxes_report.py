@@ -13,6 +13,8 @@ from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.report.figures import learning_curves, new_figure, save
 
+TOP, LEAST = None, 0.0
+
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
     learning_curves(rows, folder / "learning_curves.png", {"loss": "distance", "iou": "overlap"})
@@ -41,6 +43,10 @@ def rows(result: Box) -> list[dict[str, Any]]:
 
 def words(row: Mapping[str, Any]) -> str:
     return "box " + " ".join(f"{side:.2f}" for side in row.values())
+
+
+def best(result: Box, top: int | None, least: float) -> Box:
+    return result
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Box, path: Path) -> None:

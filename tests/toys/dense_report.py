@@ -12,6 +12,8 @@ from cnn_jax.data.spec import IGNORED, Spec
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.report.figures import learning_curves, new_figure, save
 
+TOP, LEAST = None, 0.0
+
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
     learning_curves(rows, folder / "learning_curves.png")
@@ -40,6 +42,10 @@ def rows(result: Areas) -> list[dict[str, Any]]:
 
 def words(row: Mapping[str, Any]) -> str:
     return f"{row['class']}: {row['pixels']} pixels"
+
+
+def best(result: Areas, top: int | None, least: float) -> Areas:
+    return result
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Areas, path: Path) -> None:

@@ -12,6 +12,8 @@ from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.report.figures import draw_example, learning_curves, new_figure, save
 
+TOP, LEAST = None, 0.0
+
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
     learning_curves(rows, folder / "learning_curves.png")
@@ -37,6 +39,11 @@ def rows(result: Tags) -> list[dict[str, Any]]:
 
 def words(row: Mapping[str, Any]) -> str:
     return f"{row['probability']:.2f} {row['tag']}"
+
+
+def best(result: Tags, top: int | None, least: float) -> Tags:
+    chosen = np.flatnonzero(result.probabilities >= least)[:top]
+    return Tags(tuple(result.names[k] for k in chosen), result.probabilities[chosen])
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Tags, path: Path) -> None:

@@ -12,6 +12,8 @@ from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.report.figures import learning_curves, new_figure, save
 
+TOP, LEAST = None, 0.0
+
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
     learning_curves(rows, folder / "learning_curves.png")
@@ -35,6 +37,10 @@ def rows(result: Embedding) -> list[dict[str, Any]]:
 
 def words(row: Mapping[str, Any]) -> str:
     return f"length {row['length']:.3f}"
+
+
+def best(result: Embedding, top: int | None, least: float) -> Embedding:
+    return result
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Embedding, path: Path) -> None:
