@@ -1,7 +1,7 @@
 """Objects in pictures of your own: a small detector on weights of ImageNet.
 
 Reproduces: nothing. It is the recipe to begin with for your own boxes; Tux Paint's stamps on photos stand in for them.
-Command: python launch.py train objects --config.data.source='coco(annotations.json, size=320)'
+Command: python launch.py train experiments/objects.py --config.data.source='coco(annotations.json, size=320)'
 Time: not measured yet
 Expected: not measured yet
 Needs: pip install 'cnn_jax[pretrained]', and for the stamps apt-get install tuxpaint-stamps-default

@@ -100,13 +100,13 @@ class Classifier(nn.Module):
 
 
 def tower(
-    x: jax.Array, count: int, *, conv: Layer, norm: Layer | None, act: Activation, dtype: Any, train: bool
+    regions: jax.Array, count: int, *, conv: Layer, norm: Layer | None, act: Activation, dtype: Any, train: bool
 ) -> jax.Array:
     """3x3 convolutions of the calling module, "conv1" and so on, with norms where there are any, and activations."""
     for i in range(1, count + 1):
-        x = conv(x.shape[-1], (3, 3), use_bias=norm is None, dtype=dtype, name=f"conv{i}")(x)
-        x = act(norm(dtype=dtype, name=f"norm{i}")(x, train=train) if norm else x)
-    return x
+        x = conv(regions.shape[-1], (3, 3), use_bias=norm is None, dtype=dtype, name=f"conv{i}")(regions)
+        regions = act(norm(dtype=dtype, name=f"norm{i}")(x, train=train) if norm else x)
+    return regions
 
 
 def level_of(boxes: jax.Array, strides: Sequence[int]) -> jax.Array:

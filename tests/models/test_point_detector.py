@@ -1,5 +1,7 @@
 """The detector of points: what it is taught at which point, what it says, and that nothing breaks it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,18 +20,36 @@ ALIGNED = PointDetector(CLASSES)
 CENTRES = PointDetector(CLASSES, learns="centres")
 
 
-def objects(boxes, labels, ignored=None, images=1.0):
-    boxes, labels = jnp.asarray(boxes, jnp.float32).reshape(-1, 4), jnp.asarray(labels)
-    ignored = jnp.zeros(len(labels), bool) if ignored is None else jnp.asarray(ignored)
-    present = jnp.all(boxes[:, 2:] > boxes[:, :2], -1)
-    found = Objects(boxes, labels, present & ~ignored, present & ignored, jnp.float32(images))
-    return jax.tree.map(lambda array: array[None], found)
+def objects(boxes, labels, ignored=False, images=1.0):
+    """Of one image, padded to three."""
+    boxes = np.pad(np.reshape(boxes, (-1, 4)), ((0, 3 - len(labels)), (0, 0))).astype(np.float32)
+    labels = np.pad(labels, (0, 3 - len(labels)))
+    present = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+    found = Objects(boxes, labels, present & ~np.array(ignored), present & ignored, np.float32(images))
+    return jax.tree.map(lambda array: np.asarray(array)[None], found)
 
 
 def points(logits=None, distances=None, settled=True):
-    logits = jnp.full((1, COUNT, CLASSES), -4.0) if logits is None else logits
-    distances = jnp.full((1, COUNT, 4), 6.0) if distances is None else distances
-    return Points(logits, distances, jnp.asarray(PLACES), jnp.full(COUNT, float(STRIDE)), jnp.asarray(settled))
+    logits = np.full((1, COUNT, CLASSES), -4, np.float32) if logits is None else logits
+    distances = np.full((1, COUNT, 4), 6, np.float32) if distances is None else distances
+    return Points(logits, distances, PLACES, np.full(COUNT, STRIDE, np.float32), np.asarray(settled))
+
+
+@functools.cache
+def compiled(model):
+    """(points, objects) -> the terms of the loss, their sum, its gradients, and those of the classes alone."""
+
+    def loss(both, raw, found):
+        terms = model.losses(raw._replace(logits=both[0], distances=both[1]), found)
+        return sum(total / jnp.maximum(count, 1) for total, count in terms.values()), terms
+
+    def run(raw, found):
+        (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)((raw.logits, raw.distances), raw, found)
+        of_classes = jax.grad(lambda x: model.losses(raw._replace(logits=x), found)["classes"][0])(raw.logits)
+        return value, terms, gradients, of_classes[0]
+
+    program = jax.jit(run)
+    return lambda raw, found: jax.device_get(program(raw, found))
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +82,22 @@ def test_predictions_decide_only_after_the_start(net):
 
 def test_a_static_start_teaches_the_middle_whatever_is_predicted():
     found = objects([[8, 8, 24, 24]], [1])
-    gradients = []
     for seed in (0, 1):
-        logits = jax.random.normal(jax.random.key(seed), (1, COUNT, CLASSES))
-        raw = points(logits, settled=False)
-        gradient = jax.grad(lambda x, raw=raw: ALIGNED.losses(raw._replace(logits=x), found)["classes"][0])(logits)
-        gradients.append(np.asarray(gradient)[0])
-    for gradient in gradients:  # the four points around the middle are pulled up for class 1, all others down
+        logits = np.random.default_rng(seed).normal(size=(1, COUNT, CLASSES)).astype(np.float32)
+        _, terms, _, gradient = compiled(ALIGNED)(points(logits, settled=False), found)
+        # the four points around the middle are pulled up for class 1, and no point is for another class
         up = {tuple(PLACES[i]) for i in np.flatnonzero(gradient[:, 1] < 0)}
         assert {(14.0, 14.0), (14.0, 18.0), (18.0, 14.0), (18.0, 18.0)} <= up
-        assert (gradient[:, [0, 2]] > 0).all()
-    assert float(ALIGNED.losses(points(settled=False), found)["boxes"][1]) >= 1
+        assert (gradient[:, [0, 2]] > 0).all() and terms["boxes"][1] >= 1
 
 
 def test_what_predicts_best_is_taught_once_predictions_count():
     best = int(np.flatnonzero((PLACES == (10.0, 22.0)).all(1))[0])  # far from the middle, but its box is right
-    distances = jnp.full((1, COUNT, 4), 3.0).at[0, best].set(jnp.array([2.0, 14, 14, 2]))
-    logits = jnp.full((1, COUNT, CLASSES), -4.0).at[0, best, 1].set(1.0)
-    found = objects([[8, 8, 24, 24]], [1])
-
-    def loss(logits):
-        return ALIGNED.losses(points(logits, distances), found)["classes"][0]
-
-    gradient = jax.grad(loss)(logits)[0]
-    assert gradient[best, 1] < 0 and int(jnp.argmin(gradient[:, 1])) == best
-    terms = ALIGNED.losses(points(logits, distances), found)
-    assert float(terms["boxes"][0]) < 0.01 * float(terms["boxes"][1])  # it has the box
+    raw = points(distances=np.full((1, COUNT, 4), 3, np.float32))
+    raw.distances[0, best], raw.logits[0, best, 1] = (2, 14, 14, 2), 1
+    _, terms, _, gradient = compiled(ALIGNED)(raw, objects([[8, 8, 24, 24]], [1]))
+    assert gradient[best, 1] < 0 and int(np.argmin(gradient[:, 1])) == best
+    assert terms["boxes"][0] < 0.01 * terms["boxes"][1]  # it has the box
 
 
 @pytest.mark.parametrize("model", [ALIGNED, CENTRES], ids=["aligned", "centres"])
@@ -100,17 +110,12 @@ def test_what_predicts_best_is_taught_once_predictions_count():
         objects([[5, 5, 6, 30]], [2]),
         objects([[5.2, 5.2, 5.4, 5.3]], [2]),
         objects([[0, 0, 32, 32], [0, 0, 32, 32]], [0, 1]),
-        objects([[4, 4, 20, 20]], [0], ignored=[True]),
+        objects([[4, 4, 20, 20]], [0], ignored=True),
     ],
     ids=["nothing", "padding", "one pixel wide", "tiny", "the same twice", "ignored"],
 )
 def test_losses_and_gradients_are_finite(model, settled, found):
-    def loss(logits, distances):
-        terms = model.losses(points(logits, distances, settled), found)
-        return sum(total / jnp.maximum(count, 1) for total, count in terms.values())
-
-    raw = points()
-    value, gradients = jax.value_and_grad(loss, (0, 1))(raw.logits, raw.distances)
+    value, _, gradients, _ = compiled(model)(points(settled=settled), found)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
     if found.images[0] == 0:
         assert value == 0 and all((g == 0).all() for g in gradients)
@@ -118,26 +123,23 @@ def test_losses_and_gradients_are_finite(model, settled, found):
 
 @pytest.mark.parametrize("model", [ALIGNED, CENTRES], ids=["aligned", "centres"])
 def test_what_is_ignored_is_no_background(model):
-    raw, nothing = points(), objects([[4, 4, 20, 20]], [0], ignored=[True])
-    gradient = jax.grad(lambda x: model.losses(raw._replace(logits=x), nothing)["classes"][0])(raw.logits)[0]
+    *_, gradient = compiled(model)(points(), objects([[4, 4, 20, 20]], [0], ignored=True))
     inside = ((PLACES > 4) & (PLACES < 20)).all(1)
     assert (gradient[inside] == 0).all() and (gradient[~inside] > 0).all()
 
 
 def test_centres_have_a_peak_each():
-    found = objects([[0, 0, 10, 10], [16, 16, 30, 26], [0, 0, 0, 0]], [0, 2, 0])
-    raw = points()
-    gradient = jax.grad(lambda x: CENTRES.losses(raw._replace(logits=x), found)["classes"][0])(raw.logits)[0]
-    peaks = {(tuple(PLACES[i].tolist()), int(c)) for i, c in zip(*np.nonzero(np.asarray(gradient) < 0), strict=True)}
+    *_, gradient = compiled(CENTRES)(points(), objects([[0, 0, 10, 10], [16, 16, 30, 26]], [0, 2]))
+    peaks = {(tuple(PLACES[i].tolist()), int(c)) for i, c in zip(*np.nonzero(gradient < 0), strict=True)}
     assert {((6.0, 6.0), 0), ((22.0, 22.0), 2)} <= peaks
     assert {label for _, label in peaks} == {0, 2}
 
 
 def test_detections_are_ordered_cut_to_the_content_and_few_of_one_class():
-    logits = jnp.full((1, COUNT, CLASSES), -9.0)
-    logits = logits.at[0, 9, 0].set(3.0).at[0, 10, 0].set(2.0).at[0, 10, 1].set(1.0).at[0, 60, 2].set(2.5)
-    distances = jnp.full((1, COUNT, 4), 8.0).at[0, 10].set(jnp.array([12.0, 8, 4, 8]))  # the box of its neighbour
-    found = jax.jit(ALIGNED.detections)(points(logits, distances), jnp.array([[0.0, 0, SIZE, 26]]))
+    raw = points(np.full((1, COUNT, CLASSES), -9, np.float32), np.full((1, COUNT, 4), 8, np.float32))
+    raw.logits[0, [9, 10, 10, 60], [0, 0, 1, 2]] = 3, 2, 1, 2.5
+    raw.distances[0, 10] = 12, 8, 4, 8  # the box of its neighbour
+    found = jax.jit(ALIGNED.detections)(raw, np.array([[0, 0, SIZE, 26]], np.float32))
     assert found.labels[0, :4].tolist() == [0, 2, 1, -1]  # the second of class 0 is the first one's
     np.testing.assert_allclose(found.scores[0, :3], jax.nn.sigmoid(jnp.array([3.0, 2.5, 1.0])), rtol=1e-6)
     np.testing.assert_allclose(found.boxes[0, :3], [[0, 0, 14, 14], [10, 22, 26, 26], [0, 0, 14, 14]])
