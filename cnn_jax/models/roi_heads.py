@@ -26,7 +26,7 @@ WEIGHTS = (10, 10, 5, 5)  # of the coded numbers
 SMALLEST = 1e-2  # side of a detection, in pixels
 USUAL_SIDE, USUAL_LEVEL = 224, 4  # a box of this side is cut from the map of stride 2^4 (Lin et al. 2017, eq. 1)
 
-dense = partial(nn.Dense, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))  # PyTorch's
+_dense = partial(nn.Dense, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))  # PyTorch's
 
 
 class BoxHead(nn.Module):
@@ -48,7 +48,7 @@ class BoxHead(nn.Module):
         x = tower(x, self.convolutions, conv=self.conv, norm=self.norm, act=self.act, dtype=self.dtype, train=train)
         x = x.reshape(len(x), -1)
         for i in range(1, self.dense + 1):
-            x = self.act(dense(self.width, dtype=self.dtype, name=f"hidden{i}")(x))
+            x = self.act(_dense(self.width, dtype=self.dtype, name=f"hidden{i}")(x))
         return x
 
 
@@ -86,7 +86,7 @@ class Classifier(nn.Module):
     conv: Layer
 
     def setup(self) -> None:
-        self.scores, self.boxes = dense(self.classes), dense(4 * self.classes)
+        self.scores, self.boxes = _dense(self.classes), dense(4 * self.classes)
         self.masks = self.conv(self.classes, (1, 1))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
