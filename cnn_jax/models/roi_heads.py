@@ -86,7 +86,7 @@ class Classifier(nn.Module):
     conv: Layer
 
     def setup(self) -> None:
-        self.scores, self.boxes = _dense(self.classes), dense(4 * self.classes)
+        self.scores, self.boxes = _dense(self.classes), _dense(4 * self.classes)
         self.masks = self.conv(self.classes, (1, 1))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
