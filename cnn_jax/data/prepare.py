@@ -174,6 +174,14 @@ def prepared(size: Sizes, **settings: Any) -> Prepare:
     return Prepare(size=square(size), **settings)  # type: ignore[arg-type]
 
 
+def side_of(size: int | tuple[int, int]) -> int:
+    """The side of a square, given so or as a height and a width, as `Prepare` has it. ValueError where they differ."""
+    height, width = square(size) or (0, 0)
+    if height != width or height < 1:
+        raise ValueError(f"size must be the side of a square, at least 1, not {size}")
+    return height
+
+
 def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[np.ndarray, Placement]:
     """An image file held in memory as an example [H, W, C], and where the picture lies in it.
 

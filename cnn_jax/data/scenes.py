@@ -13,6 +13,7 @@ from PIL import Image
 
 from cnn_jax.data import fashion_mnist as items_of
 from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits
+from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
 
 VERSION = 1  # of how they are drawn: another one makes other scenes of the same settings
@@ -25,7 +26,7 @@ def available() -> str | None:
 
 def scenes(
     *,
-    size: int = 96,
+    size: int | tuple[int, int] = 96,
     train: int = 40_000,
     test: int = 2_000,
     items: tuple[int, int] = (1, 6),
@@ -37,7 +38,7 @@ def scenes(
     """The splits "train" and "test", uint8 [size, size, channels].
 
     Args:
-      size: height and width in pixels.
+      size: side in pixels.
       train, test: how many scenes there are.
       items: of a scene, at least and at most; fewer where one finds no place.
       scale: of an item's 28 pixels, at least and at most, drawn evenly.
@@ -50,7 +51,8 @@ def scenes(
       ValueError: settings with which no scene can be composed.
     """
     low, high = items
-    if not (0 <= low <= high <= 100 and high > 0 and min(size, train, test) >= 1 and 0 < scale[0] <= scale[1]):
+    side = side_of(size)
+    if not (0 <= low <= high <= 100 and high > 0 and min(train, test) >= 1 and 0 < scale[0] <= scale[1]):
         raise ValueError("scenes: items must be 0 <= low <= high <= 100, scale 0 < low <= high, sizes at least 1")
     if missing := available():
         raise FileNotFoundError(f"scenes: fashion_mnist is not installed: {missing}")
@@ -67,20 +69,20 @@ def scenes(
                 _item(images[index], int(labels[index]), factor)
                 for index, factor in zip(chosen, draw.uniform(*scale, len(chosen)), strict=True)
             ]
-            return compose(draw, np.zeros((size, size, 1), np.uint8), items, overlap)
+            return compose(draw, np.zeros((side, side, 1), np.uint8), items, overlap)
 
         return one
 
     return scene_splits(
         "scenes",
         {"train": train, "test": test},
-        (size, size, 1),
+        (side, side, 1),
         high,
         draw,
         channels=channels,
         seed=seed,
         made_of={
-            "size": size,
+            "size": side,
             "items": items,
             "scale": scale,
             "overlap": overlap,

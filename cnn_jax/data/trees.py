@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cnn_jax.data.composed import IGNORED_BELOW
 from cnn_jax.data.images import decode_image, resized
-from cnn_jax.data.prepare import Placement, Prepare, as_vector, to_example
+from cnn_jax.data.prepare import Placement, Prepare, as_vector, side_of, to_example
 from cnn_jax.data.source import ArraySource, Splits
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.data.voc import Place, annotation
@@ -52,7 +52,9 @@ def available() -> str | None:
     return None if _folder() else INSTALL
 
 
-def trees(*, tile: int = 400, size: int | None = None, test: tuple[str, ...] = IMAGES["test"]) -> Splits:
+def trees(
+    *, tile: int = 400, size: int | tuple[int, int] | None = None, test: tuple[str, ...] = IMAGES["test"]
+) -> Splits:
     """The splits "train" and "test", uint8 [size, size, 3], of 42 and 13 tiles by default.
 
     Args:
@@ -64,21 +66,21 @@ def trees(*, tile: int = 400, size: int | None = None, test: tuple[str, ...] = I
       FileNotFoundError: it is in none of the places.
       ValueError: sizes below 1, or files that are not those of version 2.1.0 of the package.
     """
-    folder, size = _folder(), size or tile
+    folder, side = _folder(), side_of(size or tile)
     if folder is None:
         raise FileNotFoundError(f"trees: deepforest is not installed: {INSTALL}")
-    if min(tile, size) < 1:
-        raise ValueError(f"trees: tile and size must be at least 1, not {tile} and {size}")
+    if tile < 1:
+        raise ValueError(f"trees: tile must be at least 1, not {tile}")
     if not set(test) or not set(test) <= set(IMAGES["test"]):
         raise ValueError(f"trees: test must be some of {', '.join(IMAGES['test'])}, not {test}")
     images = {"train": IMAGES["train"], "test": test}
-    tiles = {split: [t for name in names for t in _tiles(folder, name, tile, size)] for split, names in images.items()}
+    tiles = {split: [t for name in names for t in _tiles(folder, name, tile, side)] for split, names in images.items()}
     most = max(len(one.boxes) for found in tiles.values() for one in found)
     every = [part for found in tiles.values() for one in found for part in one.ignored.tolist()]
     splits = array_splits(
         "trees",
         {split: _stacked(found, most) for split, found in tiles.items()},
-        Prepare(size=(size, size), resize="letterbox", channels=3, background=0),
+        Prepare(size=(side, side), resize="letterbox", channels=3, background=0),
         inputs={"image": "image", "placement": "placement"},
         targets={"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored", "areas": "box_areas"},
         classes=("tree",),

@@ -20,6 +20,7 @@ from PIL import Image
 
 from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits
 from cnn_jax.data.images import decode_image
+from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import digest_files
 from cnn_jax.paths import written
@@ -39,7 +40,7 @@ def available() -> str | None:
 
 def tuxpaint(
     *,
-    size: int = 128,
+    size: int | tuple[int, int] = 128,
     train: int = 4_000,
     test: int = 500,
     items: tuple[int, int] = (1, 5),
@@ -50,7 +51,7 @@ def tuxpaint(
     """The splits "train" and "test", uint8 [size, size, 3].
 
     Args:
-      size: height and width in pixels.
+      size: side in pixels.
       train, test: how many scenes there are.
       items: stamps of a scene, at least and at most; fewer where one finds no place.
       side: the longer side of a stamp in pixels, at least and at most, drawn evenly.
@@ -62,7 +63,8 @@ def tuxpaint(
       ValueError: settings with which no scene can be composed, or a class without stamps.
     """
     low, high = items
-    if not (0 <= low <= high <= 100 and high > 0 and min(size, train, test) >= 1 and 2 <= side[0] <= side[1]):
+    length = side_of(size)
+    if not (0 <= low <= high <= 100 and high > 0 and min(train, test) >= 1 and 2 <= side[0] <= side[1]):
         raise ValueError("tuxpaint: items must be 0 <= low <= high <= 100, side 2 <= low <= high, sizes at least 1")
     folder = _folder()
     if folder is None:
@@ -79,19 +81,19 @@ def tuxpaint(
             for label in draw.integers(len(CLASSES), size=int(draw.integers(low, high + 1))).tolist():
                 file = stamps[split][label][int(draw.integers(len(stamps[split][label])))]
                 chosen.append(_item(read[file], label, float(draw.uniform(*side))))
-            return compose(draw, _background(draw, photos[split], size), chosen, overlap)
+            return compose(draw, _background(draw, photos[split], length), chosen, overlap)
 
         return one
 
     return scene_splits(
         "tuxpaint",
         {"train": train, "test": test},
-        (size, size, 3),
+        (length, length, 3),
         high,
         draw,
         seed=seed,
         made_of={
-            "size": size,
+            "size": length,
             "items": items,
             "side": side,
             "overlap": overlap,
