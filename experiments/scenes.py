@@ -2,8 +2,8 @@
 
 Reproduces: nothing; the scenes are this project's, composed of Fashion-MNIST's items.
 Command: python launch.py train experiments/scenes.py --seeds=0,1,2
-Time: 15 min a seed on 2 CPU cores
-Expected: not measured yet
+Time: 14 min a seed on 2 CPU cores
+Expected: ap50 0.8865, ap 0.7613 on the test split after 2,000 of the 3,000 steps (n=1); the whole is not measured yet
 """
 
 from functools import partial

@@ -113,10 +113,12 @@ def _pair(left: Axes, right: Axes, seen: Seen, error: Error | None, found: np.nd
         if np.isfinite(error.true).all():
             said, true = bounds(error.found[None, 2:]), bounds(error.true[None, 1:])
             right.set_title(f"IoU {iou(said, true, np.zeros(1, bool))[0]:.2f}", fontsize=8, pad=3)
-    names = [short(spec.classes[label], 14) for label in seen.labels]
+    # The one class there is needs no name in every box.
+    words = [short(name, 14) for name in spec.classes] if len(spec.classes) > 1 else [""]
+    names = [words[label] for label in seen.labels]
     shades = np.where(target, ORANGE, np.where(seen.ignored == COUNTS, GREEN, GREY)).tolist()
     draw_boxes(left, seen.image, size, seen.boxes, names, shades, fontsize=7)
-    names = [f"{short(spec.classes[int(label)], 14)} {score:.0%}" for label, score in found[:, :2]]
+    names = [f"{words[int(label)]} {score:.0%}".strip() for label, score in found[:, :2]]
     draw_boxes(right, seen.image, size, _here(found[:, 2:], seen), names, colours, fontsize=7)
 
 
