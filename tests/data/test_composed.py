@@ -79,7 +79,9 @@ def test_scenes_are_drawn_from_their_seed_and_kept_on_disk(tmp_path, monkeypatch
     np.testing.assert_array_equal(healed["train"].batch(np.arange(6))["image"], batches[0]["image"])
 
 
-@pytest.mark.parametrize("wrong", [{"size": (96, 64)}, {"items": (3, 2)}, {"items": (0, 0)}, {"train": 0}, {"scale": (0.0, 1.0)}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": (96, 64)}, {"items": (3, 2)}, {"items": (0, 0)}, {"train": 0}, {"scale": (0.0, 1.0)}]
+)
 def test_settings_that_compose_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match="scenes: |a square"):
         module.scenes(**wrong)
