@@ -1,6 +1,6 @@
 """Crowns of trees in images from the air: a detector on weights of ImageNet, from 42 tiles.
 
-Reproduces: nothing. Beside it stands DeepForest (Weinstein et al. 2019), a RetinaNet that has seen 434,551 crowns told by
+Reproduces: nothing. Beside it stands DeepForest (Weinstein et al. 2019), a RetinaNet taught by 434,551 crowns from
     lidar and 2,848 drawn by hand: recall .69 and precision .61 at IoU .5 on an open woodland of its own.
 Command: python launch.py train experiments/trees.py --seeds=0,1,2
 Time: 6 min a seed on 2 CPU cores
