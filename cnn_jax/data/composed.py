@@ -57,10 +57,10 @@ def compose(
         box = _place(draw, item.opaque, instances.shape, whole[: len(labels)], overlap)
         if box is None:
             continue
-        rows, columns, tight = box
+        rows, columns, around = box
         image[rows, columns][item.opaque] = item.pixels[item.opaque]
         instances[rows, columns][item.opaque] = len(labels) + 1
-        whole[len(labels)] = tight
+        whole[len(labels)] = around
         areas.append(int(np.count_nonzero(item.opaque)))
         labels.append(item.label)
     boxes, seen = boxes_of(instances, len(labels))
@@ -157,11 +157,12 @@ def boxes_of(instances: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float
         mask = instances == number + 1
         seen[number] = np.count_nonzero(mask)
         if seen[number]:
-            boxes[number] = _tight(mask)
+            boxes[number] = tight(mask)
     return boxes, seen
 
 
-def _tight(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def tight(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the pixels of a mask [H, W], of which there is one at least."""
     down, across = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return across[0], down[0], across[-1] + 1, down[-1] + 1
 
@@ -177,10 +178,10 @@ def _place(
     height, width = opaque.shape
     if height > size[0] or width > size[1] or not opaque.any():
         return None
-    tight = np.array(_tight(opaque), np.float64)
+    own = np.array(tight(opaque), np.float64)
     for _ in range(TRIES):
         top, left = int(draw.integers(size[0] - height + 1)), int(draw.integers(size[1] - width + 1))
-        box = tight + (left, top, left, top)
+        box = own + (left, top, left, top)
         if not len(below) or _largest_iou(box, below) <= overlap:
             return slice(top, top + height), slice(left, left + width), box
     return None

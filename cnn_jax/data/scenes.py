@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_jax.data import fashion_mnist as items_of
-from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits
+from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits, tight
 from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
 
@@ -97,11 +97,11 @@ def scenes(
 
 def _item(pixels: NDArray[np.uint8], label: int, factor: float) -> Item:
     """An item's tight box, resized."""
-    down, across = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
-    if not len(down):
+    if not pixels.any():
         return Item(np.zeros((1, 1, 1), np.uint8), np.zeros((1, 1), bool), label)
-    tight = pixels[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
-    height, width = (max(round(length * factor), 2) for length in tight.shape)
-    grey = Image.fromarray(tight).resize((width, height), Image.Resampling.BILINEAR)
-    cover = Image.fromarray((tight > 0).astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
+    left, top, right, bottom = tight(pixels > 0)
+    cut = pixels[top:bottom, left:right]
+    height, width = (max(round(length * factor), 2) for length in cut.shape)
+    grey = Image.fromarray(cut).resize((width, height), Image.Resampling.BILINEAR)
+    cover = Image.fromarray((cut > 0).astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
     return Item(np.asarray(grey)[..., None], np.asarray(cover) >= 128, label)

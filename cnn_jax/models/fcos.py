@@ -16,9 +16,9 @@ import numpy as np
 from cnn_jax.models import candidates
 from cnn_jax.models.detector import Detections, Losses, Objects
 from cnn_jax.models.layers import Activation, Conv, GroupNorm, Layer
-from cnn_jax.models.necks import FPN, Top, at_strides, strided
+from cnn_jax.models.necks import FPN, Top, strided
 from cnn_jax.models.resnet import resnet50
-from cnn_jax.models.retinanet import COCO_IMAGES, STRIDES, Tower, rare, small
+from cnn_jax.models.retinanet import COCO_IMAGES, looked, rare, small
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.anchors import base_anchors, grid_anchors
 from cnn_jax.ops.boxes import area, decode_distances, encode_distances, giou
@@ -68,14 +68,8 @@ class FCOS(nn.Module):
         self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
     ) -> Raw:
         del content, objects
-        norm = {"norm": self.norm} if self.norm else {}
-        features = self.backbone(classes=None, dtype=self.dtype, name="backbone", **norm)(x, train=train)
-        neck = self.neck(top=self.top, conv=self.conv, dtype=self.dtype, name="neck")
-        levels = neck(at_strides(features, x, STRIDES), train=train)
+        levels, class_tower, box_tower = looked(self, x, train=train, bias=True)
         conv = partial(self.conv, kernel_init=small)
-        head_norm = partial(self.head_norm, dtype=self.dtype) if self.head_norm else None
-        tower = partial(Tower, head_norm, partial(conv, dtype=self.dtype), self.act, bias=True)
-        class_tower, box_tower = tower(name="class_tower"), tower(name="box_tower")
         classifier = conv(1 + self.classes, (3, 3), bias_init=rare, name="classifier")
         boxes, centre = conv(4, (3, 3), name="boxes"), conv(1, (3, 3), name="centerness")
         raw = Raw([], [], [], [])

@@ -62,6 +62,21 @@ class Tower(nn.Module):
         return x
 
 
+def looked(detector: Any, x: jax.Array, *, train: bool, bias: bool = False) -> tuple[list[jax.Array], Tower, Tower]:
+    """What detectors of one stage begin with, as modules of the calling one: levels, and the towers for them.
+
+    detector: with the fields of RetinaNet that are called alike. bias: of the towers' convolutions.
+    """
+    norm = {"norm": detector.norm} if detector.norm else {}
+    features = detector.backbone(classes=None, dtype=detector.dtype, name="backbone", **norm)(x, train=train)
+    neck = detector.neck(top=detector.top, conv=detector.conv, dtype=detector.dtype, name="neck")
+    levels = neck(at_strides(features, x, STRIDES), train=train)
+    conv = partial(detector.conv, kernel_init=small, dtype=detector.dtype)
+    head_norm = partial(detector.head_norm, dtype=detector.dtype) if detector.head_norm else None
+    tower = partial(Tower, head_norm, conv, detector.act, bias=bias)
+    return levels, tower(name="class_tower"), tower(name="box_tower")
+
+
 class RetinaNet(nn.Module):
     """[B, H, W, C] -> Raw.
 
@@ -92,14 +107,8 @@ class RetinaNet(nn.Module):
         self, x: jax.Array, *, train: bool, content: jax.Array | None = None, objects: Objects | None = None
     ) -> Raw:
         del content, objects
-        norm = {"norm": self.norm} if self.norm else {}
-        features = self.backbone(classes=None, dtype=self.dtype, name="backbone", **norm)(x, train=train)
-        neck = self.neck(top=self.top, conv=self.conv, dtype=self.dtype, name="neck")
-        levels = neck(at_strides(features, x, STRIDES), train=train)
+        levels, class_tower, box_tower = looked(self, x, train=train)
         conv = partial(self.conv, kernel_init=small)
-        head_norm = partial(self.head_norm, dtype=self.dtype) if self.head_norm else None
-        tower = partial(Tower, head_norm, partial(conv, dtype=self.dtype), self.act)
-        class_tower, box_tower = tower(name="class_tower"), tower(name="box_tower")
         each = len(ASPECT_RATIOS) * len(self.anchor_sizes[0])
         outputs = 1 + self.classes
         classifier = conv(each * outputs, (3, 3), bias_init=rare, name="classifier")
