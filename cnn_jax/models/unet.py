@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, require_size
+from cnn_jax.models.segmenter import LOGITS
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.convolution import convolution
 from cnn_jax.ops.pooling import max_pool
@@ -73,6 +74,9 @@ class UNet(nn.Module):
     up: Layer = UpConv
     act: Activation = nn.relu
     dtype: Any = jnp.float32
+
+    def loss_weights(self) -> dict[str, float]:
+        return {LOGITS: 1.0}
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Output:
