@@ -26,7 +26,7 @@ CALLED_WITH: dict[str, tuple[tuple[str, ...], ...]] = {
     "cnn_jax.evals.also": (("task", "spec", "splits"),),
     "cnn_jax.train.optim": (("lr", "weight_decay"),),
     "cnn_jax.train.schedules": (("peak", "steps", "warmup"),),
-    "cnn_jax.ops": (("x",), ("lhs", "rhs")),
+    "cnn_jax.ops": (("x",), ("lhs", "rhs"), ("logits", "truth", "counted")),
 }
 # What parts are called, and where they are.
 KINDS = {
@@ -38,7 +38,8 @@ KINDS = {
     "schedules": "cnn_jax.train.schedules",
     "evaluations": "cnn_jax.evals.also",
 }
-COMPOSED = ("cnn_jax.augment", "cnn_jax.evals.also")  # where a function of any number of parts makes one of them
+# where a function of any number of parts makes one of them
+COMPOSED = ("cnn_jax.augment", "cnn_jax.evals.also", "cnn_jax.ops")
 EXPERIMENT = "experiment"  # the module that an experiment file is loaded as: whatever it defines is a part
 
 _SHARED = """celu elu gelu glu hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu log_sigmoid log_softmax relu relu6

@@ -1,7 +1,7 @@
 """Scenes composed of items: what lies where is then known to the pixel."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 from cnn_jax.data.kept import kept_on_disk
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import Role
 from cnn_jax.data.splits import array_splits
 
+Targets = Literal["boxes", "instances", "class_map"]
+BACKGROUND = "background"  # the class of what belongs to no item
 TRIES = 20  # random places of an item, of which the first that fits is taken
 IGNORED_BELOW = 0.25  # share of an item that is visible: below it the item need not be found
 
@@ -78,6 +81,7 @@ def scene_splits(
     most: int,
     draw: Callable[[], Draw],
     *,
+    targets: Targets,
     channels: int | None = None,
     seed: int,
     made_of: Mapping[str, object],
@@ -88,63 +92,92 @@ def scene_splits(
     """Splits of so many scenes each, composed once and kept on disk.
 
     Args:
-      name, classes, licence, citation: as in `Spec`.
+      name, classes, licence, citation: as in `Spec`; the classes are those of items.
       counts: of the scenes of each split.
       shape: [H, W, C] of a scene.
       most: items of a scene at most.
       draw: a function that prepares what scenes are composed of, and returns the one that composes a scene. It is
         called where they are not on disk.
+      targets: what is to be said of a scene: "boxes" of the items; "instances", these and a map of the items; or
+        "class_map", a map of the classes, of which BACKGROUND is the first.
       channels: that scenes are brought to.
       seed: of the random numbers of each scene.
       made_of: all else that they depend on.
     """
 
+    if targets not in get_args(Targets):
+        raise ValueError(f"{name}: targets must be one of {', '.join(get_args(Targets))}, not {targets!r}")
+
     def make() -> dict[str, np.ndarray]:
         composed, arrays = draw(), dict[str, np.ndarray]()
         for number, (split, count) in enumerate(counts.items()):
             scenes = (composed(split, np.random.default_rng((seed, number, index))) for index in range(count))
-            arrays |= {f"{split}/{field}": array for field, array in _stacked(scenes, count, shape, most).items()}
+            found = _stacked(scenes, count, shape, most, targets)
+            arrays |= {f"{split}/{field}": array for field, array in found.items()}
         return arrays
 
-    stored = kept_on_disk(name, {**made_of, "seed": seed, "counts": dict(counts)}, make)
-    fields = ("image", "boxes", "objects", "ignored")
-    arrays = {split: {field: stored[f"{split}/{field}"] for field in fields} for split in counts}
-    left = int(sum(stored[f"{split}/left"].sum() for split in counts))
-    drawn = left + sum(int((found["objects"] >= 0).sum()) for found in arrays.values())
-    ignored = int(sum((found["ignored"] > 0).sum() for found in arrays.values()))
-    seen = f"{ignored:,} of {drawn:,} items are seen by less than {IGNORED_BELOW:.0%} and marked as ignored"
+    kept: dict[str, object] = {**made_of, "seed": seed, "counts": dict(counts)}
+    stored = kept_on_disk(name, kept if targets == "boxes" else {**kept, "targets": targets}, make)
+    roles = ROLES[targets]
+    arrays = {split: {field: stored[f"{split}/{field}"] for field in ("image", *roles)} for split in counts}
+    drawn, left, ignored = (int(sum(stored[f"{split}/counts"][k] for split in counts)) for k in range(3))
+    notes = [f"{left:,} of {drawn:,} items found no place or are hidden: fewer items or a larger size"]
+    if "ignored" in roles:
+        notes += [f"{ignored:,} of {drawn:,} items are seen by less than {IGNORED_BELOW:.0%} and marked as ignored"]
     return array_splits(
         name,
         arrays,
         Prepare(size=shape[:2], resize="letterbox", channels=channels or shape[2], background=0),
         inputs={"image": "image"},
-        targets={"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored"},
-        classes=classes,
+        targets=roles,
+        classes=(BACKGROUND, *classes) if targets == "class_map" else classes,
         licence=licence,
         citation=citation,
-        notes=(f"{left:,} of {drawn:,} items found no place or are hidden: fewer items or a larger size", seen),
+        notes=notes,
     )
 
 
+_OBJECTS: dict[str, Role] = {"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored"}
+ROLES: dict[Targets, dict[str, Role]] = {
+    "boxes": _OBJECTS,
+    "instances": {**_OBJECTS, "instances": "instance_map"},
+    "class_map": {"class_map": "class_map"},
+}
+
+
 def _stacked(
-    scenes: Iterable[tuple[Scene, int]], count: int, shape: tuple[int, int, int], most: int
+    scenes: Iterable[tuple[Scene, int]], count: int, shape: tuple[int, int, int], most: int, targets: Targets
 ) -> dict[str, np.ndarray]:
-    """Arrays of `count` scenes; "left" [count] are items that are not seen."""
-    found: dict[str, np.ndarray] = {
+    """Arrays of `count` scenes with their targets; "counts" [3] are items drawn, not seen, and ignored."""
+    fields: dict[str, np.ndarray] = {
         "image": np.zeros((count, *shape), np.uint8),
         "boxes": np.zeros((count, most, 4), np.float32),
         "objects": np.full((count, most), -1, np.int32),
         "ignored": np.zeros((count, most), np.uint8),
-        "left": np.zeros(count, np.int32),
+        "instances": np.zeros((count, *shape[:2]), np.uint8),
+        "class_map": np.zeros((count, *shape[:2]), np.uint8),
     }
+    found = {name: fields[name] for name in ("image", *ROLES[targets])}
+    counts = np.zeros(3, np.int64)
     for number, (scene, left) in enumerate(scenes):
         seen = np.flatnonzero(scene.visible > 0)
-        rows = len(seen)
-        found["image"][number] = scene.image
-        found["boxes"][number, :rows], found["objects"][number, :rows] = scene.boxes[seen], scene.labels[seen]
-        found["ignored"][number, :rows] = scene.visible[seen] < IGNORED_BELOW
-        found["left"][number] = left + len(scene.labels) - rows
-    return found
+        rows = np.zeros(len(scene.labels) + 1, np.uint8)  # the row of each number in the scene, counted from 1
+        rows[seen + 1] = np.arange(1, len(seen) + 1)
+        ignored = scene.visible[seen] < IGNORED_BELOW
+        values: dict[str, np.ndarray] = {
+            "image": scene.image,
+            "boxes": scene.boxes[seen],
+            "objects": scene.labels[seen],
+            "ignored": ignored,
+            "instances": rows[scene.instances],
+            "class_map": np.append(0, scene.labels + 1)[scene.instances],
+        }
+        for name, array in found.items():
+            value = values[name]
+            array[number, : len(value)] = value
+        left += len(scene.labels) - len(seen)
+        counts += (len(seen) + left, left, ignored.sum())
+    return {**found, "counts": counts}
 
 
 def boxes_of(instances: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_jax.data import fashion_mnist as items_of
-from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits, tight
+from cnn_jax.data.composed import Draw, Item, Scene, Targets, compose, scene_splits, tight
 from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
 
-VERSION = 1  # of how they are drawn: another one makes other scenes of the same settings
+VERSION = 2  # of how they are drawn: another one makes other scenes of the same settings
 
 
 def available() -> str | None:
@@ -33,6 +33,7 @@ def scenes(
     scale: tuple[float, float] = (0.6, 1.4),
     overlap: float = 0.3,
     channels: int = 1,
+    targets: Targets = "boxes",
     seed: int = 0,
 ) -> Splits:
     """The splits "train" and "test", uint8 [size, size, channels].
@@ -44,6 +45,7 @@ def scenes(
       scale: of an item's 28 pixels, at least and at most, drawn evenly.
       overlap: IoU that the boxes of two items, as if nothing covered them, have at most.
       channels: 3 for grey as RGB, which weights of photographs want.
+      targets: "boxes"; "instances", which are boxes and a map of the items; or "class_map", a map of the classes.
       seed: of all that is drawn.
 
     Raises:
@@ -79,6 +81,7 @@ def scenes(
         (side, side, 1),
         high,
         draw,
+        targets=targets,
         channels=channels,
         seed=seed,
         made_of={

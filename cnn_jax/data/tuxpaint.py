@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits
+from cnn_jax.data.composed import Draw, Item, Scene, Targets, compose, scene_splits
 from cnn_jax.data.images import decode_image
 from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
@@ -30,7 +30,7 @@ DEBIAN = Path("/usr/share/tuxpaint/stamps")
 INSTALL = "apt-get install tuxpaint-stamps-default, or set CNN_JAX_DATA to a folder that holds tuxpaint/animals, ..."
 TEST = 0.3  # of the stamps
 PHOTOS = {"train": "china.jpg", "test": "flower.jpg"}
-VERSION = 1  # of how they are drawn: another one makes other scenes of the same settings
+VERSION = 2  # of how they are drawn: another one makes other scenes of the same settings
 
 
 def available() -> str | None:
@@ -46,6 +46,7 @@ def tuxpaint(
     items: tuple[int, int] = (1, 5),
     side: tuple[int, int] = (24, 72),
     overlap: float = 0.3,
+    targets: Targets = "boxes",
     seed: int = 0,
 ) -> Splits:
     """The splits "train" and "test", uint8 [size, size, 3].
@@ -56,6 +57,7 @@ def tuxpaint(
       items: stamps of a scene, at least and at most; fewer where one finds no place.
       side: the longer side of a stamp in pixels, at least and at most, drawn evenly.
       overlap: IoU that the boxes of two stamps, as if nothing covered them, have at most.
+      targets: "boxes"; "instances", which are boxes and a map of the items; or "class_map", a map of the classes.
       seed: of all that is drawn.
 
     Raises:
@@ -91,6 +93,7 @@ def tuxpaint(
         (length, length, 3),
         high,
         draw,
+        targets=targets,
         seed=seed,
         made_of={
             "size": length,

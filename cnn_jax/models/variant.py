@@ -62,8 +62,9 @@ class Variant:
     @property
     def task(self) -> Literal["classify", "detect", "segment"]:
         """What it is for, by what it can do."""
-        does = {"detections": "detect", "loss_weights": "segment"}
-        return next((task for method, task in does.items() if hasattr(self.build.func, method)), "classify")
+        if hasattr(self.build.func, "loss_weights"):
+            return "segment"
+        return "detect" if hasattr(self.build.func, "detections") else "classify"
 
     def __call__(self, **fields: Any) -> nn.Module:
         """The module, with `fields` in place of its defaults, e.g. classes=100, dtype=jnp.bfloat16, act=nn.gelu.

@@ -1,0 +1,68 @@
+"""Semantic segmentation: the class of each pixel of an image."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.batch import Batch, normalised, zeros
+from cnn_jax.data.spec import IGNORED, VALID, Spec, named
+from cnn_jax.evals import segmentation
+from cnn_jax.models.segmenter import LOGITS, loss_weights
+from cnn_jax.ops.batch_axis import mean_over_devices
+from cnn_jax.ops.segmentation_losses import Loss, cross_entropy
+from cnn_jax.tasks.task import Sums, Task, Variables
+
+
+def segment(model: nn.Module, spec: Spec, *, loss: Loss = cross_entropy) -> Task:
+    """The task of naming the class of each pixel.
+
+    Args:
+      model: returns (logits [B, H, W, classes], features), see models/segmenter.py.
+      spec: of the data, with one image and one class_map, whose pixels IGNORED do not count.
+      loss: of logits and true classes, see ops/segmentation_losses.py; `total(A, B)` adds several.
+    """
+    image, target = named(spec.inputs, "image"), named(spec.targets, "class_map")
+    weights = loss_weights(model)
+
+    def init(key: jax.Array) -> Variables:
+        return model.init(key, zeros(spec.inputs)[image], train=False)
+
+    def loss_of(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
+        state = [name for name in variables if name != "params"]
+        (logits, features), new_state = model.apply(
+            variables,
+            normalised(batch.scaled()[image], spec.prepare),
+            train=train,
+            rngs={"dropout": key},
+            mutable=state if train else [],
+        )
+        truth = batch[target].astype(jnp.int32)
+        outputs = {**features, LOGITS: logits}
+        terms: Sums = {}
+        for name, weight in weights.items():
+            coarse = at_size_of(outputs[name], truth)
+            counted = ((coarse != IGNORED) * batch[VALID][:, None, None]).astype(jnp.float32)
+            found = loss(outputs[name], jnp.where(counted > 0, coarse, 0), counted)
+            head = "" if name == LOGITS else f"{name}_"
+            terms |= {f"{head}{term}": (weight * sum_, count) for term, (sum_, count) in found.items()}
+        # Over all devices: a batch's parts may hold different numbers of pixels that count.
+        shares = [sum_ / jnp.maximum(mean_over_devices(count), 1) for sum_, count in terms.values()]
+        mean, images = jnp.sum(jnp.stack(shares)), batch[VALID].sum()
+        known = (truth != IGNORED) * batch[VALID][:, None, None]
+        right = ((logits.argmax(-1) == truth) * known).sum(dtype=jnp.float32)
+        return mean, new_state, {"loss": (mean * images, images), **terms, "pixel_accuracy": (right, known.sum())}
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        logits, _ = model.apply(variables, normalised(batch.scaled()[image], spec.prepare), train=False)
+        return {"class_map": logits.argmax(-1).astype(jnp.uint8)}
+
+    return Task(init, loss_of, predict, segmentation.evaluator(spec), headline="mean_iou", report="segment")
+
+
+def at_size_of(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    """The true classes [B, H, W] for logits [B, h, w, K] of no more pixels, each by the nearest pixel."""
+    (height, width), (tall, wide) = truth.shape[1:], logits.shape[1:3]
+    rows, columns = (jnp.arange(tall) * 2 + 1) * height // (2 * tall), (jnp.arange(wide) * 2 + 1) * width // (2 * wide)
+    return truth if (tall, wide) == (height, width) else truth[:, rows][:, :, columns]

@@ -1,0 +1,36 @@
+"""Clothes in composed scenes, 96 x 96, the class of each pixel: a small U-Net in 15 minutes on two CPU cores.
+
+Reproduces: nothing; the scenes are this project's, composed of Fashion-MNIST's items.
+Command: python launch.py train experiments/scenes_segmentation.py --seeds=0,1,2
+Time: not measured yet
+Expected: foreground IoU .97 and mean IoU .80 on the test split are aimed at; not measured yet
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.geometry import flip
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.scenes import scenes
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.unet import UNet
+from cnn_jax.tasks.segment import segment
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="scenes_segmentation",
+        data=Data(source=partial(scenes, targets="class_map"), validation=0.0125, batch_size=32),
+        model=Model(build=partial(UNet, features=16, levels=4), task=segment),
+        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
+        augment=compose(flip),
+        duration="2000 steps",
+        evaluate=Evaluate(every="1000 steps"),
+        save_every="1000 steps",
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()
