@@ -39,6 +39,7 @@ def segment(model: nn.Module, spec: Spec, *, loss: Loss = cross_entropy) -> Task
             mutable=state if train else [],
         )
         truth = batch[target].astype(jnp.int32)
+        check(logits, truth)
         outputs = {**features, LOGITS: logits}
         terms: Sums = {}
         for name, weight in weights.items():
@@ -55,8 +56,18 @@ def segment(model: nn.Module, spec: Spec, *, loss: Loss = cross_entropy) -> Task
         return mean, new_state, {"loss": (mean * images, images), **terms, "pixel_accuracy": (right, known.sum())}
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        logits, _ = model.apply(variables, normalised(batch.scaled()[image], spec.prepare), train=False)
+        pixels = batch.scaled()[image]
+        logits, _ = model.apply(variables, normalised(pixels, spec.prepare), train=False)
+        check(logits, pixels[..., 0])
         return {"class_map": logits.argmax(-1).astype(jnp.uint8)}
+
+    def check(logits: jax.Array, pixels: jax.Array) -> None:
+        if logits.shape != (*pixels.shape, len(spec.classes)):
+            name, found = type(model).__name__, list(logits.shape[1:])
+            raise ValueError(
+                f"{name} gives logits {found} for images of {list(pixels.shape[1:])} pixels and {len(spec.classes)} "
+                "classes, which is no segmentation: launch.py list models --task=segment shows what fits"
+            )
 
     return Task(init, loss_of, predict, segmentation.evaluator(spec), headline="mean_iou", report="segment")
 

@@ -79,6 +79,30 @@ def test_scenes_are_drawn_from_their_seed_and_kept_on_disk(tmp_path, monkeypatch
     np.testing.assert_array_equal(healed["train"].batch(np.arange(6))["image"], batches[0]["image"])
 
 
+@pytest.mark.skipif(module.available() is not None, reason=str(module.available()))
+@pytest.mark.filterwarnings("ignore:scenes:UserWarning")
+def test_maps_say_of_each_pixel_what_the_boxes_say_of_the_items(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wanted = {"train": 12, "test": 1, "items": (6, 9), "overlap": 0.9, "size": 64}
+    items, kinds = (module.scenes(**wanted, targets=targets)["train"] for targets in ("instances", "class_map"))
+    assert kinds.spec.classes == ("background", *items.spec.classes)
+    found, other = items.batch(np.arange(12)), kinds.batch(np.arange(12))
+    np.testing.assert_array_equal(found["image"], other["image"])
+    hidden = 0
+    for boxes, labels, numbers, map_ in zip(
+        found["boxes"], found["objects"], found["instances"], other["class_map"], strict=True
+    ):
+        count = int((labels >= 0).sum())
+        again, seen = boxes_of(numbers, len(boxes))
+        np.testing.assert_array_equal(again, boxes)  # number n is of row n - 1
+        assert (seen[:count] > 0).all() and not seen[count:].any()
+        np.testing.assert_array_equal(np.append(0, labels + 1)[numbers], map_)
+        hidden += 9 - count
+    assert hidden > 0 and module.scenes(**wanted, targets="class_map")["train"].spec.notes == kinds.spec.notes
+    with pytest.raises(ValueError, match="targets must be one of boxes, instances, class_map"):
+        module.scenes(**wanted, targets="masks")
+
+
 @pytest.mark.parametrize(
     "wrong", [{"size": (96, 64)}, {"items": (3, 2)}, {"items": (0, 0)}, {"train": 0}, {"scale": (0.0, 1.0)}]
 )
