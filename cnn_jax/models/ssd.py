@@ -15,7 +15,7 @@ import optax
 
 from cnn_jax.models import candidates
 from cnn_jax.models.detector import Detections, Losses, Objects
-from cnn_jax.models.heads import features_of
+from cnn_jax.models.heads import Features, features_of
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer
 from cnn_jax.models.mobilenet_v3 import TABLE_1, MobileNetV3, Row
 from cnn_jax.models.variant import Preprocessing, Variant
@@ -41,25 +41,22 @@ class Raw(NamedTuple):
 
 
 class VGGMaps(nn.Module):
-    """Six maps [B, H, W, C] of VGG-16 and further convolutions (figure 2); of 300 pixels they have 38, 19, ... 1 rows.
+    """VGG-16's features -> six maps [B, H, W, C], by further convolutions (figure 2).
+
+    Of 300 pixels they have 38, 19, ... 1 rows.
 
     conv4_3 is brought to unit length at each place, times a learnt scale of each channel (Liu et al. 2015,
     arXiv:1506.04579), and goes on as it was. fc6 and fc7 become convolutions, the first one with holes.
     """
 
-    backbone: Layer = vgg16
     conv: Layer = Conv
     norm: Layer | None = None
     act: Activation = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+    def __call__(self, features: Features, *, train: bool) -> list[jax.Array]:
         conv = partial(self.conv, kernel_init=glorot, dtype=self.dtype)
-        backbone = self.backbone(
-            classes=None, ceil=(3,), conv=self.conv, act=self.act, dtype=self.dtype, name="backbone"
-        )
-        features = features_of(backbone(x, train=train))
         fine, x = features["stage4"], features["stage5"]
         scale = self.param("scale_weight", nn.initializers.constant(20.0), fine.shape[-1:], jnp.float32)
         length = jnp.sqrt(jnp.square(fine.astype(jnp.float32)).sum(-1, keepdims=True))
@@ -80,7 +77,7 @@ slightly = nn.initializers.normal(0.03)
 
 
 class MobileMaps(nn.Module):
-    """Six maps [B, H, W, C] of MobileNetV3 and further blocks; of 320 pixels they have 20, 10, 5, 3, 2 and 1 rows.
+    """MobileNetV3's features -> six maps [B, H, W, C], by further blocks; of 320 pixels 20, 10, 5, 3, 2 and 1 rows.
 
     The first is what the block with the last stride expands its input to (Howard et al. 2019, arXiv:1905.02244,
     section 6.3). A further block makes its input narrower, then smaller by a depthwise convolution, then wider.
@@ -92,11 +89,7 @@ class MobileMaps(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
-        backbone = MobileNetV3(
-            None, REDUCED, 0, expansion=True, conv=self.conv, norm=self.norm, dtype=self.dtype, name="backbone"
-        )
-        features = features_of(backbone(x, train=train))
+    def __call__(self, features: Features, *, train: bool) -> list[jax.Array]:
         x = features[f"block{len(REDUCED) + 1}"]
         maps = [features["expansion"], x]
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
@@ -147,13 +140,14 @@ class Head(nn.Module):
 class SSD(nn.Module):
     """[B, H, W, C] -> Raw.
 
-    maps: builds what makes the maps, finest first. ratios: of each map, width over height, beside 1. scales: of its
-    boxes, and one more, in shares of the image. steps: pixels between places of a map; (): the image over its size.
-    score: that a detection is above. candidates: of each class, before those are suppressed that overlap a better one
-    by more than `overlap`. most: detections of an image.
+    backbone: called with classes=None. maps: builds what makes the maps of its features, finest first. ratios: of each
+    map, width over height, beside 1. scales: of its boxes, and one more, in shares of the image. steps: pixels between
+    places of a map; (): the image over its size. score: that a detection is above. candidates: of each class, before
+    those are suppressed that overlap a better one by more than `overlap`. most: detections of an image.
     """
 
     classes: int
+    backbone: Layer = partial(vgg16, ceil=(3,))
     maps: Layer = VGGMaps
     lite: bool = False
     ratios: Sequence[Sequence[float]] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
@@ -174,7 +168,9 @@ class SSD(nn.Module):
     ) -> Raw:
         del content, objects
         settings: dict[str, Any] = dict(conv=self.conv, norm=self.norm, act=self.act, dtype=self.dtype)
-        maps = self.maps(name="maps", **settings)(x, train=train)
+        norm = {"norm": self.norm} if self.norm else {}
+        backbone = self.backbone(classes=None, conv=self.conv, dtype=self.dtype, name="backbone", **norm)
+        maps = self.maps(name="maps", **settings)(features_of(backbone(x, train=train)), train=train)
         each = [2 + 2 * len(ratios) for ratios in self.ratios]
         head = partial(Head, each, lite=self.lite, **settings)
         logits = head(numbers=1 + self.classes, name="classifier")(maps, train=train)
@@ -241,6 +237,7 @@ ssd300_vgg16 = Variant(
 ssdlite320_mobilenet_v3_large = Variant(
     build=partial(
         SSD,
+        backbone=partial(MobileNetV3, rows=REDUCED, hidden=0, expansion=True),
         maps=MobileMaps,
         lite=True,
         ratios=((2, 3),) * 6,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.inspect.stages import backbone_of
 from cnn_jax.models import candidates, fcos, retinanet, ssd
 from cnn_jax.models.detector import Objects
 from cnn_jax.models.fcos import FCOS, fcos_resnet50_fpn, nearest_centre
@@ -17,7 +18,7 @@ from cnn_jax.models.necks import FPN, PAN
 from cnn_jax.models.norms import FrozenBatchNorm
 from cnn_jax.models.resnet import ResNet
 from cnn_jax.models.retinanet import RetinaNet, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
-from cnn_jax.models.ssd import SSD, MobileMaps, VGGMaps, claimed, ssd300_vgg16, ssdlite320_mobilenet_v3_large
+from cnn_jax.models.ssd import SSD, claimed, ssd300_vgg16, ssdlite320_mobilenet_v3_large
 from cnn_jax.ops import convolution
 from cnn_jax.ops.matching import BACKGROUND, hidden
 
@@ -69,10 +70,27 @@ def test_a_frozen_norm_is_what_batch_norm_is_in_evaluation(jit: Any) -> None:
 
 def test_maps_of_ssd() -> None:
     """The third pooling keeps the odd row; the map of MobileNetV3 is what its last strided block expands."""
-    maps, _ = shapes(VGGMaps(), 300)
+
+    def maps_of(detector: Any, size: int) -> Any:
+        features, _ = shapes(detector.backbone(classes=None), size)
+        return jax.eval_shape(
+            lambda: detector.maps().init_with_output(
+                jax.random.key(0), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), features), train=False
+            )[0]
+        )
+
+    maps = maps_of(ssd300_vgg16(), 300)
     assert [(x.shape[1], x.shape[-1]) for x in maps] == [(38, 512), (19, 1024), (10, 512), (5, 256), (3, 256), (1, 256)]
-    maps, _ = shapes(MobileMaps())
+    maps = maps_of(ssdlite320_mobilenet_v3_large(), 320)
     assert [(x.shape[1], x.shape[-1]) for x in maps] == [(20, 672), (10, 480), (5, 512), (3, 256), (2, 256), (1, 128)]
+
+
+@pytest.mark.parametrize("variant", [ssd300_vgg16, ssdlite320_mobilenet_v3_large])
+def test_the_backbone_of_ssd_is_a_part_of_its_own_that_takes_weights_of_a_classifier(variant: Any) -> None:
+    detector = variant()
+    own = shapes(detector)[1]["params"]["backbone"]
+    backbone = backbone_of(detector)
+    assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, shapes(backbone)[1]["params"])
 
 
 @pytest.mark.parametrize("build", [RetinaNet, FCOS])

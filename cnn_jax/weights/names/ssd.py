@@ -16,26 +16,32 @@ def torchvision(path: str, lite: bool) -> str:
         kind, level = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz")) - 1
         last = {"depthwise": ".0.0", "norm": ".0.1", "level": ".1"}[kind] if lite else ""
         return f"{HEADS[part]}.module_list.{level}{last}"
-    return f"backbone.{_mobile(rest) if lite else _vgg(rest)}" if rest else "backbone"
+    if not rest:
+        return "backbone"
+    if part == "maps":
+        return f"backbone.extra.{_further_of_mobile(rest) if lite else _further_of_vgg(rest)}"
+    return f"backbone.{_mobile(rest) if lite else _vgg(rest)}"
 
 
 def _vgg(path: str) -> str:
-    part, _, rest = path.partition("/")
-    if part == "backbone":
-        number = int(vgg.torchvision(rest).removeprefix("features."))
-        return f"features.{number}" if number < POOL4 else f"extra.0.{number - POOL4}"
-    if part in DENSE:
-        return f"extra.0.{DENSE[part]}"
-    block, _, layer = part.removeprefix("conv").partition("_")
-    return f"extra.{int(block) - 7}.{2 * (int(layer) - 1)}"
+    number = int(vgg.torchvision(path).removeprefix("features."))
+    return f"features.{number}" if number < POOL4 else f"extra.0.{number - POOL4}"
+
+
+def _further_of_vgg(path: str) -> str:
+    if path in DENSE:
+        return f"0.{DENSE[path]}"
+    block, _, layer = path.removeprefix("conv").partition("_")
+    return f"{int(block) - 7}.{2 * (int(layer) - 1)}"
+
+
+def _further_of_mobile(path: str) -> str:
+    block, step, kind = path.split("_")
+    return f"{int(block.removeprefix('extra')) - 1}.{STEPS.index(step)}.{int(kind == 'norm')}"
 
 
 def _mobile(path: str) -> str:
-    part, _, rest = path.partition("/")
-    if part != "backbone":
-        block, step, kind = part.split("_")
-        return f"extra.{int(block.removeprefix('extra')) - 1}.{STEPS.index(step)}.{int(kind == 'norm')}"
-    block, *layers = mobilenet_v3.torchvision(rest).split(".")[1:]
+    block, *layers = mobilenet_v3.torchvision(path).split(".")[1:]
     if int(block) < SPLIT:
         return ".".join(["features.0", block, *layers])
     if int(block) > SPLIT:
