@@ -1,10 +1,11 @@
-"""Name the classes of images (or .npy signals), or find the objects in them, with a trained run; and draw that.
+"""Name the classes of images (or .npy signals), find the objects in them, or segment them; and draw that.
 
 python launch.py predict runs/photos new.jpg                    # classes and probabilities, and a picture with them
 python launch.py predict runs/photos holiday/ --csv=found.csv   # every image in a folder and below, as a table
 python launch.py predict runs/photos 'scans/**/*.png' --top=1   # what a pattern matches
 python launch.py predict runs/photos @names.txt --json=-        # files listed in a file, one a line; @- reads stdin
 python launch.py predict runs/objects street.jpg --least=0.1    # of a detector: objects with a score of .1 or more
+python launch.py predict runs/cells scans/ --json=cells.json    # of a segmenter: a mask of each, too
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
@@ -12,12 +13,17 @@ one example each, in the units of its training data. However many inputs there a
 that cannot be read is named, and the others go on; the exit code is then 2.
 
 A classifier says the five most probable classes, a detector all objects with a score of 0.3 or more, with their boxes
-(left, top, right, bottom) in pixels of the image: --top and --least say how many, and from which score on. Tables have
-all objects, whatever their score, unless --least is given. JSON is a list of {"file", "height", "width" (of an image),
+(left, top, right, bottom) in pixels of the image, a segmenter the classes that occur, with their pixels and their share
+of the image: --top and --least say how many, and from which score or share on. Tables have all of them, whatever their
+score, unless --least is given. JSON is a list of {"file", "height", "width" (of an image), "mask" (of a segmenter),
 "predictions": [...]}, also of images without objects, of which CSV has no line.
 
 Pictures show the original with what was said of it. That of photos/a.jpg is photos/a.jpg.predicted.png below --out, and
 replaces the one that was drawn of it before; an input that is not below the current folder keeps its whole path.
+
+A segmenter also writes the mask of every input, whatever --draw, --top, --csv and --json say, in the size of the
+original: photos/a.jpg.predicted.mask.png, an indexed PNG. Its values are the numbers of the classes, the "label" of the
+tables, and 255 where the model saw nothing, as outside a centre crop; its palette has the colours of the pictures.
 """
 
 import itertools
@@ -52,14 +58,14 @@ class Wishes(NamedTuple):
 
 
 def run(arguments: list[str]) -> int:
-    """Prints the most probable classes of each input, or writes them into tables, and draws them."""
+    """Prints what the model says of each input, or writes it into tables, and draws it."""
     values = flags.FlagValues()
     flags.DEFINE_string("checkpoint", None, cli.CHECKPOINT, flag_values=values)
     flags.DEFINE_bool("convert", False, "resize, crop and recolour images unlike the run's", flag_values=values)
-    flags.DEFINE_string("out", None, "where the pictures go (default: RUN/predictions)", flag_values=values)
-    top = "classes or objects that are said of each input at most (default: 5 classes, all objects)"
+    flags.DEFINE_string("out", None, "where pictures and masks go (default: RUN/predictions)", flag_values=values)
+    top = "classes or objects that are said of each input at most (default: 5 of a classifier, else all)"
     flags.DEFINE_integer("top", None, top, lower_bound=1, flag_values=values)
-    least = "score from which on they are (default: 0 for classes, 0.3 for objects; 0 in tables)"
+    least = "score, or share of the image, from which on they are (default: 0.3 for objects, else 0; 0 in tables)"
     flags.DEFINE_float("least", None, least, lower_bound=0, upper_bound=1, flag_values=values)
     drawn = f"inputs that are drawn at most, 0 = none (default: {DRAW}, with --csv or --json none)"
     flags.DEFINE_integer("draw", None, drawn, lower_bound=0, flag_values=values)
@@ -103,21 +109,23 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
     found, hidden = 0, 0  # rows in all, and those of a lower score
     with ExitStack() as stack:
         writers = [(table, stack.enter_context(table(target))) for table, target in tables if target is not None]
-        drawing, unread = _Drawing(folder, wishes, predictor.spec, reporter), _Unread()
+        beside, unread = _Beside(folder, wishes, predictor.spec, reporter), _Unread()
         for item, outputs in itertools.chain(first, answers):
             unread.count += 1
             if outputs is None:
                 unread.add(item.problem)
                 continue
             result = reporter.result(outputs, predictor.spec, item.placement)
+            files = {what: printable(path) for what, path in beside.files(item, result).items()}
             every, shown = (reporter.best(result, top, score) for score in (wishes.least or 0.0, least))
             for table, write in writers:
                 size = table is json_table and item.placement is not None
                 pixels = dict(zip(("height", "width"), item.placement.original, strict=True)) if size else {}
-                write({"file": printable(item.path), **pixels}, reporter.rows(every))
+                write({"file": printable(item.path), **pixels, **files}, reporter.rows(every))
             lines = [reporter.words(row) for row in reporter.rows(shown)]
             lines = lines or [f"nothing with a score of {least:g} or more"]
-            if drawn := drawing.draw(item, shown):
+            lines += [f"{what} in {path}" for what, path in files.items()]
+            if drawn := beside.draw(item, shown):
                 lines.append(f"drawn in {printable(drawn)}")
             if not writers:
                 print("\n  ".join([printable(item.path), *lines]))
@@ -125,10 +133,10 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
                 found, hidden = found + whole, hidden + whole - len(reporter.rows(shown))
         if hidden:
             print(f"{hidden:,} of {found:,} have scores below {least:g} and are not shown: --least=0 shows them")
-        drawing.end()
+        beside.end()
     if writers and "-" not in (wishes.csv, wishes.json):
-        files = " and ".join(filter(None, (wishes.csv, wishes.json)))
-        print(f"{unread.count - unread.problems:,} {predictor.spec.units}, written to {printable(files)}")
+        named = " and ".join(filter(None, (wishes.csv, wishes.json)))
+        print(f"{unread.count - unread.problems:,} {predictor.spec.units}, written to {printable(named)}")
     unread.end()
 
 
@@ -166,18 +174,28 @@ class _Unread:
             raise ValueError(self._first)
 
 
-class _Drawing:
-    """Draws the first inputs, each into a picture of its own."""
+class _Beside:
+    """What is written beside rows: pictures of the first inputs, and the files of all, where a report has such."""
 
     def __init__(self, folder: Path, wishes: Wishes, spec: Any, reporter: Any) -> None:
+        from cnn_jax.report import Filed
         from cnn_jax.train import run_folder
 
         tables = wishes.csv is not None or wishes.json is not None
         self.most = wishes.draw if wishes.draw is not None else 0 if tables else DRAW
         self.told = wishes.draw is not None or tables  # whether it is known how many are drawn
-        self.out = wishes.out or (run_folder.place(folder, "predictions") if self.most else folder)
+        self.filed = reporter if isinstance(reporter, Filed) else None
+        self.out = wishes.out or (run_folder.place(folder, "predictions") if self.most or self.filed else folder)
         self.spec, self.reporter = spec, reporter
         self.asked, self.failed = 0, ""
+
+    def files(self, item: Any, result: Any) -> dict[str, Path]:
+        """The files of an input. Unlike a picture, one that cannot be written is an error: it is what was asked for."""
+        try:
+            return self.filed.files(result, self.out / mirrored(item.path)) if self.filed else {}
+        except OSError as error:
+            what = f"{error.strerror or error}: say --out=FOLDER"
+            raise OSError(error.errno, what, error.filename or str(self.out)) from None
 
     def draw(self, item: Any, result: Any) -> Path | None:
         """The picture, or None where none was drawn."""
@@ -188,8 +206,8 @@ class _Drawing:
             return None
         picture = self.out / mirrored(item.path)
         try:
-            pictures = reads_pictures(self.spec)
-            shown, size = picture_of(item.path, self.spec) if pictures else (item.example, item.example.shape)
+            pictures, longest = reads_pictures(self.spec), self.reporter.LONGEST
+            shown, size = picture_of(item.path, self.spec, longest) if pictures else (item.example, item.example.shape)
             self.reporter.annotate(shown, size, result, picture)
         except (OSError, ValueError) as error:
             self.failed = getattr(error, "strerror", None) or str(error)

@@ -13,8 +13,6 @@ from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, fit, read_image
 from cnn_jax.data.spec import Spec
 from cnn_jax.paths import printable, written
 
-LONGEST = 1600  # pixels of a side of a picture that is to be looked at
-
 Read = tuple[np.ndarray, Placement | None]  # an example, and where a picture lies in it
 
 
@@ -72,14 +70,14 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
     return _of_the_shape(image, spec, "an image", "" if convert else ", or say convert=True"), placement
 
 
-def picture_of(path: Path, spec: Spec) -> tuple[np.ndarray, tuple[int, ...]]:
+def picture_of(path: Path, spec: Spec, longest: int) -> tuple[np.ndarray, tuple[int, ...]]:
     """The picture in a file as it is, uint8 [h, w, C], for people to look at, and its own height and width.
 
-    No side is longer than LONGEST pixels. Raises OSError or ValueError where it can no longer be read.
+    No side is longer than `longest` pixels. Raises OSError or ValueError where it can no longer be read.
     """
     data = path.read_bytes()
-    pixels, full = decode_image(data, native_channels(data), (LONGEST, LONGEST), spec.prepare.white)
-    shrink = LONGEST / max(pixels.shape[:2])
+    pixels, full = decode_image(data, native_channels(data), (longest, longest), spec.prepare.white)
+    shrink = longest / max(pixels.shape[:2])
     if shrink < 1:
         height, width = (max(round(length * shrink), 1) for length in pixels.shape[:2])
         pixels = resized(pixels, (height, width), "bilinear")

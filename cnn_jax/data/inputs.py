@@ -23,7 +23,8 @@ from cnn_jax.paths import printable, written
 T = TypeVar("T")
 
 LIST = "@"  # before the name of a file that lists inputs, one a line; alone with a - it is the standard input
-DRAWN = ".predicted.png"  # the end of the names of pictures that `predict` draws, which it does not look at again
+DRAWN = ".predicted.png"  # the end of the names of pictures that `predict` draws
+WRITTEN = (DRAWN, ".predicted.mask.png")  # of all that it writes beside inputs, and does not look at again
 BATCH, NUMBERS = 64, 16 * 224 * 224 * 3  # examples of a batch, and the numbers that they hold together, at most
 
 
@@ -107,7 +108,7 @@ def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
     left, count = LeftOut(folder), 0
     try:
         for path in pictures(folder, left, suffixes, odd):
-            if path.name.endswith(DRAWN):
+            if path.name.endswith(WRITTEN):
                 left.add("pictures that predict has drawn", path)
             else:
                 count += 1

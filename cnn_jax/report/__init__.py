@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,10 +32,14 @@ class Report(Protocol):
       not ranked is returned as it is.
     annotate: draws one example with its result: the picture [h, w, C] as it was before it was made an example (or the
       signal [L, C]), and the height and width of it in whose pixels the result gives places.
+    LONGEST: pixels of a side of that picture at most; of a larger one `annotate` is given a smaller copy.
+
+    A report of results that rows cannot hold is `Filed`, too.
     """
 
     TOP: int | None
     LEAST: float
+    LONGEST: int
 
     def figures(self, folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None: ...
 
@@ -50,6 +54,17 @@ class Report(Protocol):
     def best(self, result: Any, top: int | None, least: float) -> Any: ...
 
     def annotate(self, picture: np.ndarray, size: tuple[int, ...], result: Any, path: Path) -> None: ...
+
+
+@runtime_checkable
+class Filed(Protocol):
+    """A report whose results are files beside rows, as the mask of a picture.
+
+    files: writes those of one result. Their names are that of the picture which `annotate` draws, with other endings
+      that `data.inputs.WRITTEN` knows. Returns {what it is: file}, as tables say them.
+    """
+
+    def files(self, result: Any, picture: Path) -> dict[str, Path]: ...
 
 
 def of(name: str) -> Report:

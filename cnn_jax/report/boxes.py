@@ -13,10 +13,8 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.textpath import text_to_path
 from numpy.typing import ArrayLike
 
-from cnn_jax.report.figures import BLUE, GREEN, ORANGE, draw_example, short
+from cnn_jax.report.figures import draw_example, short
 
-# Told apart with any common colour vision, and on light and dark pictures alike: Okabe & Ito's without black.
-COLOURS = (ORANGE, "#56B4E9", "#E69F00", GREEN, "#CC79A7", "#F0E442", BLUE)
 EDGE = (0, 0, 0, 0.45)  # around lines, or yellow would be lost on white
 COVERED = 0.3  # share of a name that may be covered by others; where it would be more, it is left out
 
@@ -88,11 +86,6 @@ def draw_masks(ax: Axes, boxes: ArrayLike, masks: np.ndarray, colours: Sequence[
         tint[..., :3], tint[..., 3] = to_rgb(colour), 0.45 * np.clip(6 * (mask - 0.5) + 0.5, 0, 1)  # a soft edge at .5
         ax.imshow(tint, extent=(left, right, bottom, top), interpolation="bilinear", aspect="auto", zorder=0.5)
     ax.set(xlim=limits[0], ylim=limits[1])
-
-
-def colours_of(labels: Sequence[int]) -> list[str]:
-    """A colour for each class, by its number; classes that are many share some."""
-    return [COLOURS[label % len(COLOURS)] for label in labels]
 
 
 def _room(

@@ -32,6 +32,7 @@ from cnn_jax.report.tables import csv_table
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
 TOP, LEAST = 5, 0.0  # classes that are named for an example, and from which probability on
+LONGEST = 1600
 SIDE = 480  # pixels of the height of a drawn example, of which 130 are an inch
 COLUMNS, ROWS = 8, 3  # of the gallery of mistakes
 

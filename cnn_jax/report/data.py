@@ -12,7 +12,8 @@ from cnn_jax.data.source import Source, Splits, origin, parts, permutation
 from cnn_jax.data.spec import VALID, Role, Spec
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
-from cnn_jax.report.boxes import colours_of, draw_boxes
+from cnn_jax.report.boxes import draw_boxes
+from cnn_jax.report.colours import colours_of
 from cnn_jax.report.figures import draw_example, new_figure, save, short
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed

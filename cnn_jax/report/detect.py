@@ -16,7 +16,8 @@ from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.evals.found import bounds
 from cnn_jax.evals.matching import iou
 from cnn_jax.paths import printable
-from cnn_jax.report.boxes import colours_of, draw_boxes, draw_masks
+from cnn_jax.report.boxes import draw_boxes, draw_masks
+from cnn_jax.report.colours import colours_of
 from cnn_jax.report.detection_figures import (
     confusion_with_background,
     precision_by_class,
@@ -32,7 +33,7 @@ WIDTHS = {"95 % interval": 16}  # of columns that `lines` shows
 TOP, LEAST = None, 0.3  # all boxes are shown, of at least this score
 SAME = 0.8  # IoU above which boxes lie on each other: the best of them is drawn
 SIDE = 480  # pixels of the longer side of a drawn picture, at least
-NARROW, LONGEST = 200, 1600  # of the shorter side, where that makes the longer one no longer than this
+NARROW, LONGEST = 200, 1600  # of the shorter side, where that makes the longer one no longer than LONGEST
 MARGIN = 12  # pixels around a drawn picture
 
 

@@ -1,4 +1,4 @@
-"""The report of a segmentation."""
+"""The report of a segmentation: how it learned, how well it finds each class, and its maps over pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,21 +6,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnn_jax.data.prepare import Placement, map_to_original
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import IGNORED, Spec
 from cnn_jax.evals.evaluator import Scores, digits
+from cnn_jax.lookup import did_you_mean
 from cnn_jax.paths import printable
-from cnn_jax.report.figures import learning_curves, new_figure, save
+from cnn_jax.report.figures import DPI, HOUSEKEEPING, learning_curves, short
+from cnn_jax.report.maps import legend_of, legend_picture, overlaid, palette_of, tints_of
 
-TOP, LEAST = None, 0.0
-PANELS = {"loss": "loss", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+PANELS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+TOP, LEAST = None, 0.0  # all classes of a picture are said
+LONGEST = 8192
+SIDE = 480  # pixels of the longer side of a drawn picture, at least
+MARGIN = 12  # pixels around a drawn picture
+COMPRESSION = 3  # of 9: beyond, large pictures take twice the time to save a few percent of their bytes
+UNSEEN = "(not seen)"  # what a result calls pixels that the model was not shown, as those beside a centre crop
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
     """Writes learning_curves as PNG into `folder`."""
-    learning_curves(rows, folder / "learning_curves.png", PANELS)
+    terms = dict.fromkeys(name for row in rows if row["split"] == "train" for name in row if name not in HOUSEKEEPING)
+    losses = {name: name if name == "loss" else f"loss: {name}" for name in terms if name not in PANELS}
+    learning_curves(rows, folder / "learning_curves.png", losses | PANELS)
 
 
 def lines(scores: Scores, spec: Spec) -> list[str]:
@@ -29,39 +39,105 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     return ["IoU by class, over the whole set:", *(f"  {printable(name):20} {digits(iou)}" for name, iou in found)]
 
 
-class Areas(NamedTuple):
-    """class_map: uint8 [H, W] over the picture; names: [K] of the classes; pixels: [K] of each."""
+class Segmented(NamedTuple):
+    """The class of each pixel of one picture.
+
+    class_map: [H, W] numbers of the classes over the picture, IGNORED (255) where the model did not see it, as outside
+    a centre crop. classes: names of all classes, by their numbers. labels: [K] numbers of those that occur, the one of
+    most pixels first, and IGNORED last, where it occurs. pixels: [K] how many there are of each.
+    """
 
     class_map: NDArray[np.uint8]
-    names: tuple[str, ...]
-    pixels: tuple[int, ...]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int32]
+    pixels: NDArray[np.int64]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """[K] names of the classes that occur."""
+        return tuple(UNSEEN if label == IGNORED else self.classes[label] for label in self.labels)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """[K] the share of the picture that is of each class."""
+        return self.pixels / self.class_map.size
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """Where the picture is of a class: [H, W]. Raises ValueError for one that the model does not know."""
+        if name not in self.classes:
+            raise ValueError(f"the model knows no class '{name}': {did_you_mean(name, self.classes)}")
+        return self.class_map == self.classes.index(name)
+
+    def __repr__(self) -> str:
+        said = [f"{printable(name)} {share:.1%}" for name, share in zip(self.names, self.shares, strict=True)]
+        more = [f"{len(said) - 5} more"] if len(said) > 5 else []
+        height, width = self.class_map.shape
+        return f"Segmented({height} x {width} pixels: {', '.join(said[:5] + more)})"
 
 
-def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Areas:
-    """The class of each pixel of the picture where it is known how it lies in the example, else of the example."""
+def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement | None) -> Segmented:
+    """The class of each pixel of the original picture, where it is known how it lies in the example; else of that."""
     found = outputs["class_map"]
-    found = found if placement is None else map_to_original(found, placement, IGNORED)
-    return Areas(found, spec.classes, tuple(np.bincount(found.ravel(), minlength=256)[: len(spec.classes)].tolist()))
+    if placement is not None:
+        found = map_to_original(found, placement, IGNORED)
+    counts = sum(np.bincount(part.ravel(), minlength=256) for part in np.array_split(found, -(-found.size // 2**20)))
+    order = np.argsort(-counts, kind="stable")
+    order = np.append(order[order != IGNORED], IGNORED)
+    labels = order[counts[order] > 0]
+    return Segmented(found, spec.classes, labels.astype(np.int32), counts[labels])
 
 
-def rows(result: Areas) -> list[dict[str, Any]]:
-    """A row for each class."""
-    return [{"class": name, "pixels": pixels} for name, pixels in zip(result.names, result.pixels, strict=True)]
+def rows(result: Segmented) -> list[dict[str, Any]]:
+    """A row for each class that occurs: its name, its number in the mask, its pixels and its share of the picture."""
+    columns = (result.names, result.labels.tolist(), result.pixels.tolist(), result.shares.tolist())
+    return [dict(zip(("class", "label", "pixels", "share"), row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def words(row: Mapping[str, Any]) -> str:
-    """A class with its pixels."""
-    return f"{row['pixels']:,} pixels  {printable(row['class'])}"
+    """A class with its share of the picture."""
+    return f"{row['share']:7.2%}  {printable(row['class'])}  {row['pixels']:,} pixels"
 
 
-def best(result: Areas, top: int | None, least: float) -> Areas:
-    """The same: the classes of pixels are not ranked."""
-    return result
+def best(result: Segmented, top: int | None, least: float) -> Segmented:
+    """The first classes, of those with a share of `least` or more; the map stays whole."""
+    kept = np.flatnonzero(result.shares >= least)[:top]
+    return result._replace(labels=result.labels[kept], pixels=result.pixels[kept])
 
 
-def annotate(picture: np.ndarray, size: tuple[int, ...], result: Areas, path: Path) -> None:
-    """Draws a picture beside its map."""
-    figure = new_figure(8, 4)
-    for ax, shown in zip(figure.subplots(1, 2), (picture, result.class_map), strict=True):
-        ax.imshow(shown)
-    save(figure, path)
+def files(result: Segmented, beside: Path) -> dict[str, Path]:
+    """Writes the mask: an indexed PNG of the picture's size, whose values are the numbers of the classes."""
+    path = beside.with_suffix(".mask.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = Image.fromarray(result.class_map)
+    mask.putpalette(palette_of(result.classes).ravel().tolist())  # makes grey values indices, as they are
+    mask.save(path)
+    return {"mask": path}
+
+
+def annotate(picture: np.ndarray, size: tuple[int, ...], result: Segmented, path: Path) -> None:
+    """Draws a picture with its classes as tints within contours, pixel by pixel, and beside it what they are.
+
+    One that is smaller than half of SIDE is drawn with several pixels for each of its own.
+    """
+    height, width = picture.shape[:2]
+    down, across = (np.arange(n) * of // n for n, of in zip((height, width), result.class_map.shape, strict=True))
+    times = max(1, SIDE // max(height, width))
+    shown, values = picture, result.class_map[np.ix_(down, across)]
+    if times > 1:
+        shown, values = (one.repeat(times, 0).repeat(times, 1) for one in (picture, values))
+    tall, wide = values.shape
+    scale = float(np.clip(min(tall, wide) / 450, 1, 2))  # of what is written, to be read where all of it is seen
+    tints = tints_of(result.classes, result.labels.tolist())
+    drawn = overlaid(shown, values, tints, contour=round(2 * scale))
+
+    said = [f"{share:6.1%}  {short(name, 24)}" for name, share in zip(result.names, result.shares, strict=True)]
+    line, margin = 9 * scale * DPI / 72 * 1.5, round(MARGIN * scale)  # pixels: of an entry, and around all
+    rows = max(int(tall / line), 16)
+    legend = legend_picture(legend_of(result.classes, result.labels.tolist(), said), rows, 9 * scale)
+    # Put together here: drawing a large picture once more, as part of a figure, takes several times longer.
+    size = (max(tall, legend.shape[0]) + 2 * margin, wide + legend.shape[1] + 3 * margin, 3)
+    whole = np.full(size, 255, np.uint8)
+    whole[margin:][:tall, margin:][:, :wide] = drawn
+    whole[margin:][: legend.shape[0], wide + 2 * margin :][:, : legend.shape[1]] = legend
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(whole).save(path, compress_level=COMPRESSION)

@@ -12,7 +12,7 @@ from cnn_jax.data.spec import IGNORED, Spec
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.report.figures import learning_curves, new_figure, save
 
-TOP, LEAST = None, 0.0
+TOP, LEAST, LONGEST = None, 0.0, 1600
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
