@@ -239,7 +239,7 @@ def _looked_at(files: Files, sample: np.ndarray, prepare: Prepare) -> tuple[Prep
     found = dict(zip(map(files.name, sample), threads().map(look, sample.tolist()), strict=True))
     deep = {name: seen.greatest for name, seen in found.items() if seen.greatest}
     notes = list(_lost(found, prepare))
-    if deep and prepare.white is None:
+    if deep and prepare.white is None and not prepare.percentiles:
         greatest = max(deep.values())
         prepare = replace(prepare, white=full_bits(greatest))
         if prepare.white != DEEP:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
-from cnn_jax.data.images import MODES, decode_image, native_channels, resized, upright
+from cnn_jax.data.images import MODES, decode_image, native_channels, resized, stretched, upright
 from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, fit, read_image
 from cnn_jax.data.spec import Spec
 from cnn_jax.paths import printable, written
@@ -66,7 +66,7 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
         return pixels, None
     if pixels.ndim != 3 or pixels.shape[-1] not in MODES or not pixels.size:
         raise ValueError(f"an image is an array {array.shape}: give [H, W, C] with 1, 3 or 4 channels")
-    image, placement = fit(pixels, _prepare(spec, convert))
+    image, placement = fit(stretched(pixels, spec.prepare.percentiles), _prepare(spec, convert))
     return _of_the_shape(image, spec, "an image", "" if convert else ", or say convert=True"), placement
 
 
@@ -75,8 +75,8 @@ def picture_of(path: Path, spec: Spec, longest: int) -> tuple[np.ndarray, tuple[
 
     No side is longer than `longest` pixels. Raises OSError or ValueError where it can no longer be read.
     """
-    data = path.read_bytes()
-    pixels, full = decode_image(data, native_channels(data), (longest, longest), spec.prepare.white)
+    data, how = path.read_bytes(), spec.prepare
+    pixels, full = decode_image(data, native_channels(data), (longest, longest), how.white, how.percentiles)
     shrink = longest / max(pixels.shape[:2])
     if shrink < 1:
         height, width = (max(round(length * shrink), 1) for length in pixels.shape[:2])

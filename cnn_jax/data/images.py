@@ -77,7 +77,11 @@ class Outline(NamedTuple):
 
 
 def decode_image(
-    data: bytes, channels: int, least: tuple[int, int] = (0, 0), white: int | None = None
+    data: bytes,
+    channels: int,
+    least: tuple[int, int] = (0, 0),
+    white: int | None = None,
+    percentiles: tuple[float, ...] = (),
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Decodes one image file held in memory, upright by its EXIF orientation.
 
@@ -92,6 +96,7 @@ def decode_image(
         its size as are enough, which is several times faster.
       white: the value that becomes 255 in 16-bit grey, where the file itself does not say (`says_white`); None: the
         least 2^n - 1, n at least 8, that none of its values is above, with a warning.
+      percentiles: two, by which the values are `stretched`, 16 bits before they become 8; () leaves them as they are.
 
     Returns:
       uint8 [H, W, channels], and the height and width of the picture at full size.
@@ -101,7 +106,7 @@ def decode_image(
         more pixels than $CNN_JAX_MAX_PIXELS (by default 178,956,970). At that size a picture takes 0.5 GiB and while it
         is decoded up to 2.5.
     """
-    return _read(data, partial(_decode, channels=channels, least=least, white=white))
+    return _read(data, partial(_decode, channels=channels, least=least, white=white, percentiles=percentiles))
 
 
 def native_channels(data: bytes) -> int:
@@ -147,6 +152,19 @@ def resized(pixels: np.ndarray, size: tuple[int, int], interpolation: str, box: 
     if box in (None, (0, 0, *picture.size)) and picture.size == size[::-1]:
         return pixels
     return as_pixels(picture.resize(size[::-1], FILTERS[interpolation], box=box))
+
+
+def stretched(values: np.ndarray, percentiles: tuple[float, ...]) -> np.ndarray:
+    """Whole numbers [H, W, ...] as bytes: 0 at the first percentile of them and below, 255 at the second and above.
+
+    All channels together, but for alpha, which stays. Without percentiles `values` as they are.
+    """
+    if not percentiles:
+        return values
+    colours = values[..., :3] if values.ndim == 3 else values
+    low, high = np.percentile(colours, percentiles)
+    made = np.rint((colours - low) * (255 / max(high - low, 1))).clip(0, 255).astype(np.uint8)
+    return np.concatenate([made, values[..., 3:]], -1) if values.shape[2:] == (4,) else made
 
 
 def sampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -235,22 +253,23 @@ def _too_large(size: str, limit: int) -> CorruptImage:
 
 
 def _decode(
-    data: bytes, channels: int, least: tuple[int, int], white: int | None
+    data: bytes, channels: int, least: tuple[int, int], white: int | None, percentiles: tuple[float, ...]
 ) -> tuple[np.ndarray, tuple[int, int]]:
     picture = _open(data)
     turn = _turn(picture)
     full = picture.size if turn in SIDEWAYS else picture.size[::-1]
-    pixels = None
+    pixels, deep = None, picture.mode.startswith("I")
     if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB") and channels != 4:
         pixels = _decode_jpeg(data, channels, least[::-1] if turn in SIDEWAYS else least)
     if pixels is None:
-        if picture.mode.startswith("I"):
+        if deep:
             white = says_white(picture, data) or white
         picture.load()
-        picture = _convert(picture, channels, white)
+        picture = _convert(picture, channels, white, percentiles)
     else:
         picture = as_picture(pixels)
-    return as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture), full
+    made = as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture)
+    return made if deep else stretched(made, percentiles), full
 
 
 def _turn(picture: Image.Image) -> int:
@@ -314,27 +333,34 @@ def _decode_jpeg(data: bytes, channels: int, least: tuple[int, int]) -> np.ndarr
         return None
 
 
-def _convert(picture: Image.Image, channels: int, white: int | None = None) -> Image.Image:
+def _convert(
+    picture: Image.Image, channels: int, white: int | None = None, percentiles: tuple[float, ...] = ()
+) -> Image.Image:
     if picture.mode == "F":
         raise ValueError("floating-point pixels: store them in 8 or 16 bits, or as an array in an .npz file")
     if is_signed(picture):
         raise ValueError("signed integers: store them in 8 or 16 bits, or as an array in an .npz file")
     if picture.mode.startswith("I"):  # Pillow's own conversion of 16 bits clips at 255
-        values = _deep(picture)
-        greatest = int(values.max())
-        if white is None:
-            white = full_bits(greatest)
-            warnings.warn(f"a picture of 16-bit grey does not say which value is white: {white} is taken", stacklevel=2)
-        elif greatest > white:
-            warnings.warn(
-                f"a picture of 16-bit grey has values above {white}, which is white: they are cut to it", stacklevel=2
-            )
-        pixels = (np.minimum(values, white) * np.uint32(255) // np.uint32(white)).astype(np.uint8)
-        picture = Image.fromarray(255 - pixels if white_is_zero(picture) else pixels)
+        values = DEEP - _deep(picture) if white_is_zero(picture) and percentiles else _deep(picture)
+        picture = Image.fromarray(stretched(values, percentiles) if percentiles else _bytes(values, white, picture))
     if picture.has_transparency_data and channels != 4:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert(MODES[channels])
+
+
+def _bytes(values: np.ndarray, white: int | None, picture: Image.Image) -> np.ndarray:
+    """The values [H, W] uint32 of a picture of 16-bit grey as uint8, `white` being 255."""
+    greatest = int(values.max())
+    if white is None:
+        white = full_bits(greatest)
+        warnings.warn(f"a picture of 16-bit grey does not say which value is white: {white} is taken", stacklevel=2)
+    elif greatest > white:
+        warnings.warn(
+            f"a picture of 16-bit grey has values above {white}, which is white: they are cut to it", stacklevel=2
+        )
+    pixels = (np.minimum(values, white) * np.uint32(255) // np.uint32(white)).astype(np.uint8)
+    return 255 - pixels if white_is_zero(picture) else pixels
 
 
 def _deep(picture: Image.Image) -> np.ndarray:

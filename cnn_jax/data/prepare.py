@@ -24,7 +24,7 @@ from cnn_jax.data.images import (
     sampled,
     with_channels,
 )
-from cnn_jax.data.keyed import uniform
+from cnn_jax.data.keyed import random_box
 
 Resize = Literal["crop", "stretch", "letterbox", "short_side"]
 # A JPEG is decoded at this many times the size that is wanted, or more. Resizing that smaller copy gives what resizing
@@ -32,7 +32,6 @@ Resize = Literal["crop", "stretch", "letterbox", "short_side"]
 MARGIN = 3
 SAMPLED = "sampled"
 MULTIPLE = 32  # of which the sides of an example are that has a size of its own: the largest stride of most networks
-TRIES = 10  # random boxes, of which the first that fits is taken, as in torchvision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +52,8 @@ class Prepare:
     channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: as stored. Transparency is laid over white where it is not kept.
     white: the value that becomes 255 in grey of 16 bits, where a file does not say; a source sets it for the whole set.
       None: each picture by its own greatest value, see `decode_image`.
+    percentiles: two, as (1, 99.8), between which the values of each picture are stretched from black to white, as for
+      pictures of microscopes, whose brightness says little; () leaves them as they are.
     background: grey value, 0 to 255, that a letterbox adds.
     random_area: shares of the original picture, least and most, that a random box of it covers which training sees in
       place of the whole (Szegedy et al. 2015, section 6); () = training sees what evaluation sees.
@@ -68,6 +69,7 @@ class Prepare:
     interpolation: str = "bilinear"
     channels: int | None = None
     white: int | None = None
+    percentiles: tuple[float, ...] = ()
     background: int = 255
     random_area: tuple[float, ...] = ()
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3)
@@ -95,6 +97,8 @@ class Prepare:
             raise ValueError(f"channels must be 1, 3 or 4, not {self.channels!r}")
         if self.white is not None and not (isinstance(self.white, int) and 1 <= self.white <= DEEP):
             raise ValueError(f"white must be a value of 1 to {DEEP}, not {self.white}")
+        if self.percentiles and not (_pair(self.percentiles) and 0 <= self.percentiles[0] < self.percentiles[1] <= 100):
+            raise ValueError(f"percentiles must be two numbers 0 <= low < high <= 100, not {self.percentiles}")
         if self.size is not None and math.prod(self.size) / self.crop**2 > (limit := pixel_limit()):
             raise ValueError(f"size {self.size} with crop {self.crop} makes more than {limit:,} pixels: choose less")
         if not (isinstance(self.background, int) and 0 <= self.background <= 255):
@@ -191,7 +195,8 @@ def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[n
     channels = prepare.channels or native_channels(data)
     # A random box may be a small part of the picture, which then has to be there in full; so has what is sampled.
     full_size = prepare.size is None or prepare.interpolation == SAMPLED or (key is not None and prepare.random_area)
-    pixels, full = decode_image(data, channels, (0, 0) if full_size else _least(prepare), prepare.white)
+    least = (0, 0) if full_size else _least(prepare)
+    pixels, full = decode_image(data, channels, least, prepare.white, prepare.percentiles)
     return fit(pixels, prepare, key, full)
 
 
@@ -212,7 +217,8 @@ def fit(
     if prepare.size is None:
         return pixels, Placement(original, (height, width))
     if key is not None and prepare.random_area:
-        made, box = _random_box(pixels, prepare, key)
+        box = random_box(key, (height, width), prepare.random_area, prepare.random_aspect)
+        made = resized(pixels, prepare.size, prepare.interpolation, box)
         return _shown(made, box, prepare.size, (height, width), original)
     if prepare.resize == "letterbox":
         return _letterboxed(pixels, prepare, original)
@@ -362,30 +368,6 @@ def _by_both_sides(original: tuple[int, int], limits: tuple[int, int]) -> Placem
 
 def _brought_to(pixels: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
     return sampled(pixels, size) if interpolation == SAMPLED else resized(pixels, size, interpolation)
-
-
-def _random_box(pixels: np.ndarray, prepare: Prepare, key: int) -> tuple[np.ndarray, Box]:
-    """A box of a random area, shape and place, brought to size (Szegedy et al. 2015, section 6).
-
-    Where none of TRIES boxes fits, the largest central one whose shape is allowed.
-    """
-    assert prepare.size is not None
-    height, width = pixels.shape[:2]
-    low, high = (math.log(ratio) for ratio in prepare.random_aspect)
-    draws = uniform(np.uint64(key), 2 * TRIES + 2)
-    for area, shape in draws[2:].reshape(TRIES, 2):
-        area = (prepare.random_area[0] + area * (prepare.random_area[1] - prepare.random_area[0])) * height * width
-        ratio = math.exp(low + shape * (high - low))
-        wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < wide <= width and 0 < tall <= height:
-            left, top = int(draws[0] * (width - wide + 1)), int(draws[1] * (height - tall + 1))
-            break
-    else:
-        ratio = min(max(width / height, prepare.random_aspect[0]), prepare.random_aspect[1])
-        wide, tall = min(width, max(round(height * ratio), 1)), min(height, max(round(width / ratio), 1))
-        left, top = (width - wide) // 2, (height - tall) // 2
-    box = (left, top, left + wide, top + tall)
-    return resized(pixels, prepare.size, prepare.interpolation, box), box
 
 
 def _shown(

@@ -9,7 +9,16 @@ import simplejpeg
 from PIL import Image
 
 from cnn_jax.data import images
-from cnn_jax.data.images import CorruptImage, decode_image, full_bits, native_channels, resized, traits, with_channels
+from cnn_jax.data.images import (
+    CorruptImage,
+    decode_image,
+    full_bits,
+    native_channels,
+    resized,
+    stretched,
+    traits,
+    with_channels,
+)
 from cnn_jax.data.metadata import without_metadata
 
 
@@ -87,6 +96,23 @@ def test_deep_images_keep_their_grey_levels(form, greatest, white):
     assert traits(data).greatest == greatest and full_bits(greatest) == white
     cut = decode_image(data, 1, white=greatest // 2)[0][..., 0]  # what lies above the white of a set is white
     np.testing.assert_array_equal(cut, np.minimum(values.astype(int), greatest // 2) * 255 // (greatest // 2))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_values_are_stretched_between_percentiles(dtype):
+    values = np.random.default_rng(0).normal(100, 20, (40, 50)).clip(0, 255).astype(dtype)
+    values *= dtype(np.iinfo(dtype).max // 255)
+    low, high = np.percentile(values, (1, 99.8))
+    expected = np.clip(np.rint((values - low) / (high - low) * 255), 0, 255)
+    data = encode(Image.fromarray(values), "TIFF")
+    found = decode_image(data, 1, percentiles=(1, 99.8))[0]
+    np.testing.assert_array_equal(found[..., 0], expected)
+    assert not stretched(np.full((3, 3), 7, dtype), (1, 99.8)).any()
+    colours = np.concatenate([decode_image(data, 3, white=65535)[0], values[..., None].astype(np.uint8)], -1)
+    np.testing.assert_array_equal(stretched(colours, (0, 100))[..., 3], colours[..., 3])
+    if dtype is np.uint16:
+        inverted = encode(Image.fromarray(65535 - values), "TIFF", tiffinfo={262: 0})
+        np.testing.assert_array_equal(decode_image(inverted, 1, percentiles=(1, 99.8))[0], found)
 
 
 def test_a_file_that_says_what_is_white_is_believed():

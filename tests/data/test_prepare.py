@@ -412,6 +412,8 @@ def test_where_no_box_fits_it_is_the_largest_central_one():
         ({"interpolation": "sampled"}, "'sampled' needs a size"),
         ({"size": (4, 4), "interpolation": "sampled"}, "'sampled' needs a size, and resize 'stretch' or 'short_side'"),
         ({"size": (4, 4), "resize": "short_side", "random_area": (0.5, 1.0)}, "does not give"),
+        ({"percentiles": (99.8, 1.0)}, "percentiles must be two numbers 0 <= low < high <= 100"),
+        ({"percentiles": (1.0,)}, "percentiles must be"),
         ({"channels": 2}, "channels must be 1, 3 or 4, not 2"),
         ({"background": 256}, "background must be a grey value"),
         ({"background": -1}, "background must be"),
