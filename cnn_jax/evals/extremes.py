@@ -1,4 +1,4 @@
-"""The images that a model does best and worst, with what it says of them: what a gallery shows."""
+"""The score of each image, and of the best and the worst the predicted maps: what a gallery shows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,24 +22,28 @@ class Image(NamedTuple):
 
 
 class Extremes(NamedTuple):
-    """The first is the best, or the worst, of all."""
+    """scores: [N, 2] place and score of all images; best, worst: of SHOWN at most, the best or the worst first."""
 
+    scores: NDArray[np.float64] = np.zeros((0, 2))
     best: tuple[Image, ...] = ()
     worst: tuple[Image, ...] = ()
 
 
-def chosen(images: Sequence[Image]) -> Extremes:
-    """The best and the worst of a batch; of equal ones those with most in them, and then the first of the split."""
-    return Extremes(*(tuple(map(_alone, _first(images, key))) for key in (_best, _worst)))
+def of(images: Sequence[Image]) -> Extremes:
+    """Those of a batch; of equally good images the ones with most in them, and then the first of the split."""
+    # Copies: a row of a batch would keep all of it in memory.
+    few = (tuple(image._replace(said=image.said.copy()) for image in _first(images, key)) for key in (_best, _worst))
+    return Extremes(np.array([(image.place, image.score) for image in images], float).reshape(-1, 2), *few)
 
 
 def merged(a: Extremes, b: Extremes) -> Extremes:
     """The best of both and the worst of both."""
-    return Extremes(tuple(_first(a.best + b.best, _best)), tuple(_first(a.worst + b.worst, _worst)))
+    scores = np.concatenate([a.scores, b.scores])
+    return Extremes(scores, _first(a.best + b.best, _best), _first(a.worst + b.worst, _worst))
 
 
-def _first(images: Sequence[Image], key: Callable[[Image], Any]) -> list[Image]:
-    return sorted((image for image in images if np.isfinite(image.score)), key=key)[:SHOWN]
+def _first(images: Sequence[Image], key: Callable[[Image], Any]) -> tuple[Image, ...]:
+    return tuple(sorted((image for image in images if np.isfinite(image.score)), key=key)[:SHOWN])
 
 
 def _best(image: Image) -> tuple[float, int, int]:
@@ -50,23 +54,22 @@ def _worst(image: Image) -> tuple[float, int, int]:
     return image.score, -image.there, image.place
 
 
-def _alone(image: Image) -> Image:
-    """With a map that does not keep its whole batch in memory."""
-    return image._replace(said=image.said.copy())
-
-
 def tables(found: Extremes, dtype: str, outside: int) -> dict[str, NDArray]:
-    """ "best" and "worst" [M, 2] place and score; "best_maps" and "worst_maps" [M, H, W].
+    """The tables of an evaluator.
 
-    Maps of several sizes are in the upper left of the largest height and width, the rest is `outside`.
+    "image_scores" [N, 2]: place and score of each image that has one, in the order of the split.
+    "best", "worst" [M, 2]: place and score of SHOWN at most, the best or the worst first.
+    "best_maps", "worst_maps" [M, H, W]: what was predicted for them. Maps of several sizes are in the upper left of the
+    largest height and width, the rest is `outside`.
     """
-    found_tables: dict[str, NDArray] = {}
-    for name, images in found._asdict().items():
+    known = found.scores[np.isfinite(found.scores[:, 1])]
+    made: dict[str, NDArray] = {"image_scores": known[np.argsort(known[:, 0])]}
+    for name, images in (("best", found.best), ("worst", found.worst)):
         sizes = [image.said.shape for image in images]
         tall, wide = (max((size[axis] for size in sizes), default=0) for axis in (0, 1))
         maps = np.full((len(images), tall, wide), outside, dtype)
-        for row, (image, size) in enumerate(zip(images, sizes, strict=True)):
-            maps[row, : size[0], : size[1]] = image.said
-        found_tables[name] = np.array([(image.place, image.score) for image in images], float).reshape(-1, 2)
-        found_tables[f"{name}_maps"] = maps
-    return found_tables
+        for row, (height, width) in enumerate(sizes):
+            maps[row, :height, :width] = images[row].said
+        made[name] = np.array([(image.place, image.score) for image in images], float).reshape(-1, 2)
+        made[f"{name}_maps"] = maps
+    return made

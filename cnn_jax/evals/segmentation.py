@@ -30,7 +30,7 @@ from cnn_jax.evals import extremes, sums
 from cnn_jax.evals.boundary import TOLERANCE, boundary_f
 from cnn_jax.evals.evaluator import Arrays, Evaluator, Scores
 from cnn_jax.evals.resampled import mean_known
-from cnn_jax.evals.sums import Floats, Ints, ratio
+from cnn_jax.evals.sums import Ints, ratio
 
 OUTPUT = "class_map"
 BACKGROUND = "background"
@@ -48,15 +48,14 @@ class Totals(NamedTuple):
     """Sums over the images seen. K classes.
 
     sums: [1 + R, len(COLUMNS) * K], of the set and of its resamples. confusion: [K, K]. images: [K] with a true class.
-    pixels: [2] that count, and that are IGNORED.
-    scores: [N, 2] place and mean iou of each image, nan where all is IGNORED. shown: the best and worst images.
+    ignored: pixels that do not count.
+    shown: mean iou of each image, nan where all is IGNORED, and the maps of the best and the worst.
     """
 
     sums: sums.Totals
     confusion: Ints
     images: Ints
-    pixels: Ints
-    scores: Floats
+    ignored: int
     shown: extremes.Extremes
 
 
@@ -86,9 +85,8 @@ def evaluator(spec: Spec, tolerance: float = TOLERANCE) -> Evaluator:
 
     def start() -> Totals:
         count = len(classes)
-        confusion, images, pixels = np.zeros((count, count), int), np.zeros(count, int), np.zeros(2, int)
-        first = sums.start(len(COLUMNS) * count)
-        return Totals(first, confusion, images, pixels, np.zeros((0, 2)), extremes.Extremes())
+        confusion, images = np.zeros((count, count), np.int64), np.zeros(count, np.int64)
+        return Totals(sums.start(len(COLUMNS) * count), confusion, images, 0, extremes.Extremes())
 
     def add(totals: Totals, outputs: Arrays, batch: Arrays) -> Totals:
         rows = zip(batch[INDEX].tolist(), batch[field], outputs[OUTPUT], strict=True)
@@ -129,14 +127,12 @@ def _of_image(place: int, truth: NDArray, said: NDArray, classes: int, tolerance
 def _together(images: list[_Image]) -> Totals:
     terms = np.stack([image.terms for image in images])
     shown = [image.shown for image in images]
-    confusion, ignored = sum(image.confusion for image in images), sum(image.ignored for image in images)
     return Totals(
         sums.of(terms.reshape(len(images), -1), [image.place for image in shown]),
-        np.asarray(confusion),
+        np.sum([image.confusion for image in images], 0),
         (terms[:, COLUMNS.index("true")] > 0).sum(0),
-        np.array([terms[:, COLUMNS.index("true")].sum(), ignored]),
-        np.array([(image.place, image.score) for image in shown]),
-        extremes.chosen(shown),
+        sum(image.ignored for image in images),
+        extremes.of(shown),
     )
 
 
@@ -145,17 +141,16 @@ def _merged(a: Totals, b: Totals) -> Totals:
         a.sums + b.sums,
         a.confusion + b.confusion,
         a.images + b.images,
-        a.pixels + b.pixels,
-        np.concatenate([a.scores, b.scores]),
+        a.ignored + b.ignored,
         extremes.merged(a.shown, b.shown),
     )
 
 
 def _finished(totals: Totals, background: int | None) -> Scores:
-    if totals.pixels[0] == 0:
-        raise ValueError("there is not one pixel whose class is known: nothing can be scored")
     found = dict(zip(COLUMNS, totals.sums.reshape(len(totals.sums), len(COLUMNS), -1).swapaxes(0, 1), strict=True))
     both, true, said = found["both"], found["true"], found["said"]
+    if not true[0].any():
+        raise ValueError("there is not one pixel whose class is known: nothing can be scored")
     by_class = {
         "iou": ratio(both, true + said - both),
         "dice": ratio(2 * both, true + said),
@@ -172,8 +167,8 @@ def _finished(totals: Totals, background: int | None) -> Scores:
         of_sets["foreground_iou"] = ratio(pixels - partly, pixels - empty)
     means = {MEANS.get(name, name): mean_known(values) for name, values in by_class.items()} | of_sets
     low, high = sums.interval(by_class["iou"])
-    scores = totals.scores[np.argsort(totals.scores[:, 0])]
-    known = np.isfinite(scores[:, 1])
+    shown = extremes.tables(totals.shown, "uint8", IGNORED)
+    images = len(totals.shown.scores)
     return Scores(
         {name: sums.score(means[name]) for name in NAMES if name in means},
         {
@@ -183,8 +178,7 @@ def _finished(totals: Totals, background: int | None) -> Scores:
             "pixels": true[0],
             "images": totals.images,
             "confusion": totals.confusion,
-            "counted": np.array([len(scores), (~known).sum(), *totals.pixels]),
-            "image_scores": scores[known],
-            **extremes.tables(totals.shown, "uint8", IGNORED),
+            "counted": np.array([images, images - len(shown["image_scores"]), pixels[0], totals.ignored]),
+            **shown,
         },
     )

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from hotcoco.semantic import SemanticEval
 
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import IGNORED, INDEX, Field, Spec
@@ -77,6 +78,19 @@ def test_every_score_is_that_of_its_definition() -> None:
         np.testing.assert_array_equal(tables["pixels"], confusion.sum(1))
         assert tables["counted"].tolist() == [9, 1, (truth != IGNORED).sum(), (truth == IGNORED).sum()]
         assert tables["images"].tolist() == [int((truth == k).any((1, 2)).sum()) for k in range(K)]
+
+
+def test_scores_by_set_are_those_of_mmsegmentation() -> None:
+    """By hotcoco, whose figures are its."""
+    truth, said = drawn(11, images=20)
+    oracle = SemanticEval(list(NAMES))
+    oracle.update(truth, said)
+    found, expected = scored(truth, said), oracle.results()
+    names = {"mean_iou": "mIoU", "mean_accuracy": "mAcc", "pixel_accuracy": "aAcc"}
+    assert {name: found.numbers[name].value for name in names} == pytest.approx(
+        {name: expected[theirs] for name, theirs in names.items()}
+    )
+    np.testing.assert_array_equal(found.tables["confusion"], oracle.confusion())
 
 
 def test_by_set_and_by_image_by_hand() -> None:
