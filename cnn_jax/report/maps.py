@@ -12,9 +12,8 @@ from PIL import Image
 
 from cnn_jax.data.spec import IGNORED
 from cnn_jax.evals.segmentation import BACKGROUND
-from cnn_jax.report import fonts
 from cnn_jax.report.colours import palette
-from cnn_jax.report.figures import DPI, GREY, short
+from cnn_jax.report.figures import DPI, GREY, lettered, short
 
 OPACITY, VEIL = 115, 160  # of 255: of a class's colour, and of the white over what does not count
 ROWS = 256  # of a picture that are worked on at once, which bounds the memory of a large one
@@ -121,12 +120,12 @@ def legend_picture(entries: Sequence[Patch], rows: int, points: float) -> NDArra
         borderaxespad=0,
         labelspacing=0.4,
     )
-    fonts.cover(figure)
-    figure.draw_without_rendering()
-    size = legend.get_window_extent()
-    figure.set_size_inches((size.width + 2) / DPI, (size.height + 2) / DPI)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with lettered(figure):
+        figure.draw_without_rendering()
+        size = legend.get_window_extent()
+        figure.set_size_inches((size.width + 2) / DPI, (size.height + 2) / DPI)
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
