@@ -56,8 +56,16 @@ def _write_cells(ax: Axes, matrix: NDArray[np.int64], percent: NDArray[np.float6
     for (true, predicted), count in np.ndenumerate(matrix):
         if count:
             colour = "white" if percent[true, predicted] > 35 else "black"
-            text = f"{percent[true, predicted]:.1f}%\n{count:,}"
+            text = f"{percent[true, predicted]:.1f}%\n{_few_digits(int(count))}"
             ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
+
+
+def _few_digits(count: int) -> str:
+    """A count as a cell has room for it: 12,345, but 123 k for 123,456."""
+    for unit, size in ((" G", 10**9), (" M", 10**6), (" k", 10**3)):
+        if count >= max(size, 10**5):
+            return f"{count / size:.3g}{unit}" if count < 1000 * size else f"{count / size:,.0f}{unit}"
+    return f"{count:,}"
 
 
 def _worst_pairs(matrix: NDArray[np.int64], percent: NDArray[np.float64], classes: Sequence[str]) -> str:

@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from cnn_jax.data.access import DecodedSource
-from cnn_jax.data.source import Source, Splits, origin, parts, permutation
-from cnn_jax.data.spec import VALID, Role, Spec
+from cnn_jax.data.source import Source, Splits, buckets, origin, parts, permutation
+from cnn_jax.data.spec import IGNORED, VALID, Role, Spec
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
-from cnn_jax.report.figures import draw_example, new_figure, save, short
+from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short
+from cnn_jax.report.maps import fitted, legend_of, overlaid, tints_of, tints_of_objects
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
 SAMPLES, COLUMNS = 16, 4  # of a sheet
+WIDTH, LEGEND = 3, 6  # inches of a sample, and columns of the legend below them
 NAMED = 20  # objects of a sample at most of which each has its name written to it
 
 
@@ -37,40 +40,54 @@ def description(splits: Splits) -> str:
 
 
 def sheet(splits: Splits, path: Path) -> None:
-    """Draws a sample of the train split, or of the first, as a model sees it, with boxes, or the class of each."""
+    """Draws a sample of the train split, or of the first, as a model sees it: with boxes and maps, or with its class.
+
+    Pixels that do not count are white in a map of classes; in a map of objects neighbours differ in colour.
+    """
     source = splits.get("train") or next(iter(splits.values()))
     spec = source.spec
-    chosen = np.sort(permutation(len(source), 0)[:SAMPLES])
-    batches = [source.batch(np.array([index])) for index in chosen]  # their shapes may differ
-    rows = -(-len(chosen) // COLUMNS)
-    figure = new_figure(3 * COLUMNS, 3.2 * rows)
+    chosen = np.sort(permutation(len(source), 0)[:SAMPLES]).tolist()
+    rows, numbers = -(-len(chosen) // COLUMNS), set[int]()
+    figure = new_figure(WIDTH * COLUMNS, (WIDTH + 0.2) * rows)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for ax in axes[len(chosen) :]:
         ax.set_axis_off()
-    image = next(iter(spec.inputs))
-    for place, (ax, index) in enumerate(zip(axes, chosen.tolist(), strict=False)):
-        example = {name: array[0] for name, array in batches[place].items()}
-        if _holds(spec, "boxes"):
-            found = _objects_of(spec, example, np.zeros(1, int))
-            said = [
-                "ignored" if passed else spec.classes[n] for n, passed in zip(found.labels, found.ignored, strict=True)
-            ]
-            few = len(said) <= NAMED
-            draw_boxes(
-                ax,
-                example[image],
-                example[image].shape,
-                found.boxes,
-                said if few else [""] * len(said),
-                colours_of(found.labels.tolist()),
-                fontsize=7,
-            )
-            ax.set_title(f"{index}: {len(said)} objects", fontsize=9)
-        else:
-            draw_example(ax, example[image])
-            label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
-            ax.set_title(f"{index}: {short(spec.classes[label], 24)}" if label >= 0 else str(index), fontsize=9)
+    for ax, index in zip(axes, chosen, strict=False):
+        batch = source.batch(np.array([index]))  # by itself: their shapes may differ
+        example = {name: array[0] for name, array in batch.items()}
+        ax.set_title(": ".join(filter(None, (str(index), _drawn(ax, spec, example)))), fontsize=9)
+        if _holds(spec, "class_map"):
+            numbers |= set(np.unique(_column(spec, example, "class_map")).tolist())
+    if numbers:
+        entries = legend_of(spec.classes, sorted(numbers))
+        figure.legend(handles=entries, loc="outside lower center", ncols=LEGEND, fontsize=10, frameon=False)
     save(figure, path)
+
+
+def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
+    """Draws one example; returns what its title says."""
+    picture, said = example[next(iter(spec.inputs))], ""
+    size, shown = picture.shape[:2], picture
+    fit = WIDTH * DPI / max(size)
+    whole = (max(round(fit * size[0]), 1), max(round(fit * size[1]), 1))
+    if _holds(spec, "class_map"):
+        shown, values = fitted(picture, _column(spec, example, "class_map"), whole)
+        shown = overlaid(shown, values, tints_of(spec.classes))
+    elif _holds(spec, "instance_map"):
+        objects = _column(spec, example, "instance_map")
+        shown, values = fitted(picture, objects, whole)
+        shown = overlaid(shown, values, tints_of_objects(int(objects.max())))
+        said = f"{np.count_nonzero(np.unique(objects)):,} objects"
+    if _holds(spec, "boxes"):
+        found = _objects_of(spec, example, np.zeros(1, int))
+        marks = zip(found.labels, found.ignored, strict=True)
+        names = ["ignored" if passed else spec.classes[label] for label, passed in marks]
+        names = names if len(names) <= NAMED else [""] * len(names)
+        draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
+        return f"{len(names)} objects"
+    draw_example(ax, shown)
+    label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
+    return said or (short(spec.classes[label], 24) if label >= 0 else "")
 
 
 class _Objects(NamedTuple):
@@ -114,32 +131,78 @@ def _objects_of(spec: Spec, batch: Mapping[str, np.ndarray], places: NDArray[np.
     return _Objects(places[rows], boxes, labels[real], ignored, sides, areas)
 
 
-def _without_images(source: Source) -> Iterator[tuple[np.ndarray, Mapping[str, np.ndarray]]]:
-    """Indices [B] and examples of all, in parts; without the first input where the rest is known without reading it."""
-    base, places = origin(source)
-    for part in parts(len(source)):
-        if isinstance(base, DecodedSource) and base.known and base.held is None:
-            known = [base.known(i) for i in places[part].tolist()]
-            yield part, {name: np.stack([one[name] for one in known]) for name in known[0]}
-        else:
-            yield part, source.batch(part)
+def _without_images(source: Source, role: Role) -> Iterator[tuple[np.ndarray, Mapping[str, np.ndarray]]]:
+    """Indices [B] and examples of all, in parts; of the role's field alone where that is known without reading them."""
+    (base, places), kinds = origin(source), buckets(source)
+    known = base.known if isinstance(base, DecodedSource) and base.held is None and len(source) else None
+    if known and not any(source.spec.fields[name].role == role for name in known(int(places[0]))):
+        known = None
+    kinds = np.zeros(len(source), int) if kinds is None else kinds
+    for kind in np.unique(kinds):
+        members = np.flatnonzero(kinds == kind)
+        for part in (members[rows] for rows in parts(len(members))):
+            if known:
+                found = [known(i) for i in places[part].tolist()]
+                yield part, {name: np.stack([one[name] for one in found]) for name in found[0]}
+            else:
+                yield part, source.batch(part)
 
 
 def _split(split: str, source: Source) -> Iterator[str]:
     spec = source.spec
     yield f"{split}: {len(source):,} {spec.units}"
+    if _holds(spec, "class_map"):
+        yield from _class_maps_said(source)
+    elif _holds(spec, "instance_map") and not _holds(spec, "boxes"):
+        yield from _instance_maps_said(source)
     if _holds(spec, "boxes"):
-        batches = list(_without_images(source))
+        batches = list(_without_images(source, "boxes"))
         found = [_objects_of(spec, batch, part) for part, batch in batches]
         yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*found, strict=True))))
         if _holds(spec, "placement"):
             yield _pictures_said(spec, np.concatenate([_column(spec, batch, "placement") for _, batch in batches]))
     elif _holds(spec, "label"):
-        labels = np.concatenate([_column(spec, batch, "label") for _, batch in _without_images(source)])
+        labels = np.concatenate([_column(spec, batch, "label") for _, batch in _without_images(source, "label")])
         counts = np.bincount(labels[labels >= 0], minlength=len(spec.classes)).tolist()
         yield table(("class", spec.units), [(short(name, 40), n) for name, n in zip(spec.classes, counts, strict=True)])
         if unknown := int((labels < 0).sum()):
             yield f"{unknown:,} {spec.units} have no known class"
+
+
+def _class_maps_said(source: Source) -> Iterator[str]:
+    """The share of the pixels that each class has, and in how many examples it occurs."""
+    spec = source.spec
+    pixels, within = np.zeros(IGNORED + 1, np.int64), np.zeros(IGNORED + 1, np.int64)
+    for values in _maps_of(source, "class_map"):
+        counts = np.bincount(values.ravel(), minlength=IGNORED + 1)
+        pixels += counts
+        within += counts > 0
+    counted, ignored = int(pixels[:IGNORED].sum()), int(pixels[IGNORED])
+    rows = [
+        (short(name, 40), f"{count / max(counted, 1):7.2%}", found)
+        for name, count, found in zip(spec.classes, pixels.tolist(), within.tolist(), strict=False)
+    ]
+    yield table(("class", " pixels", spec.units), rows)
+    if ignored:
+        yield f"{ignored / (counted + ignored):.2%} of the pixels of the examples do not count"
+
+
+def _instance_maps_said(source: Source) -> Iterator[str]:
+    """How many objects there are, and how large."""
+    counts = [np.bincount(values.ravel())[1:] for values in _maps_of(source, "instance_map")]
+    areas = np.concatenate([found[found > 0] for found in counts])
+    if not len(areas):
+        yield "no objects"
+        return
+    each = np.array([np.count_nonzero(found) for found in counts])
+    lines = {f"objects on one of the {source.spec.units}": each, "size in pixels of the example": np.sqrt(areas)}
+    yield _percentiles(f"{len(areas):,} objects", lines)
+
+
+def _maps_of(source: Source, role: Role) -> Iterator[NDArray[Any]]:
+    """The map [H, W] of each example that could be read."""
+    for part, batch in _without_images(source, role):
+        yield from _column(source.spec, batch, role)[batch.get(VALID, np.ones(len(part))) > 0]
 
 
 def _objects_said(spec: Spec, examples: int, found: _Objects) -> Iterator[str]:

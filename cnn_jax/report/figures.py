@@ -7,7 +7,8 @@ whose ending gives the format (.png, .pdf, .svg), and makes its folder.
 
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,17 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure to `path`, making the folder if need be."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with lettered(figure):
+        figure.savefig(path, dpi=DPI, facecolor="white")
+
+
+@contextmanager
+def lettered(figure: Figure) -> Iterator[None]:
+    """To draw a figure in, with fonts that have all its letters, as far as there are such."""
     fonts.cover(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # which letters, `cover` has said
-        figure.savefig(path, dpi=DPI, facecolor="white")
+        yield
 
 
 def short(name: str, length: int) -> str:

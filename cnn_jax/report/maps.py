@@ -8,15 +8,27 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from PIL import Image
 
 from cnn_jax.data.spec import IGNORED
-from cnn_jax.report import fonts
+from cnn_jax.evals.segmentation import BACKGROUND
 from cnn_jax.report.colours import palette
-from cnn_jax.report.figures import DPI, GREY, short
+from cnn_jax.report.figures import DPI, GREY, lettered, short
 
-BACKGROUND = "background"  # the class that is left as it is
 OPACITY, VEIL = 115, 160  # of 255: of a class's colour, and of the white over what does not count
 ROWS = 256  # of a picture that are worked on at once, which bounds the memory of a large one
+
+
+def fitted(
+    picture: NDArray[Any], values: NDArray[Any], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """A picture [h, w, C] and a map over it, of any size, as RGB [H, W, 3] and a map [H, W]: `size` is H, W."""
+    shown = Image.fromarray(as_rgb(picture))
+    if shown.size != size[::-1]:
+        grows = size[0] >= shown.height
+        shown = shown.resize(size[::-1], Image.Resampling.NEAREST if grows else Image.Resampling.BOX)
+    down, across = ((2 * np.arange(n) + 1) * of // (2 * n) for n, of in zip(size, values.shape, strict=True))
+    return np.asarray(shown), values[np.ix_(down, across)]
 
 
 def overlaid(picture: NDArray[Any], values: NDArray[Any], tints: NDArray[np.uint8], contour: int = 1) -> NDArray[Any]:
@@ -108,12 +120,12 @@ def legend_picture(entries: Sequence[Patch], rows: int, points: float) -> NDArra
         borderaxespad=0,
         labelspacing=0.4,
     )
-    fonts.cover(figure)
-    figure.draw_without_rendering()
-    size = legend.get_window_extent()
-    figure.set_size_inches((size.width + 2) / DPI, (size.height + 2) / DPI)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with lettered(figure):
+        figure.draw_without_rendering()
+        size = legend.get_window_extent()
+        figure.set_size_inches((size.width + 2) / DPI, (size.height + 2) / DPI)
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 

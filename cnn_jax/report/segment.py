@@ -15,9 +15,16 @@ from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.paths import printable
 from cnn_jax.report.figures import DPI, HOUSEKEEPING, learning_curves, short
-from cnn_jax.report.maps import legend_of, legend_picture, overlaid, palette_of, tints_of
+from cnn_jax.report.maps import fitted, legend_of, legend_picture, overlaid, palette_of, tints_of
+from cnn_jax.report.segmentation_figures import confused_pixels, iou_by_class
+from cnn_jax.report.segmentation_gallery import gallery
 
 PANELS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+NUMBERS = ("iou", "dice", "accuracy", "image_iou", "boundary_f")  # tables that `lines` shows
+COLUMNS = {  # of it, with their widths
+    **{"IoU": 7, "95 % interval": 16, "Dice": 7, "accuracy": 8},
+    **{"by image": 8, "boundary F": 10, "pixels": 13},
+}
 TOP, LEAST = None, 0.0  # all classes of a picture are said
 LONGEST = 8192
 SIDE = 480  # pixels of the longer side of a drawn picture, at least
@@ -27,16 +34,36 @@ UNSEEN = "(not seen)"  # what a result calls pixels that the model was not shown
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
-    """Writes learning_curves as PNG into `folder`."""
+    """Writes learning_curves, classes, confusion_matrix and gallery as PNG into `folder`."""
+    tables, classes = scores.tables, source.spec.classes
     terms = dict.fromkeys(name for row in rows if row["split"] == "train" for name in row if name not in HOUSEKEEPING)
     losses = {name: name if name == "loss" else f"loss: {name}" for name in terms if name not in PANELS}
     learning_curves(rows, folder / "learning_curves.png", losses | PANELS)
+    iou_by_class(tables, classes, folder / "classes.png")
+    confused_pixels(tables, classes, folder / "confusion_matrix.png")
+    gallery(source, tables, folder / "gallery.png")
 
 
 def lines(scores: Scores, spec: Spec) -> list[str]:
-    """The IoU of each class."""
-    found = zip(spec.classes, scores.tables["iou"], strict=True)
-    return ["IoU by class, over the whole set:", *(f"  {printable(name):20} {digits(iou)}" for name, iou in found)]
+    """The scores of each class."""
+    tables = scores.tables
+    found = [
+        "by class; IoU, Dice and accuracy over all pixels of the set together, IoU by image and boundary F the means "
+        f"over the {spec.units} that have the class, truly or predicted:"
+    ]
+    found.append(f"  {'':20} " + " ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
+    rows = zip(spec.classes, *(tables[name] for name in ("iou_low", "iou_high", *NUMBERS, "pixels")), strict=True)
+    for name, low, high, iou, *others, pixels in rows:
+        interval = f"{low:.4f} to {high:.4f}" if np.isfinite(low) else ""
+        values = [digits(iou), interval, *map(digits, others), f"{pixels:,}"]
+        cells = " ".join(f"{value:>{width}}" for value, width in zip(values, COLUMNS.values(), strict=True))
+        found.append(f"  {printable(name):20} {cells}")
+    examples, empty, counted, ignored = tables["counted"].tolist()
+    if ignored:
+        found.append(f"{ignored:,} of {counted + ignored:,} pixels do not count, as they are of no known class")
+    if empty:
+        found.append(f"{empty:,} of {examples:,} {spec.units} have no pixel that counts")
+    return found
 
 
 class Segmented(NamedTuple):
@@ -80,7 +107,9 @@ def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement |
     found = outputs["class_map"]
     if placement is not None:
         found = map_to_original(found, placement, IGNORED)
-    counts = sum(np.bincount(part.ravel(), minlength=256) for part in np.array_split(found, -(-found.size // 2**20)))
+    counts = np.zeros(256, np.int64)
+    for row in found:  # of all at once it would make whole numbers of 8 bytes
+        counts += np.bincount(row, minlength=256)
     order = np.argsort(-counts, kind="stable")
     order = np.append(order[order != IGNORED], IGNORED)
     labels = order[counts[order] > 0]
@@ -120,12 +149,9 @@ def annotate(picture: np.ndarray, size: tuple[int, ...], result: Segmented, path
     One that is smaller than half of SIDE is drawn with several pixels for each of its own.
     """
     height, width = picture.shape[:2]
-    down, across = (np.arange(n) * of // n for n, of in zip((height, width), result.class_map.shape, strict=True))
     times = max(1, SIDE // max(height, width))
-    shown, values = picture, result.class_map[np.ix_(down, across)]
-    if times > 1:
-        shown, values = (one.repeat(times, 0).repeat(times, 1) for one in (picture, values))
-    tall, wide = values.shape
+    tall, wide = times * height, times * width
+    shown, values = fitted(picture, result.class_map, (tall, wide))
     scale = float(np.clip(min(tall, wide) / 450, 1, 2))  # of what is written, to be read where all of it is seen
     tints = tints_of(result.classes, result.labels.tolist())
     drawn = overlaid(shown, values, tints, contour=round(2 * scale))
