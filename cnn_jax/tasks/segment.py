@@ -10,8 +10,7 @@ from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import IGNORED, VALID, Spec, named
 from cnn_jax.evals import segmentation
 from cnn_jax.models.segmenter import LOGITS, loss_weights
-from cnn_jax.ops.batch_axis import mean_over_devices
-from cnn_jax.ops.segmentation_losses import Loss, cross_entropy
+from cnn_jax.ops.segmentation_losses import Loss, cross_entropy, value
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
@@ -48,9 +47,7 @@ def segment(model: nn.Module, spec: Spec, *, loss: Loss = cross_entropy) -> Task
             found = loss(outputs[name], jnp.where(counted > 0, coarse, 0), counted)
             head = "" if name == LOGITS else f"{name}_"
             terms |= {f"{head}{term}": (weight * sum_, count) for term, (sum_, count) in found.items()}
-        # Over all devices: a batch's parts may hold different numbers of pixels that count.
-        shares = [sum_ / jnp.maximum(mean_over_devices(count), 1) for sum_, count in terms.values()]
-        mean, images = jnp.sum(jnp.stack(shares)), batch[VALID].sum()
+        mean, images = value(terms), batch[VALID].sum()
         known = (truth != IGNORED) * batch[VALID][:, None, None]
         right = ((logits.argmax(-1) == truth) * known).sum(dtype=jnp.float32)
         return mean, new_state, {"loss": (mean * images, images), **terms, "pixel_accuracy": (right, known.sum())}

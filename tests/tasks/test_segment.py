@@ -11,7 +11,6 @@ import pytest
 from cnn_jax.batch import Batch
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import IGNORED, VALID, Field, Spec
-from cnn_jax.ops.segmentation_losses import cross_entropy, total
 from cnn_jax.tasks.segment import at_size_of, segment
 
 FIELDS = {"picture": Field("image", (4, 6, 1), "uint8"), "kind": Field("class_map", (4, 6), "uint8")}
@@ -89,8 +88,3 @@ def test_a_classifier_is_refused():
     variables = task.init(jax.random.key(0))
     with pytest.raises(ValueError, match=r"Classifier gives logits \[3\] for images of \[4, 6\] .* --task=segment"):
         task.loss(variables, batch(), jax.random.key(1), True)
-
-
-def test_losses_of_one_name_are_not_added_up():
-    with pytest.raises(ValueError, match="two losses have the term 'cross_entropy'"):
-        total(cross_entropy, cross_entropy)(jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 1, 1), int), jnp.ones((1, 1, 1)))
