@@ -94,7 +94,7 @@ class MobileMaps(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
         backbone = MobileNetV3(
-            None, REDUCED, 0, expansion=True, conv=self.conv, norm=self.norm, dtype=self.dtype, name="backbone"
+            None, REDUCED, 0, inner=True, conv=self.conv, norm=self.norm, dtype=self.dtype, name="backbone"
         )
         features = features_of(backbone(x, train=train))
         x = features[f"block{len(REDUCED) + 1}"]
