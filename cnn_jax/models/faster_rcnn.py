@@ -167,7 +167,7 @@ class FasterRCNN(nn.Module):
 def mobile_maps(features: Features, image: jax.Array) -> list[jax.Array]:
     """Of MobileNetV3 what its block with the last stride makes, and its last map: both have a stride of 32."""
     del image
-    return [features["reduced"], features["block16"]]
+    return [features["block13"], features["block16"]]
 
 
 _coco = partial(  # what is trained with the images of torchvision
@@ -182,7 +182,7 @@ _resnet_coco = partial(
 )
 _mobile = partial(
     FasterRCNN,
-    backbone=partial(mobilenet_v3_large, expansion=True),
+    backbone=partial(mobilenet_v3_large, inner=True),
     norm=BatchNorm,  # not with the epsilon and the momentum of the classifier
     maps=mobile_maps,
     anchor_sizes=((32, 64, 128, 256, 512),) * 3,

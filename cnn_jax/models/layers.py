@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.ops.batch_axis import first_example, mean_over_devices
+from cnn_jax.ops.batch_axis import devices, first_example, mean_over_devices
 from cnn_jax.ops.convolution import conv_general_dilated
 
 Layer = Callable[..., Any]  # builds a Linen module from keyword arguments
@@ -86,6 +86,8 @@ class BatchNorm(nn.Module):
     Parameters and statistics are float32 and named as in flax.linen.BatchNorm; the output has type `dtype`.
     `momentum` is the weight of the old running value (0.9 here is 0.1 in torch). The running variance is the biased
     one, as in Flax (torch keeps the unbiased one).
+
+    Raises ValueError in training where a channel has one number, whose deviation from its mean says nothing.
     """
 
     momentum: float = 0.9
@@ -105,6 +107,11 @@ class BatchNorm(nn.Module):
         shifted = widened(x) - running_mean.value
         mean, var = jnp.zeros(shape, shifted.dtype), running_var.value
         if train:
+            if x.size * devices() == x.shape[-1] and not self.is_initializing():
+                raise ValueError(
+                    f"BatchNorm '{'/'.join(self.path)}' is given one number for each channel, whose variance is 0: "
+                    "train with a batch_size of 2 or more, or with norm=cnn_jax.models.layers.GroupNorm"
+                )
             mean, var = _moments(shifted)
             if not self.is_initializing():
                 running_mean.value += (1.0 - self.momentum) * mean

@@ -66,8 +66,8 @@ class MobileNetV3(nn.Module):
 
     output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). A block that gives up its stride
     is itself dilated like those behind it, as in the segmentation networks whose weights torchvision publishes.
-    expansion: whether there are features "expansion" and "reduced", what the block with the last stride expands its
-    input to, and what it makes of that.
+    inner: whether there are features from within the resolutions, too: what each block with a stride makes ("block4"),
+    and "expansion", what the last of these expands its input to.
     """
 
     classes: int | None
@@ -75,7 +75,7 @@ class MobileNetV3(nn.Module):
     hidden: int
     dropout: float = 0.2
     output_stride: int = 32
-    expansion: bool = False
+    inner: bool = False
     conv: Layer = Conv
     norm: Layer = partial(BatchNorm, epsilon=1e-3, momentum=0.99)
     act: Activation = nn.relu
@@ -105,12 +105,11 @@ class MobileNetV3(nn.Module):
                 squeeze=self._squeeze(row.expanded) if row.squeeze else None,
                 name=f"block{i}_squeezed" if row.squeeze else f"block{i}",
             )
-            if self.expansion and i == last_stride:
+            if self.inner and i == last_stride:
                 x, features["expansion"] = block.with_expansion(x, train=train)
-                features["reduced"] = x
             else:
                 x = block(x, train=train)
-            if i == len(self.rows) or self.rows[i].strides > 1:
+            if i == len(self.rows) or self.rows[i].strides > 1 or (self.inner and row.strides > 1):
                 features[f"block{i}"] = x
         last = f"block{len(self.rows) + 1}"
         x = self.hard_act(norm(name=f"{last}_norm")(conv(6 * x.shape[-1], (1, 1), name=f"{last}_conv")(x), train=train))

@@ -237,7 +237,7 @@ ssd300_vgg16 = Variant(
 ssdlite320_mobilenet_v3_large = Variant(
     build=partial(
         SSD,
-        backbone=partial(MobileNetV3, rows=REDUCED, hidden=0, expansion=True),
+        backbone=partial(MobileNetV3, rows=REDUCED, hidden=0, inner=True),
         maps=MobileMaps,
         lite=True,
         ratios=((2, 3),) * 6,

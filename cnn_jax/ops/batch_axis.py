@@ -23,6 +23,11 @@ def _bound() -> bool:
     return True
 
 
+def devices() -> int:
+    """The programs among which the batch is divided: 1 in a global program."""
+    return int(jax.lax.axis_size(AXIS)) if _bound() else 1
+
+
 def mean_over_devices(tree: Tree) -> Tree:
     """The mean of each array of `tree` over the devices in a per-device program, `tree` itself in a global one."""
     return jax.lax.pmean(tree, AXIS) if _bound() else tree

@@ -30,7 +30,6 @@ MODULES = [
 ]
 VARIANTS = published()
 CLASSIFIERS = [name for name, variant in VARIANTS.items() if variant.task == "classify"]
-DETECTORS = [name for name, variant in VARIANTS.items() if variant.task == "detect"]
 # Compiling every depth of a family would test the same code again: the smallest of each file runs, all are traced.
 SMALLEST = [
     min((name for name in CLASSIFIERS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)
@@ -61,8 +60,6 @@ def shallow(variant: Variant) -> nn.Module:
     module: Any = variant()
     if hasattr(module, "hidden"):
         module = module.clone(hidden=16)
-    if hasattr(module, "levels"):
-        return module.clone(levels=2)
     if hasattr(module, "blocks"):
         return module.clone(blocks=(1,) * len(module.blocks))
     if hasattr(module, "stages"):
@@ -136,17 +133,16 @@ def test_shapes_of_logits_and_features(name: str) -> None:
         (logits, features), variables = jax.eval_shape(
             functools.partial(module.init_with_output, train=False), jax.random.key(0), x
         )
-    dense = logits.ndim > 2  # a class for every pixel: nothing is pooled, and the way up follows the way down
-    assert logits.shape == (2, *(variant.input_shape[:-1] if dense else ()), 7) and logits.dtype == jnp.float32
+    assert logits.shape == (2, 7) and logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    assert dense or features["pooled"].ndim == 2
+    assert features["pooled"].ndim == 2
 
     maps = {key: value for key, value in features.items() if value.ndim > 2}
     assert {value.dtype for value in maps.values()} == {jnp.dtype("bfloat16")}
     info = feature_info(module, variant.input_shape)
     assert set(info) == set(maps)
     strides = [stride for _, stride in info.values()]
-    assert dense or strides == sorted(strides)
+    assert strides == sorted(strides)
     for key, (channels, stride) in info.items():
         assert maps[key].shape[-1] == channels
         for length, size in zip(maps[key].shape[1:-1], variant.input_shape[:-1], strict=True):
@@ -180,8 +176,7 @@ def test_learns_with_every_parameter(name: str, jit: Any, drawn: Any) -> None:
                 rngs={"dropout": jax.random.key(1)},
                 mutable=["batch_stats"],
             )
-            wanted = jnp.broadcast_to(labels.reshape(-1, *[1] * (logits.ndim - 2)), logits.shape[:-1])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, wanted).mean(), (logits, new)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (logits, new)
 
         grads, (logits, new) = jax.grad(loss, has_aux=True)(variables["params"])
         (eval_logits, _), kept = module.apply(variables, x, train=False, mutable=["batch_stats"])

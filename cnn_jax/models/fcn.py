@@ -1,0 +1,26 @@
+"""FCN (Long, Shelhamer & Darrell 2015, arXiv:1411.4038) on dilated residual networks, as torchvision publishes it."""
+
+from functools import partial
+
+from cnn_jax.models.encoder_decoder import EncoderDecoder
+from cnn_jax.models.resnet import resnet50, resnet101
+from cnn_jax.models.variant import Preprocessing, Variant
+
+# of what torchvision trained on images of COCO for the classes of VOC and the background
+VOC_IMAGES = Preprocessing((520, 2080), resize="short_side")
+_voc = partial(Variant, input_shape=(520, 520, 3), classes=21, preprocessing=VOC_IMAGES)
+
+fcn_resnet50 = _voc(
+    build=partial(EncoderDecoder, backbone=resnet50, aux="stage3"),
+    params=35_322_218,
+    macs=152_716_512_000,
+    source="Long et al. 2015, arXiv:1411.4038, on a backbone of Chen et al. 2017, arXiv:1706.05587, section 3.1",
+    reference="torchvision:fcn_resnet50",
+)
+fcn_resnet101 = _voc(
+    build=partial(EncoderDecoder, backbone=resnet101, aux="stage3"),
+    params=54_314_346,
+    macs=232_737_606_400,
+    source="Long et al. 2015, arXiv:1411.4038, on a backbone of Chen et al. 2017, arXiv:1706.05587, section 3.1",
+    reference="torchvision:fcn_resnet101",
+)
