@@ -140,6 +140,9 @@ def masks(
     read = partial(_mask, by_colour=bool(names.colours), ignored=WHITE if ignore is None else ignore)
     try:
         looked = {split: _looked(pairs, read, corrupt) for split, pairs in splits.items()}
+        for split, (found, lost) in looked.items():
+            if not found:
+                raise ValueError(f"not one picture of the {split} split can be read, as {lost[0]}")
         looks = [look for found, _ in looked.values() for look in found.values()]
         _say_words(looks, tally)
         meant = meaning(_values(looks), names, class_ids=class_ids, ignore=ignore, threshold=threshold, unknown=unknown)
@@ -163,9 +166,7 @@ def masks(
     if prepare.size is None or prepare.resize not in ("letterbox", "stretch", "pad"):
         raise ValueError(f"{name}: resize={resize!r} is not for masks: choose 'letterbox', 'stretch' or 'pad'")
     if large := [size for size in sizes if prepare.size_for(size) not in prepare.all_sizes]:
-        raise ValueError(
-            f"{name}: a picture has {large[0]} pixels, more than size={size}: 'pad' needs one that holds all"
-        )
+        raise ValueError(f"{name}: a picture is {large[0]}, more than size={size}: 'pad' needs one that holds all")
     first = parts.get("train") or next(iter(parts.values()))
     absent = [known for known, seen in zip(meant.classes, first.pixels.sum(0), strict=False) if not seen]
     if absent:

@@ -52,12 +52,9 @@ def pairs_in(root: Path, folders: tuple[str, str], suffix: str, missing: str, ta
         if not both:
             first, other = next(iter(shown)), next(iter(labels))
             near = next((name for name in labels if name.startswith(first) and not suffix), "")
-            hint = (
-                f"suffix='{near.removeprefix(first)}' in the source" if near else "names but for the ending must agree"
-            )
-            raise ValueError(
-                f"no picture of {where} has a mask, as '{printable(first)}' and '{printable(other)}': {hint}"
-            )
+            hint = f"say suffix='{near.removeprefix(first)}' in the source" if near else "names must be the same"
+            shown_both = f"as '{printable(first)}' and '{printable(other)}'"
+            raise ValueError(f"no picture of {where} has a mask of its name, {shown_both}: {hint}")
         for some, others, what, partner in ((shown, labels, "pictures", "mask"), (labels, shown, "masks", "picture")):
             alone = [file for name, file in some.items() if name not in others]
             if not alone:
