@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.keyed import Keys
-from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.data.spec import OF_PIXELS, VALID, Spec
 from cnn_jax.devices import cores
 
 Example = dict[str, np.ndarray]
@@ -106,7 +106,9 @@ class DecodedSource:
     def _read(self, index: int, key: int | None) -> tuple[Example, str | None]:
         shapes = {name: kind.shape for name, kind in self.spec.fields.items()}
         if self.kinds is not None:
-            shapes[next(iter(shapes))] = self.spec.shapes[self.kinds[index]]
+            size = self.spec.shapes[self.kinds[index]][:2]
+            of_pixels = [name for name, kind in self.spec.fields.items() if kind.role in OF_PIXELS]
+            shapes |= {name: (*size, *shapes[name][2:]) for name in of_pixels}
         try:
             example = self.read(index, key)
         except CorruptImage as error:

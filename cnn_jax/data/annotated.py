@@ -139,7 +139,8 @@ def settle(split: Annotated, care: Care, tally: Tally, name: str) -> Settled:
         if isinstance(head, Outline):
             sizes[i], turns[i] = head[:2], head.turn
     sideways = np.isin(turns, SIDEWAYS)
-    stored = _as_stored(split, sizes, turns, sideways, care, tally)
+    concerned = np.isin(np.arange(len(heads)), split.picture)
+    stored = as_stored(split.names, split.sizes, sizes, turns, concerned, care.turned, "boxes", tally)
     frames = np.where((stored & sideways)[:, None], sizes[:, ::-1], sizes)  # in whose pixels boxes are
     scales = _scales(split, frames, sizes[:, 0] > 0, care, tally, name)
 
@@ -192,31 +193,41 @@ def _head(file: Path) -> Outline | str:
         return str(error)
 
 
-def _as_stored(
-    split: Annotated, sizes: Whole, turns: Whole, sideways: NDArray[np.bool_], care: Care, tally: Tally
+def as_stored(
+    names: Sequence[str],
+    said: Whole,
+    sizes: Whole,
+    turns: Whole,
+    concerned: NDArray[np.bool_],
+    meant: str,
+    what: str,
+    tally: Tally,
 ) -> NDArray[np.bool_]:
-    """[n] whether the boxes of a picture are those of the picture as it is stored, before EXIF turns it."""
-    is_turned = np.isin(turns, list(TURNS))
-    telling = is_turned & sideways & (sizes[:, 0] != sizes[:, 1]) & (split.sizes > 0).all(1)
-    upright = telling & (split.sizes == sizes).all(1)
-    stored = telling & (split.sizes == sizes[:, ::-1]).all(1)
-    doubtful = is_turned & ~telling & np.isin(np.arange(len(turns)), split.picture)
-    meant = care.turned
+    """[n] whether the annotation of a picture is of it as it is stored, before EXIF turns it.
+
+    names: [n]. said, sizes: [n, 2] height and width that the annotation gives, or 0, and those of the upright picture.
+    turns: [n] EXIF orientations. concerned: [n] whether there is anything to turn. meant: as `Care.turned`; what:
+    the word for what an annotation has, as "boxes".
+    """
+    is_turned, sideways = np.isin(turns, list(TURNS)), np.isin(turns, SIDEWAYS)
+    telling = is_turned & sideways & (sizes[:, 0] != sizes[:, 1]) & (said > 0).all(1)
+    upright = telling & (said == sizes).all(1)
+    stored = telling & (said == sizes[:, ::-1]).all(1)
+    doubtful = is_turned & ~telling & concerned
     if meant == "guess":
         meant = "stored" if stored.sum() > upright.sum() else "upright"
-    names = split.names
     if stored.any():
         tally.add(
             int(stored.sum()),
-            "pictures are turned by EXIF while their annotation has the size before: their boxes are turned too",
+            f"pictures are turned by EXIF while their annotation has the size before: their {what} are turned too",
             names[int(stored.argmax())],
         )
     if doubtful.any():
         other = "stored" if meant == "upright" else "upright"
         tally.add(
             int(doubtful.sum()),
-            "pictures are turned by EXIF, and their size does not tell whether their boxes were drawn before: they are "
-            f"taken for those of the picture as it is {'seen' if meant == 'upright' else 'stored'}",
+            f"pictures are turned by EXIF, and their size does not tell whether their {what} were drawn before: they "
+            f"are taken for those of the picture as it is {'seen' if meant == 'upright' else 'stored'}",
             names[int(doubtful.argmax())],
             f"turned='{other}' in the source takes the other",
         )

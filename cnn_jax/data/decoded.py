@@ -197,6 +197,8 @@ def _reader(files: Files, spec: Spec, beside: Beside) -> Read:
             raise CorruptImage(f"{files.name(index)}: {error}") from error
         try:
             return {"image": image, **beside.read(known, placement)}
+        except CorruptImage as error:  # a file beside it
+            raise CorruptImage(f"{files.name(index)}: {error}") from error
         except ValueError as error:
             raise ValueError(f"{spec.name}: {files.name(index)} has {error}") from None
 

@@ -99,7 +99,7 @@ def _prepare(spec: Spec, convert: bool) -> Prepare:
 
 def _of_the_shape(image: np.ndarray, spec: Spec, what: str, convert: str) -> np.ndarray:
     shapes, given = spec.shapes, image.shape
-    if spec.prepare.resize == "short_side":  # each has a size of its own
+    if spec.prepare.own_sizes:  # each has a size of its own
         shapes, given = (spec.input.shape[-1:],), given[-1:]
     if given not in shapes:
         wanted = f"the run was trained on {' or '.join(map(str, shapes))} (height, width, channels)"

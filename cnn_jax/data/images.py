@@ -131,6 +131,18 @@ def _may_be_turned(path: Path) -> bool:
     return b"eXIf" in data or b"Raw profile type" in data
 
 
+def stored_values(data: bytes) -> Image.Image:
+    """An image file held in memory as Pillow's picture of the file's own mode, upright. Raises CorruptImage."""
+
+    def work(data: bytes) -> Image.Image:
+        picture = _open(data)
+        turn = _turn(picture)
+        picture.load()
+        return picture.transpose(TURNS[turn]) if turn in TURNS else picture
+
+    return _read(data, work)
+
+
 def traits(data: bytes) -> Traits:
     """What of a picture is lost or changed when it is read. Raises CorruptImage."""
     return _read(data, _traits)
@@ -183,6 +195,14 @@ def sampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         share = (place - low).astype(np.float32).reshape(-1, *[1] * (made.ndim - 1 - axis))
         high = np.minimum(low + 1, before - 1)
         made = np.take(made, low, axis) * (1 - share) + np.take(made, high, axis) * share
+    return made
+
+
+def padded(pixels: np.ndarray, size: tuple[int, int], background: int, top: int = 0, left: int = 0) -> np.ndarray:
+    """A picture [H, W, C] at (top, left) in a larger one, whose other pixels are opaque."""
+    made = np.full((*size, pixels.shape[-1]), background, np.uint8)
+    made[..., 3:] = 255
+    made[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return made
 
 

@@ -1,11 +1,12 @@
 """Splits of pictures with objects in them: what every source of annotated files makes of its annotations."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_jax.data.access import Example
 from cnn_jax.data.annotated import Annotated, Care, Settled, Tally, settle
@@ -126,37 +127,42 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare) -> Fi
         found = objects(index)
         return _fields(found, nominal(found.size, prepare), most)
 
+    counted = part.ignored == 0
+    picture = np.repeat(np.arange(len(part.files)), np.diff(part.start))
     return Files(
         load=load,
         name=lambda index: part.names[index],
         size=len(part.files),
-        groups=_rarest(part, counts),
+        groups=rarest(len(part.files), counts, picture[counted], part.labels[counted]),
         known=known,
         lost=part.lost,
-        kinds=_kinds(part, prepare),
+        kinds=which_size(part.sizes.tolist(), prepare),
     )
 
 
-def _kinds(part: Settled, prepare: Prepare) -> np.ndarray | None:
-    """[n] which of several sizes the example of each picture has."""
+def which_size(sizes: Iterable[tuple[int, int]], prepare: Prepare) -> NDArray[np.int64] | None:
+    """[n] which of several sizes the example of each picture [H, W] has; None where there is one."""
     if not prepare.sizes:
         return None
-    return np.array([prepare.all_sizes.index(prepare.size_for((h, w))) for h, w in part.sizes.tolist()])
+    return np.array([prepare.all_sizes.index(prepare.size_for((h, w))) for h, w in sizes])
 
 
-def _rarest(part: Settled, counts: np.ndarray) -> np.ndarray:
-    """[n] the class of each picture that has the fewest objects in all, -1 where it has no objects.
+def rarest(
+    size: int, counts: NDArray[np.int64], picture: NDArray[np.int64], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[size] the class of each picture that is the rarest, -1 where it has none.
 
     Classes that would have fewer than STRATUM pictures are one with that: a share of them is none.
+
+    counts: [classes] how often there is which. picture, labels: [m] pictures and classes that they have.
     """
     rank = np.empty(len(counts), int)
     rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
-    counted = part.ignored == 0
-    picture = np.repeat(np.arange(len(part.files)), np.diff(part.start))[counted]
-    least = np.full(len(part.files), len(counts))
-    np.minimum.at(least, picture, rank[part.labels[counted]])
+    least = np.full(size, len(counts))
+    np.minimum.at(least, picture, rank[labels])
     groups = np.append(np.argsort(rank), -1)[least]
-    return np.where(np.bincount(groups + 1)[groups + 1] < STRATUM, -1, groups)
+    found: NDArray[np.int64] = np.where(np.bincount(groups + 1)[groups + 1] < STRATUM, -1, groups)
+    return found
 
 
 def _copies(root: Path, splits: Mapping[str, Settled], contents: Mapping[Path, bytes]) -> Iterator[str]:

@@ -5,6 +5,7 @@ trained. The same record maps targets into the example and predictions back to t
 """
 
 import math
+import operator
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,6 +20,7 @@ from cnn_jax.data.images import (
     CorruptImage,
     decode_image,
     native_channels,
+    padded,
     pixel_limit,
     resized,
     sampled,
@@ -26,7 +28,7 @@ from cnn_jax.data.images import (
 )
 from cnn_jax.data.keyed import random_box
 
-Resize = Literal["crop", "stretch", "letterbox", "short_side"]
+Resize = Literal["crop", "stretch", "letterbox", "pad", "short_side"]
 # A JPEG is decoded at this many times the size that is wanted, or more. Resizing that smaller copy gives what resizing
 # the picture gives, but for 1.3 grey levels on average at most; from a copy of the wanted size it would be 4.
 MARGIN = 3
@@ -40,11 +42,13 @@ class Prepare:
 
     size: [H, W] of the example; None: as stored. For "short_side" the length of the short side that is wanted, and the
       greatest that the long one may have.
-    sizes: further ones, for a letterbox: a picture is brought to the one of all that it fills best, see `size_for`.
+    sizes: further ones, for "letterbox" and "pad": a picture is brought to the one of all that it fills best, see
+      `size_for`.
     resize: how a picture of another shape gets there. "crop" keeps its proportions and cuts off what is too much at
       two sides; "stretch" does not keep them; "letterbox" keeps them and adds `background` at two sides. "short_side"
       keeps them, and gives each picture a size of its own: below and to the right `mean` is added, up to a multiple
-      of 32, so that models read 0 there.
+      of 32, so that models read 0 there. "pad" scales nothing and adds `background` below and to the right; a picture
+      that is larger gets a size of its own, up to a multiple of 32 on the sides that are.
     crop: for "crop", the share of each side that is left: the picture is brought to size / crop before the centre is
       cut out. Published weights of 224 pixels were mostly scored with .875.
     interpolation: the filter, "bilinear" or "bicubic", which smooth where they make smaller; or "sampled", bilinear
@@ -81,8 +85,8 @@ class Prepare:
             raise ValueError(f"size must be a height and a width of at least 1 pixel, not {self.size}")
         if not (isinstance(self.sizes, tuple) and all(_pair(size, int) and min(size) >= 1 for size in self.sizes)):
             raise ValueError(f"sizes must be heights and widths of at least 1 pixel, not {self.sizes}")
-        if self.sizes and (self.size is None or self.resize != "letterbox" or self.random_area):
-            raise ValueError("several sizes are for resize='letterbox', and not for random boxes")
+        if self.sizes and (self.size is None or self.resize not in ("letterbox", "pad") or self.random_area):
+            raise ValueError("several sizes are for resize='letterbox' or 'pad', and not for random boxes")
         if self.resize not in get_args(Resize):
             raise ValueError(f"resize must be one of {', '.join(get_args(Resize))}, not {self.resize!r}")
         if not (isinstance(self.crop, int | float) and 0 < self.crop <= 1):
@@ -91,8 +95,8 @@ class Prepare:
             raise ValueError(f"interpolation must be 'bilinear', 'bicubic' or 'sampled', not {self.interpolation!r}")
         if self.interpolation == SAMPLED and (self.size is None or self.resize not in ("stretch", "short_side")):
             raise ValueError("interpolation 'sampled' needs a size, and resize 'stretch' or 'short_side'")
-        if self.resize == "short_side" and self.random_area:
-            raise ValueError("random_area needs a size for all examples, which resize 'short_side' does not give")
+        if self.own_sizes and self.random_area:
+            raise ValueError(f"random_area needs a size for all examples, which resize '{self.resize}' does not give")
         if self.channels not in (None, *MODES):
             raise ValueError(f"channels must be 1, 3 or 4, not {self.channels!r}")
         if self.white is not None and not (isinstance(self.white, int) and 1 <= self.white <= DEEP):
@@ -111,10 +115,22 @@ class Prepare:
             raise ValueError("random_area needs a size to which the boxes are brought")
 
     def size_for(self, original: tuple[int, int]) -> tuple[int, int] | None:
-        """The size [H, W] of the example of a picture [H, W]: of several the first that it fills best."""
+        """The size [H, W] of the example of a picture [H, W]: of several the first that it fills best.
+
+        For "pad" that is the smallest that holds it, and where none does one of its own.
+        """
+        if self.resize == "pad" and self.size is not None:
+            holding = [size for size in self.all_sizes if all(map(operator.ge, size, original))]
+            height, width = (max(h, -(-of // MULTIPLE) * MULTIPLE) for h, of in zip(self.size, original, strict=True))
+            return min(holding, key=math.prod, default=(height, width))
         if not self.sizes:
             return self.size
         return max(self.all_sizes, key=lambda size: _filled(original, size))
+
+    @property
+    def own_sizes(self) -> bool:
+        """Whether a picture may get a size that is none of `all_sizes`."""
+        return self.resize in ("pad", "short_side")
 
     @property
     def all_sizes(self) -> tuple[tuple[int, int], ...]:
@@ -194,7 +210,8 @@ def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[n
     """
     channels = prepare.channels or native_channels(data)
     # A random box may be a small part of the picture, which then has to be there in full; so has what is sampled.
-    full_size = prepare.size is None or prepare.interpolation == SAMPLED or (key is not None and prepare.random_area)
+    full_size = prepare.size is None or prepare.resize == "pad" or prepare.interpolation == SAMPLED
+    full_size |= key is not None and bool(prepare.random_area)
     least = (0, 0) if full_size else _least(prepare)
     pixels, full = decode_image(data, channels, least, prepare.white, prepare.percentiles)
     return fit(pixels, prepare, key, full)
@@ -212,7 +229,7 @@ def fit(
         pixels = with_channels(pixels, prepare.channels)
     height, width = pixels.shape[:2]
     original = original or (height, width)
-    if prepare.sizes:
+    if prepare.sizes or prepare.resize == "pad":
         prepare = replace(prepare, size=prepare.size_for(original), sizes=())
     if prepare.size is None:
         return pixels, Placement(original, (height, width))
@@ -220,6 +237,8 @@ def fit(
         box = random_box(key, (height, width), prepare.random_area, prepare.random_aspect)
         made = resized(pixels, prepare.size, prepare.interpolation, box)
         return _shown(made, box, prepare.size, (height, width), original)
+    if prepare.resize == "pad":
+        return padded(pixels, prepare.size, prepare.background), Placement(original, prepare.size)
     if prepare.resize == "letterbox":
         return _letterboxed(pixels, prepare, original)
     if prepare.resize == "stretch":
@@ -238,6 +257,8 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
     (height, width), size = original, prepare.size_for(original)
     if size is None:
         return Placement(original, original)
+    if prepare.resize == "pad":
+        return Placement(original, size)
     if prepare.resize == "crop":
         raise ValueError("where a picture lies that is cropped is known when it is read")
     if prepare.resize == "short_side":
@@ -329,11 +350,7 @@ def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]
     if tall * wide > (limit := pixel_limit()):
         raise CorruptImage(f"{height} x {width} pixels in a letterbox of {tall} x {wide}, more than {limit:,}")
     top, left = (tall - height) // 2, (wide - width) // 2
-    margins = ((top, tall - height - top), (left, wide - width - left), (0, 0))
-    padded = np.pad(pixels, margins, constant_values=prepare.background)
-    if pixels.shape[-1] == 4:  # the bars are opaque
-        padded[..., 3] = np.pad(pixels[..., 3], margins[:2], constant_values=255)
-    made = resized(padded, prepare.size, prepare.interpolation)
+    made = resized(padded(pixels, (tall, wide), prepare.background, top, left), prepare.size, prepare.interpolation)
     return _shown(made, (-left, -top, wide - left, tall - top), prepare.size, (height, width), original)
 
 

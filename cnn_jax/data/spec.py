@@ -48,6 +48,7 @@ Role = Literal[
     "placement",
 ]
 
+OF_PIXELS: tuple[Role, ...] = ("image", "class_map", "instance_map")  # [H, W, ...] of the example
 PADDED: tuple[Role, ...] = ("boxes", "box_labels", "box_ignored", "box_areas", "points")  # a row for each object
 
 # What every batch has beside its fields: whether an example [B] is real (1) or padding, or could not be decoded (0), as

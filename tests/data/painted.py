@@ -54,3 +54,14 @@ def coco_json(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     return content
+
+
+def mask_set(
+    root: Path, classes: np.ndarray, names: Sequence[str] = ("a", "b", "c", "d"), folders: str = "{}/{}"
+) -> None:
+    """Pictures of a class map [H, W], each class in a grey of its own, and the map as their masks, grey PNG."""
+    for name in names:
+        for folder, pixels in (("images", (60 * classes).astype(np.uint8)), ("masks", classes.astype(np.uint8))):
+            file = root / folders.format(folder, f"{name}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(file)

@@ -33,6 +33,7 @@ WAYS = {
     "letterbox": Prepare(size=(40, 40), resize="letterbox", background=0),
     "wide letterbox": Prepare(size=(20, 60), resize="letterbox", background=0),
     "larger": Prepare(size=(200, 260)),
+    "pad": Prepare(size=(40, 70), resize="pad", background=0),
     "short side": Prepare(size=(40, 70), resize="short_side", background=0),
     "sampled": Prepare(size=(30, 50), resize="stretch", interpolation="sampled"),
     "random": Prepare(size=(40, 44), random_area=(0.6, 0.9)),
@@ -166,6 +167,19 @@ def between(places, line):
     return np.interp(places, np.arange(len(line)), line)
 
 
+@pytest.mark.parametrize(
+    ("original", "size"),
+    [((30, 40), (40, 64)), ((40, 64), (40, 64)), ((41, 20), (80, 64)), ((20, 90), (40, 96)), ((100, 70), (128, 96))],
+)
+def test_pad_scales_nothing(original, size):
+    """Of two sizes the smaller that holds a picture; one that none holds has its own, a multiple of 32."""
+    pixels, prepare = noise(*original), Prepare(size=(40, 64), sizes=((80, 64),), resize="pad", background=9)
+    made, placement = fit(pixels, prepare)
+    assert made.shape[:2] == size and placement == nominal(original, prepare) == Placement(original, size)
+    assert (made[: original[0], : original[1]] == pixels).all()
+    assert (made[original[0] :] == 9).all() and (made[:, original[1] :] == 9).all()
+
+
 def test_what_short_side_adds_is_nothing_to_a_model():
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     prepare = Prepare(size=(30, 70), resize="short_side", interpolation="sampled", mean=mean, std=std)
@@ -290,7 +304,7 @@ def test_maps_go_the_way_of_the_pictures(way):
     moved = map_to_example(classes, placement, outside=9)
     assert moved.shape == made.shape[:2] and moved.dtype == classes.dtype
     inside = moved != 9
-    made, padded = as_bytes(made), "letterbox" in way or way == "short side"
+    made, padded = as_bytes(made), "letterbox" in way or way in ("pad", "short side")
     assert ((moved > 0) == (made[..., 0] > 127))[inside].mean() > 0.9
     assert inside.all() == (not padded)
     if padded:  # the picture there is the background
@@ -403,7 +417,7 @@ def test_where_no_box_fits_it_is_the_largest_central_one():
         ({"size": 4}, "size must be"),
         ({"size": (4.5, 4)}, "size must be"),
         ({"size": ("4", "4")}, "size must be"),
-        ({"resize": "zoom"}, "one of crop, stretch, letterbox, short_side, not 'zoom'"),
+        ({"resize": "zoom"}, "one of crop, stretch, letterbox, pad, short_side, not 'zoom'"),
         ({"crop": 0.0}, r"crop must be a share in \(0, 1\]"),
         ({"crop": 1.01}, "crop must be"),
         ({"crop": float("nan")}, "crop must be"),
