@@ -1,5 +1,6 @@
 """Semantic segmentation: the class of each pixel of an image."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,19 +12,33 @@ from cnn_jax.data.spec import IGNORED, VALID, Spec, named
 from cnn_jax.evals import segmentation
 from cnn_jax.models.segmenter import LOGITS, loss_weights
 from cnn_jax.ops.segmentation_losses import Loss, cross_entropy, value
+from cnn_jax.ops.sliding_window import averaging
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
-def segment(model: nn.Module, spec: Spec, *, loss: Loss = cross_entropy) -> Task:
+def segment(
+    model: nn.Module,
+    spec: Spec,
+    *,
+    loss: Loss = cross_entropy,
+    window: int | Sequence[int] = 0,
+    step: float = 0.5,
+    flips: str = "none",
+    scales: Sequence[float] = (1.0,),
+) -> Task:
     """The task of naming the class of each pixel.
 
     Args:
       model: returns (logits [B, H, W, classes], features), see models/segmenter.py.
       spec: of the data, with one image and one class_map, whose pixels IGNORED do not count.
-      loss: of logits and true classes, see ops/segmentation_losses.py; `total(A, B)` adds several.
+      loss: of logits and true classes, see ops/segmentation_losses.py; `total(A, B)` adds several. That of validation
+        is of whole images, in one pass each.
+      window, step, flips, scales: predict by the mean of the logits of windows, mirror images and other sizes, as
+        `ops.sliding_window.averaging` says; by default an image is computed once, as a whole.
     """
     image, target = named(spec.inputs, "image"), named(spec.targets, "class_map")
     weights = loss_weights(model)
+    average = averaging(window=window, step=step, flips=flips, scales=scales)
 
     def init(key: jax.Array) -> Variables:
         return model.init(key, zeros(spec.inputs)[image], train=False)
@@ -53,9 +68,12 @@ def segment(model: nn.Module, spec: Spec, *, loss: Loss = cross_entropy) -> Task
         return mean, new_state, {"loss": (mean * images, images), **terms, "pixel_accuracy": (right, known.sum())}
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        pixels = batch.scaled()[image]
-        logits, _ = model.apply(variables, normalised(pixels, spec.prepare), train=False)
-        check(logits, pixels[..., 0])
+        def forward(x: jax.Array) -> jax.Array:
+            logits, _ = model.apply(variables, x, train=False)
+            check(logits, x[..., 0])
+            return logits
+
+        logits = average(forward, normalised(batch.scaled()[image], spec.prepare))
         return {"class_map": logits.argmax(-1).astype(jnp.uint8)}
 
     def check(logits: jax.Array, pixels: jax.Array) -> None:

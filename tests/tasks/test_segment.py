@@ -70,6 +70,26 @@ def test_ignored_pixels_and_padding_cost_nothing_and_every_trained_output_counts
     assert np.asarray(task.predict(variables, data)["class_map"]).dtype == np.uint8
 
 
+def test_settings_of_the_task_average_the_logits_of_a_prediction():
+    x = jnp.linspace(-1, 1, 24).reshape(1, 4, 6, 1)
+    data = Batch({"picture": x, VALID: jnp.ones(1)}, {"picture": FIELDS["picture"]})
+    variables = {"params": {"weight": jnp.arange(3.0) + 1}}
+    settings: dict[str, Any] = {"window": (2, 3), "step": 0.5, "flips": "both", "scales": (1, 2)}
+
+    class Corner(nn.Module):
+        """Says class 0 of the upper left pixel of what it sees, 1 of all others."""
+
+        @nn.compact
+        def __call__(self, x: jax.Array, *, train: bool) -> Any:
+            return (0 * x + jnp.eye(3)[1]).at[:, 0, 0].set(jnp.eye(3)[0]), {}
+
+    for model, same in ((Echo(), True), (Corner(), False)):
+        plain, averaged = (segment(model, SPEC, **s).predict(variables, data)["class_map"] for s in ({}, settings))
+        assert averaged.shape == plain.shape and bool((averaged == plain).all()) == same
+    with pytest.raises(ValueError, match="flips = 'sideways' is none of"):
+        segment(Echo(), SPEC, flips="sideways")
+
+
 def test_the_truth_of_fewer_pixels_is_that_of_the_nearest():
     truth = np.arange(2 * 7 * 10).reshape(2, 7, 10)
     for tall, wide in ((7, 10), (4, 5), (3, 4), (1, 1)):
