@@ -198,6 +198,21 @@ def test_the_best_and_the_worst_images_are_kept_with_their_maps() -> None:
         np.testing.assert_array_equal(tables[f"{name}_maps"], said[rows[:, 0].astype(int)])
 
 
+def test_totals_do_not_grow_with_the_set_but_by_a_score_for_each_image() -> None:
+    sizes = []
+    for images in (10, 40):
+        truth, said = drawn(1, images)
+        evaluator = segmentation.evaluator(spec())
+        totals = evaluator.start()
+        for rows in np.array_split(np.arange(images), 2):
+            totals = evaluator.add(totals, {"class_map": said[rows]}, {"kind": truth[rows], INDEX: rows})
+        kept = [image.said for image in (*totals.shown.best, *totals.shown.worst)]
+        assert all(each.base is None for each in kept)  # no rows of a batch, which would keep it in memory
+        sizes.append(sum(a.nbytes for a in (totals.sums, totals.confusion, totals.images, *kept)))
+        assert totals.shown.scores.shape == (images, 2)
+    assert sizes[0] == sizes[1]
+
+
 def test_images_of_several_sizes() -> None:
     evaluator = segmentation.evaluator(spec())
     totals = evaluator.start()
