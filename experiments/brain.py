@@ -4,7 +4,7 @@ Reproduces: nothing. The head is Colin27, the regions those of the atlas AAL put
     test the right one. What needs no training is scored by experiments/studies/segmentation_baselines.py: the best
     window of grey values for the brain, the left hemisphere mirrored for both.
 Command: python launch.py train experiments/brain.py --seeds=0,1,2, for the regions with
-    --config.data.source='colin27(targets=regions)'
+    --config.data.source="colin27(parts='regions')"
 Time: not measured yet
 Expected: IoU of the brain .95 (mirrored: .915, by grey values: .643), mean Dice of the regions above .841 (mirrored)
     are aimed at; not measured yet

@@ -1,4 +1,4 @@
-"""Outlines of objects as COCO's JSON has them, polygons and lengths of runs, and the pixels that they enclose.
+"""What encloses objects in COCO's JSON, polygons and lengths of runs, and the pixels within.
 
 The pixels are those of COCO's own program, pycocotools 2.0, to the last one: polygons are drawn on a grid five times as
 fine, along their edges, and runs go down the columns.
@@ -16,42 +16,42 @@ DIGITS = 7  # of 5 bits each, that a length of a run has at most: enough for 32 
 
 
 class Runs(NamedTuple):
-    """counts: lengths of runs of pixels outside, inside, outside, ... down the columns of a picture of the size [H, W]."""
+    """counts: lengths of runs of pixels, outside, inside, outside, ..., down the columns of a picture. size: [H, W]."""
 
     counts: NDArray[np.int64]
     size: tuple[int, int]
 
 
 Polygons = tuple[NDArray[np.float64], ...]  # of points x, y each [k, 2], which together are one object
-Outline = Polygons | Runs
+Region = Polygons | Runs
 
 
-def read_outline(value: object) -> Outline:
+def read_region(value: object) -> Region:
     """What "segmentation" says in COCO's JSON: a list of polygons, x, y, x, y, ... each, or "counts" and "size".
 
-    Raises ValueError for another thing, in words that go on "outlines" with examples in one line.
+    Raises ValueError for another thing, in words that go on from "segmentations".
     """
     if isinstance(value, dict):
         return _runs(value.get("counts"), value.get("size"))
+    if value is None or value == []:
+        raise ValueError("are missing")
     if not isinstance(value, list) or not all(isinstance(one, list) for one in value):
         raise ValueError("are neither a list of polygons nor counts and size")
-    if not any(value):
-        raise ValueError("are empty")
     return tuple(_points(one) for one in value)
 
 
-def inside(outline: Outline, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels [H, W] of a picture of that size that an outline encloses, all its polygons together.
+def inside(region: Region, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels [H, W] of a picture of that size within a region, all its polygons together.
 
     Raises ValueError for runs of another size.
     """
-    if isinstance(outline, Runs):
-        if outline.size != size:
-            raise ValueError(f"runs of a picture {outline.size} are not those of one {size}")
-        within = np.arange(len(outline.counts)) % 2 == 1
-        return np.repeat(within, outline.counts).reshape(size[::-1]).T
+    if isinstance(region, Runs):
+        if region.size != size:
+            raise ValueError(f"runs of a picture {region.size} are not those of one {size}")
+        within = np.arange(len(region.counts)) % 2 == 1
+        return np.repeat(within, region.counts).reshape(size[::-1]).T
     found = np.zeros(size[::-1], bool)
-    for points in outline:
+    for points in region:
         _fill(found, points)
     return found.T
 
