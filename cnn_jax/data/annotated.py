@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cnn_jax.data.access import threads
 from cnn_jax.data.images import SIDEWAYS, TURNS, CorruptImage, Outline, outline
+from cnn_jax.data.regions import Region, Runs
 
 ROUNDING = 1.0  # pixels by which a box may reach out of its picture without a word
 LEAST = 0.01  # pixels of a side of a box; a smaller one may be none as float32
@@ -31,7 +32,8 @@ class Care(NamedTuple):
     """What is done in cases of doubt.
 
     corrupt: "skip" leaves pictures out that are missing or cannot be decoded, "error" stops at the first.
-    faulty: the same of boxes that are not finite, inverted, empty, or outside of their picture.
+    faulty: the same of boxes that are not finite, inverted, empty, or outside of their picture; and of regions that are
+      missing or none, whose objects are then ignored, box and all.
     turned: what boxes mean of a picture that EXIF turns where its size does not tell: the picture as it is seen
       ("upright"), as it is stored ("stored"), or what most of those mean whose size tells ("guess").
     wrong_size: where the annotation gives another size than the picture has, "error" stops, "scale" takes the boxes to
@@ -72,6 +74,8 @@ class Annotated(NamedTuple):
       `shares` in shares of the picture's width and height. labels: [m] classes.
     ignored: [m] as in the role "box_ignored". areas: [m] in pixels; nan: that of the box.
     object_name: object -> what messages call it.
+    regions: [m] the pixels of each object, or in words why there are none, that go on from "segmentations"; () where
+      only boxes are wanted.
     """
 
     files: Sequence[Path]
@@ -84,6 +88,7 @@ class Annotated(NamedTuple):
     areas: Floats
     object_name: Callable[[int], str]
     shares: bool = False
+    regions: Sequence[Region | str] = ()
 
 
 class Settled(NamedTuple):
@@ -91,6 +96,8 @@ class Settled(NamedTuple):
 
     sizes: [n, 2] of the upright pictures. boxes: [m, 4] in their pixels, each inside and with an area.
     lost: why pictures were left out.
+    regions: [m] None where an object has none, which is ignored then; they are drawn on a map of the sizes `drawn`
+      [n, 2], which is then turned by the EXIF orientations `turns` [n], 0 for none, and stands for the whole picture.
     """
 
     files: Sequence[Path]
@@ -102,6 +109,9 @@ class Settled(NamedTuple):
     ignored: Whole
     areas: Floats
     lost: Sequence[str]
+    regions: Sequence[Region | None]
+    drawn: Whole
+    turns: Whole
 
 
 class Tally:
@@ -156,6 +166,8 @@ def settle(split: Annotated, care: Care, tally: Tally, name: str) -> Settled:
     good, boxes = _inside(split, boxes, sizes, care, tally, name)
     sides = boxes[:, 2:] - boxes[:, :2]
     areas = np.where(np.isnan(areas), sides.prod(1), areas)
+    drawn = np.rint(frames / scales).astype(int)
+    regions, without = _regions(split, good, drawn, care, tally, name)
     order = np.flatnonzero(good)
     order = order[np.argsort(of[order], kind="stable")]
     return Settled(
@@ -165,10 +177,48 @@ def settle(split: Annotated, care: Care, tally: Tally, name: str) -> Settled:
         np.searchsorted(of[order], np.append(kept, len(heads))),
         boxes[order],
         split.labels[order],
-        split.ignored[order],
+        np.maximum(split.ignored, without)[order],
         areas[order],
         lost,
+        [regions[i] for i in order] if regions else [],
+        drawn[kept],
+        np.where(stored, turns, 0)[kept],
     )
+
+
+def _regions(
+    split: Annotated, good: NDArray[np.bool_], drawn: Whole, care: Care, tally: Tally, name: str
+) -> tuple[list[Region | None], Whole]:
+    """[m] regions that fit the maps [n, 2] that they are drawn on, and [m] 1 where one is wanted and there is none."""
+    found, faults = list[Region | None](), dict[str, list[int]]()
+    for number, region in enumerate(split.regions):
+        if isinstance(region, Runs) and region.size != tuple(drawn[split.picture[number]].tolist()):
+            region = "have a size that is not that of their picture"
+        if isinstance(region, str) and good[number]:
+            faults.setdefault(region, []).append(number)
+        found.append(None if isinstance(region, str) else region)
+    for what, rows in faults.items():
+        first = split.object_name(rows[0])
+        if care.faulty == "error":
+            word = what.replace("are ", "is ", 1).replace("have ", "has ", 1).replace("their", "its")
+            raise ValueError(f"{name}: the segmentation of {first} {word}: faulty='skip' in the source ignores such")
+        how = "faulty='error' in the source stops instead"
+        tally.add(len(rows), f"segmentations {what}: the boxes of their objects are ignored", first, how)
+    without = np.zeros(len(good), int)
+    without[[row for rows in faults.values() for row in rows]] = 1
+    if len(found) and without[good].all() and good.any():
+        what, rows = next(iter(faults.items()))
+        how = f"as {split.object_name(rows[0])}: segmentations {what}; targets='boxes' in the source needs none"
+        raise ValueError(f"{name}: not one of {int(good.sum()):,} objects has pixels of its own, {how}")
+    return found, without
+
+
+def turned_map(values: np.ndarray, turn: int) -> np.ndarray:
+    """A view of a map [H, W] of a stored picture as the EXIF orientation `turn` shows it; 0 or 1 for as it is."""
+    if turn in SIDEWAYS:  # 5 is a reflection in the diagonal, and the others are that and a flip
+        values = values.T
+    down, across = turn in (3, 4, 7, 8), turn in (2, 3, 6, 7)
+    return values[:: -1 if down else 1, :: -1 if across else 1]
 
 
 def turned(boxes: Floats, turn: int, sizes: Whole) -> Floats:

@@ -23,7 +23,9 @@ import numpy as np
 from cnn_jax.data.annotated import Annotated, Care, Name, Tally
 from cnn_jax.data.objects import SIZE, object_splits
 from cnn_jax.data.prepare import Resize, Sizes, prepared
+from cnn_jax.data.regions import Region, read_region
 from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import Targets
 from cnn_jax.data.tree import SYNONYMS
 from cnn_jax.paths import printable, written
 
@@ -48,6 +50,7 @@ class Named(NamedTuple):
 def coco(
     path: str,
     *,
+    targets: Targets = "boxes",
     images: str | None = None,
     size: Sizes = SIZE,
     resize: Resize = "letterbox",
@@ -65,6 +68,8 @@ def coco(
 
     Args:
       path: of a JSON file, of a folder of them, or a pattern.
+      targets: "boxes"; "instances", which are boxes and a map of the objects, from "segmentation", polygons or counts;
+        or "class_map", a map of the classes.
       images: folder that file names begin at; None: whichever has them of the usual ones beside the file.
       size: a side, or height and width, in pixels; or several heights and widths, as ((384, 512), (512, 384)): each
         picture is then brought to the one that it fills best, and batches are of one size each.
@@ -90,7 +95,7 @@ def coco(
     ids = list(classes)
     numbers = [i for i in ids if isinstance(i, int) and abs(i) < 2**63]
     return object_splits(
-        {one.split: _annotated(one, ids, images, tally) for one in files},
+        {one.split: _annotated(one, ids, images, tally, targets != "boxes") for one in files},
         prepared(size, resize=resize, interpolation=interpolation, channels=channels, white=white),
         name=name,
         read_from=[one.file for one in files],
@@ -98,6 +103,7 @@ def coco(
         care=Care(corrupt, faulty, turned, wrong_size),
         class_ids=numbers if len(numbers) == len(ids) else (),
         tally=tally,
+        targets=targets,
     )
 
 
@@ -187,8 +193,8 @@ def _categories(one: Named) -> dict[Id, str]:
     return dict(sorted(found.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
 
-def _annotated(one: Named, ids: Sequence[Id], images: str | None, tally: Tally) -> Annotated:
-    """The pictures and boxes of one file."""
+def _annotated(one: Named, ids: Sequence[Id], images: str | None, tally: Tally, regions: bool) -> Annotated:
+    """The pictures and boxes of one file, and the regions too where they are wanted."""
     places = dict[Id, int]()
     names, sizes = list[str](), list[tuple[int, int]]()
     for record in one.content["images"]:
@@ -202,7 +208,7 @@ def _annotated(one: Named, ids: Sequence[Id], images: str | None, tally: Tally) 
         raise ValueError(f"{one.name} has no images: its list 'images' is empty")
     folder = _folder(one, names, images)
     keys = list(places)
-    rows = _rows(one, places, {key: label for label, key in enumerate(ids)}, tally)
+    rows = _rows(one, places, {key: label for label, key in enumerate(ids)}, tally, regions)
 
     def object_name(index: int) -> str:
         return f"annotation {_shown(rows[index].id)} of image {_shown(keys[rows[index].picture])}, {one.name}"
@@ -219,6 +225,7 @@ def _annotated(one: Named, ids: Sequence[Id], images: str | None, tally: Tally) 
         ignored=np.array([row.ignored for row in rows], int),
         areas=np.array([row.area for row in rows], np.float64),
         object_name=object_name,
+        regions=[row.region for row in rows] if regions else (),
     )
 
 
@@ -229,9 +236,10 @@ class _Row(NamedTuple):
     box: list[float]
     ignored: int
     area: float
+    region: Region | str
 
 
-def _rows(one: Named, places: Mapping[Id, int], labels: Mapping[Id, int], tally: Tally) -> list[_Row]:
+def _rows(one: Named, places: Mapping[Id, int], labels: Mapping[Id, int], tally: Tally, regions: bool) -> list[_Row]:
     """The annotations. Raises ValueError for what has no box, or a category that there is not."""
     rows, seen = list[_Row](), Counter[Id]()
     for number, record in enumerate(one.content["annotations"]):
@@ -262,7 +270,13 @@ def _rows(one: Named, places: Mapping[Id, int], labels: Mapping[Id, int], tally:
             tally.add(1, "boxes have no area: it is taken to be their width x height", where())
         seen[key] += 1
         ignored = 2 if record.get("iscrowd") else int(bool(record.get("ignore")))
-        rows.append(_Row(key, places[picture], labels[category], box, ignored, area))
+        region: Region | str = ""
+        if regions:
+            try:
+                region = read_region(record.get("segmentation"))
+            except ValueError as error:
+                region = str(error)
+        rows.append(_Row(key, places[picture], labels[category], box, ignored, area, region))
     if twice := [key for key, count in seen.items() if count > 1]:
         what = "annotations have the id of another: all are read, but other programs read one of them"
         tally.add(len(twice), what, f"{_shown(twice[0])} in {one.name}")

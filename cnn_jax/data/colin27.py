@@ -24,14 +24,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cnn_jax.data.composed import BACKGROUND
 from cnn_jax.data.nifti import read_nifti
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import ArraySource, Splits
+from cnn_jax.data.spec import BACKGROUND
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.paths import written
 
-Targets = Literal["brain", "regions"]
+Parts = Literal["brain", "regions"]
 SHA256 = {
     "ch2.nii.gz": "a009051127f64dc3dd554d5f5b589870ea72106d9642c21b4e7093e478cfc309",
     "ch2bet.nii.gz": "592a2d20abdf36eefcb540ca8958428040edffc1bc1a18ba1dcfbabac77c5dd1",
@@ -57,23 +57,23 @@ def available() -> str | None:
     return None if _folder() else INSTALL
 
 
-def colin27(*, targets: Targets = "brain") -> Splits:
+def colin27(*, parts: Parts = "brain") -> Splits:
     """The splits "train" and "test" of 181 half slices each, uint8 [217, 90, 1], with a class_map.
 
-    targets: "brain", of the classes background and brain, or "regions", of background and seven regions.
+    parts: "brain", of the classes background and brain, or "regions", of background and seven regions.
 
     Raises:
       FileNotFoundError: it is in none of the places.
-      ValueError: other targets, or files that are not those of the package's version 1.2.20211006.
+      ValueError: other parts, or files that are not those of the package's version 1.2.20211006.
     """
-    if targets not in get_args(Targets):
-        raise ValueError(f"colin27: targets must be one of {', '.join(get_args(Targets))}, not {targets!r}")
+    if parts not in get_args(Parts):
+        raise ValueError(f"colin27: parts must be one of {', '.join(get_args(Parts))}, not {parts!r}")
     folder = _folder()
     if folder is None:
         raise FileNotFoundError(f"colin27: mricron-data is not installed: {INSTALL}")
     head = _volume(folder, "ch2.nii.gz")
     truth: np.ndarray
-    if targets == "brain":
+    if parts == "brain":
         truth = _volume(folder, "ch2bet.nii.gz") > 0
     else:
         truth = np.searchsorted(list(REGIONS.values()), _volume(folder, "aal.nii.gz"))
@@ -88,7 +88,7 @@ def colin27(*, targets: Targets = "brain") -> Splits:
         Prepare(channels=1),
         inputs={"image": "image"},
         targets={"class_map": "class_map"},
-        classes=(BACKGROUND, "brain") if targets == "brain" else tuple(REGIONS),
+        classes=(BACKGROUND, "brain") if parts == "brain" else tuple(REGIONS),
         licence="BSD-3-Clause (the package); Colin27 and AAL: cite, ask their authors before you redistribute them",
         citation="Holmes et al. 1998, J. Comput. Assist. Tomogr. 22(2):324; "
         "Tzourio-Mazoyer et al. 2002, NeuroImage 15(1):273",

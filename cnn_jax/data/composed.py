@@ -1,7 +1,7 @@
 """Scenes composed of items: what lies where is then known to the pixel."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from cnn_jax.data.kept import kept_on_disk
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import Splits
-from cnn_jax.data.spec import Role
+from cnn_jax.data.spec import BACKGROUND, Role, Targets
 from cnn_jax.data.splits import array_splits
 
-Targets = Literal["boxes", "instances", "class_map"]
-BACKGROUND = "background"  # the class of what belongs to no item
 TRIES = 20  # random places of an item, of which the first that fits is taken
 IGNORED_BELOW = 0.25  # share of an item that is visible: below it the item need not be found
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_jax.data import fashion_mnist as items_of
-from cnn_jax.data.composed import Draw, Item, Scene, Targets, compose, scene_splits, tight
+from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits, tight
 from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import Targets
 
 VERSION = 2  # of how they are drawn: another one makes other scenes of the same settings
 

@@ -19,8 +19,8 @@ ALL = "all"  # every example that a source has
 def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
     """What a source has to be scored on, for a model of the data `spec`.
 
-    It is read with the settings of the model's `Prepare` and its classes, as far as the source takes them and they are
-    not said.
+    It is read with the settings of the model's `Prepare`, its targets and classes, as far as the source takes them and
+    they are not said.
     Nothing is cut out of it: all that it has is the split where it has no splits, or one only; "all" are all of its
     splits together. Classes of the same names in another order are taken by their names. What was left out, changed or
     guessed is warned of once.
@@ -163,6 +163,8 @@ def _read_alike(function: Callable[[], Splits], spec: Spec) -> Callable[[], Spli
     how["channels"] = how["channels"] or spec.input.shape[-1]
     if spec.prepare.sizes:
         how["size"] = spec.prepare.all_sizes
+    roles = [field.role for field in spec.targets.values()]
+    how["targets"] = "class_map" if "class_map" in roles else "instances" if "instance_map" in roles else "boxes"
     how["classes"] = spec.classes  # where annotations do not list them all
     taken = {name: value for name, value in how.items() if name in known and name not in said and value is not None}
     return partial(function, **taken)

@@ -49,11 +49,15 @@ Role = Literal[
 ]
 
 OF_PIXELS: tuple[Role, ...] = ("image", "class_map", "instance_map")  # [H, W, ...] of the example
+# What a source says of the objects in its pictures: "boxes"; "instances", these and an instance_map; or a "class_map".
+Targets = Literal["boxes", "instances", "class_map"]
+
 PADDED: tuple[Role, ...] = ("boxes", "box_labels", "box_ignored", "box_areas", "points")  # a row for each object
 
 # What every batch has beside its fields: whether an example [B] is real (1) or padding, or could not be decoded (0), as
 # float32; and its place [B] in its split, -1 for padding, which stays on the host.
 VALID, INDEX = "valid", "index"
+BACKGROUND = "background"  # the class of a class_map of what is no object, where a set has it
 IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
 UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role

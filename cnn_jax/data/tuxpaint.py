@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_jax.data.composed import Draw, Item, Scene, Targets, compose, scene_splits
+from cnn_jax.data.composed import Draw, Item, Scene, compose, scene_splits
 from cnn_jax.data.images import decode_image
 from cnn_jax.data.prepare import side_of
 from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import Targets
 from cnn_jax.data.splits import digest_files
 from cnn_jax.paths import written
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_jax.data.spec import IGNORED, INDEX, Spec, named
+from cnn_jax.data.spec import BACKGROUND, IGNORED, INDEX, Spec, named
 from cnn_jax.evals import extremes, sums
 from cnn_jax.evals.boundary import TOLERANCE, boundary_f
 from cnn_jax.evals.evaluator import Arrays, Evaluator, Scores
@@ -33,7 +33,6 @@ from cnn_jax.evals.resampled import mean_known
 from cnn_jax.evals.sums import Ints, ratio
 
 OUTPUT = "class_map"
-BACKGROUND = "background"
 # What the sums of an image hold for each class: pixels in both maps, of the true and of the predicted one; the scores
 # by image in sums.UNIT, and whether they are known.
 COLUMNS = ("both", "true", "said", "iou", "dice", "there", "boundary", "bounded")

@@ -10,8 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_jax.data.spec import IGNORED
-from cnn_jax.evals.segmentation import BACKGROUND
+from cnn_jax.data.spec import BACKGROUND, IGNORED
 from cnn_jax.report.colours import palette
 from cnn_jax.report.figures import DPI, GREY, lettered, short
 

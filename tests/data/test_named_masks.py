@@ -166,9 +166,9 @@ def test_train_is_the_left_half_of_the_head_and_test_the_right(tmp_path, monkeyp
         monkeypatch.setitem(colin27.SHA256, name, hashlib.sha256(data).hexdigest())
     monkeypatch.setenv("CNN_JAX_DATA", str(tmp_path))
     both = {}
-    for targets in ("brain", "regions"):
-        splits = colin27.colin27(targets=targets)
-        both[targets] = {split: source.batch(np.arange(2)) for split, source in splits.items()}
+    for parts_of in ("brain", "regions"):
+        splits = colin27.colin27(parts=parts_of)
+        both[parts_of] = {split: source.batch(np.arange(2)) for split, source in splits.items()}
         assert splits["test"].files(np.array([1])) == ["slice 1, right half"]
     for x in range(3):
         for split, column in (("train", x), ("test", x + 4)):
@@ -181,8 +181,8 @@ def test_train_is_the_left_half_of_the_head_and_test_the_right(tmp_path, monkeyp
                     first = {"background": 0, "frontal": 1, "limbic": 29, "occipital": 43, "parietal": 57,
                              "subcortical": 71, "temporal": 79, "cerebellum": 91}[name]  # fmt: skip
                     assert first <= parts[column, y, z] <= colin27.REGIONS[name]
-    with pytest.raises(ValueError, match="targets must be one of brain, regions, not 'lobes'"):
-        colin27.colin27(targets="lobes")
+    with pytest.raises(ValueError, match="parts must be one of brain, regions, not 'lobes'"):
+        colin27.colin27(parts="lobes")
     (tmp_path / "mricron/ch2.nii.gz").write_bytes(b"")
     with pytest.raises(ValueError, match=r"ch2.nii.gz' has sha256"):
         colin27.colin27()
@@ -194,7 +194,7 @@ def test_train_is_the_left_half_of_the_head_and_test_the_right(tmp_path, monkeyp
 
 @needs_colin27
 def test_the_halves_of_colin27():
-    splits = colin27.colin27(targets="regions")
+    splits = colin27.colin27(parts="regions")
     truth = {split: source.batch(np.arange(len(source)))["class_map"] for split, source in splits.items()}
     assert truth["train"].shape == truth["test"].shape == (181, 217, 90)
     mirrored = truth["train"][..., ::-1]
