@@ -72,9 +72,11 @@ def within_backbone(path: str) -> str:
 def last_layer_paths(module: nn.Module, input_shape: tuple[int, ...]) -> set[str]:
     """Paths of the variables that other classes need others of.
 
-    Those of the CLASSIFIER, none for a backbone; of a detector those whose shapes follow from the number of classes.
+    Those of the CLASSIFIER, none for a backbone; of a detector or a segmenter, which may have several heads, those
+    whose shapes follow from the number of classes.
     """
-    if hasattr(module, "detections"):
+    heads = hasattr(module, "detections") or hasattr(module, "loss_weights")
+    if heads and module.classes is not None:
         more = module.clone(classes=module.classes + 1)
         shapes, other = (trace(net, input_shape).variables for net in (module, more))
         return {path for path, value in shapes.items() if value.shape != other[path].shape}

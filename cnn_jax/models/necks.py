@@ -23,12 +23,14 @@ Top = Callable[..., list[jax.Array]]  # (pyramid, maps, conv=) -> levels above t
 uniform = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # torchvision's, for all layers of its pyramids
 
 
-def at_strides(features: Features, image: jax.Array, strides: Sequence[int]) -> list[jax.Array]:
-    """The deepest map of each stride among a backbone's features of `image` [B, H, W, C].
+def by_stride(features: Features, image: jax.Array) -> dict[int, jax.Array]:
+    """The deepest map of each stride among a backbone's features of `image` [B, H, W, C]."""
+    return {stride_between(image, x): x for x in features.values() if x.ndim == image.ndim}
 
-    Raises ValueError where there is none.
-    """
-    found = {stride_between(image, x): x for x in features.values() if x.ndim == image.ndim}
+
+def at_strides(features: Features, image: jax.Array, strides: Sequence[int]) -> list[jax.Array]:
+    """Those of `strides`. Raises ValueError where there is none."""
+    found = by_stride(features, image)
     if missing := [str(stride) for stride in strides if stride not in found]:
         has = ", ".join(map(str, sorted(found)))
         raise ValueError(f"the backbone has no map of stride {', '.join(missing)}: it has maps of strides {has}")

@@ -52,6 +52,26 @@ class FrozenBatchNorm(nn.Module):
         return y.astype(self.dtype or x.dtype)
 
 
+class InstanceNorm(nn.Module):
+    """Ulyanov et al. 2016, arXiv:1607.08022, equation 3, then a scale and bias: each channel of each example alone.
+
+    A map of one position becomes the bias. Unlike `flax.linen.InstanceNorm` it is called as BatchNorm is.
+    """
+
+    epsilon: float = 1e-5
+    scale_init: Initializer = ones
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        del train  # the statistics are each example's own
+        shape, axes, wide = x.shape[-1:], tuple(range(1, x.ndim - 1)), widened(x)
+        centred = wide - wide.mean(axes, keepdims=True)
+        slope = jax.lax.rsqrt(jnp.square(centred).mean(axes, keepdims=True) + self.epsilon)
+        y = centred * (slope * self.param("scale", self.scale_init, shape, jnp.float32))
+        return (y + self.param("bias", zeros, shape, jnp.float32)).astype(self.dtype or x.dtype)
+
+
 class FilterResponseNorm(nn.Module):
     """Singh & Krishnan 2019, arXiv:1911.09737, section 3: x / rms over the positions, then max(y, tau) per channel.
 

@@ -107,9 +107,13 @@ def imagenet_stem(
     act: Activation,
     train: bool,
     pool: Callable[[jax.Array], jax.Array] = stem_pool,
+    seen: Callable[[jax.Array], None] | None = None,
 ) -> jax.Array:
-    """7x7 convolution and 3x3 max pooling, both of stride 2 (table 1)."""
-    return pool(act(norm(name="stem_norm")(conv(features, (7, 7), 2, name="stem_conv")(x), train=train)))
+    """7x7 convolution and 3x3 max pooling, both of stride 2 (table 1). seen: is called with the map between them."""
+    x = act(norm(name="stem_norm")(conv(features, (7, 7), 2, name="stem_conv")(x), train=train))
+    if seen:
+        seen(x)
+    return pool(x)
 
 
 def small_image_stem(
@@ -135,6 +139,7 @@ class ResNet(nn.Module):
     zero_init: each branch starts as zero (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). Where a stride goes, `downsample`
     has strides 1, and shortcuts and poolings are not dilated, as in timm's networks.
+    inner: whether there is a feature "unpooled", the map of stride 2 before the pooling of an ImageNet stem.
     """
 
     classes: int | None
@@ -149,6 +154,7 @@ class ResNet(nn.Module):
     drop: Layer = DropPath
     zero_init: bool = False
     output_stride: int = 32
+    inner: bool = False
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
@@ -160,8 +166,10 @@ class ResNet(nn.Module):
         norm = partial(self.norm, dtype=self.dtype)
         last_norm = partial(norm, scale_init=nn.initializers.zeros) if self.zero_init else norm
         attention = partial(self.attention, dtype=self.dtype) if self.attention else None
-        image, x = x, self.stem(x, self.features, conv=conv, norm=norm, act=self.act, train=train)
-        features = {"stem": x}
+        unpooled: list[jax.Array] = []
+        stem = partial(self.stem, seen=unpooled.append) if self.inner else self.stem
+        image, x = x, stem(x, self.features, conv=conv, norm=norm, act=self.act, train=train)
+        features = dict(zip(["unpooled"], unpooled, strict=False)) | {"stem": x}
         strides = [stride_between(image, x), 1, *[2] * (len(self.blocks) - 1)]
         _, *samplings = dilated(strides, self.output_stride)
         for stage, count in enumerate(self.blocks):

@@ -3,6 +3,7 @@
 The 7x7 convolution of the stem becomes three of 3x3, and shortcuts average before their 1x1 convolution.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -14,10 +15,24 @@ from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import avg_pool
 
 
-def deep_stem(x: jax.Array, features: int, *, conv: Layer, norm: Layer, act: Activation, train: bool) -> jax.Array:
-    """Three 3x3 convolutions, one of stride 2, two of half the width, and 3x3 max pooling (ResNet-C)."""
+def deep_stem(
+    x: jax.Array,
+    features: int,
+    *,
+    conv: Layer,
+    norm: Layer,
+    act: Activation,
+    train: bool,
+    seen: Callable[[jax.Array], None] | None = None,
+) -> jax.Array:
+    """Three 3x3 convolutions, one of stride 2, two of half the width, and 3x3 max pooling (ResNet-C).
+
+    seen: is called with the map before the pooling.
+    """
     for i, (width, strides) in enumerate(((features // 2, 2), (features // 2, 1), (features, 1)), start=1):
         x = act(norm(name=f"stem_norm{i}")(conv(width, (3, 3), strides, name=f"stem_conv{i}")(x), train=train))
+    if seen:
+        seen(x)
     return stem_pool(x)
 
 

@@ -15,6 +15,7 @@ from cnn_jax.models.norms import (
     EvoNormB0,
     EvoNormS0,
     FilterResponseNorm,
+    InstanceNorm,
     ScaledWeightStandardizedConv,
     WeightStandardizedConv,
     no_activation,
@@ -38,6 +39,14 @@ def test_filter_response_norm(threshold: bool) -> None:
     y = FilterResponseNorm(threshold).apply(variables("tau" if threshold else ""), X, train=True)
     expected = X / np.sqrt((X**2).mean((1, 2), keepdims=True) + 1e-6) * SCALE + BIAS
     np.testing.assert_allclose(y, np.maximum(expected, EXTRA) if threshold else expected, atol=1e-5)
+
+
+def test_instance_norm() -> None:
+    y = InstanceNorm().apply(variables(""), X, train=True)
+    mean, var = X.mean((1, 2), keepdims=True), X.var((1, 2), keepdims=True)
+    np.testing.assert_allclose(y, (X - mean) / np.sqrt(var + 1e-5) * SCALE + BIAS, atol=1e-5)
+    alone = InstanceNorm().apply(variables(""), X[:, :1, :1], train=True)
+    np.testing.assert_array_equal(alone, np.broadcast_to(BIAS, (8, 1, 1, 12)))
 
 
 def test_evonorm_s0() -> None:
