@@ -7,7 +7,7 @@ import flax.linen as nn
 from cnn_jax.inspect.program import Program, Value, trace
 
 CLASSIFIER = "classifier"  # the last layer of every published model, and the stage behind all feature maps
-BACKBONE = "backbone"  # the field and the part of a detector
+BACKBONE = "backbone"  # the field and the part of a detector or a segmenter
 HEAD = "(head)"  # the stage between the last feature map and the last layer
 
 
@@ -40,8 +40,8 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
 
     For all variables, running statistics too, in the order of the network. What no feature map depends on is the
     CLASSIFIER; in a model with a layer of that name, what else there is (MobileNetV3's hidden layer) is the HEAD.
-    Found by walking backwards through the program in evaluation mode. The stages of a detector are those of its
-    backbone; all else in it, its neck and heads, is the CLASSIFIER.
+    Found by walking backwards through the program in evaluation mode. The stages of a network with a backbone are those
+    of the backbone; all else in it, neck and heads, is the CLASSIFIER.
     """
     program = trace(module, input_shape)
     if backbone := backbone_of(module):
@@ -58,13 +58,13 @@ def depths(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
 
 
 def backbone_of(module: nn.Module) -> nn.Module | None:
-    """The network in whose features a detector looks, as a model without a classifier; None for any other module."""
+    """The network whose features a detector or a segmenter reads, without a classifier; None for any other module."""
     build = getattr(module, BACKBONE, None)
     return build(classes=None) if callable(build) else None
 
 
 def within_backbone(path: str) -> str:
-    """'params/conv1/kernel' of a backbone -> 'params/backbone/conv1/kernel' of the detector around it."""
+    """'params/conv1/kernel' of a backbone -> 'params/backbone/conv1/kernel' of the model around it."""
     collection, _, rest = path.partition("/")
     return f"{collection}/{BACKBONE}/{rest}"
 
@@ -72,11 +72,12 @@ def within_backbone(path: str) -> str:
 def last_layer_paths(module: nn.Module, input_shape: tuple[int, ...]) -> set[str]:
     """Paths of the variables that other classes need others of.
 
-    Those of the CLASSIFIER, none for a backbone; of a detector or a segmenter, which may have several heads, those
-    whose shapes follow from the number of classes.
+    Those of the CLASSIFIER, none for a backbone; of a detector or a segmenter those whose shapes follow from the number
+    of classes.
     """
-    heads = hasattr(module, "detections") or hasattr(module, "loss_weights")
-    if heads and module.classes is not None:
+    if hasattr(module, "detections") or hasattr(module, "loss_weights"):
+        if module.classes is None:
+            return set()
         more = module.clone(classes=module.classes + 1)
         shapes, other = (trace(net, input_shape).variables for net in (module, more))
         return {path for path, value in shapes.items() if value.shape != other[path].shape}

@@ -35,7 +35,7 @@ def _enlarged(x: jax.Array, axis: int, factor: int) -> jax.Array:
 
     Without looking up positions, so that the gradient is a sum and not a scatter.
     """
-    places = (np.arange(factor, dtype=np.float32) + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
+    places = _places(factor, 1, x.dtype)
     inner = x.ndim - axis - 1
     before, here, after = (
         jnp.asarray(part.reshape(-1, *[1] * inner), x.dtype)
@@ -51,11 +51,16 @@ def _enlarged(x: jax.Array, axis: int, factor: int) -> jax.Array:
 
 
 def _sampled(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """To any length. Places are computed in float32, as PyTorch does."""
+    """To any length."""
     before = x.shape[axis]
-    places = np.float32(before / length) * (np.arange(length, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
-    places = np.maximum(places, 0)
+    places = np.maximum(_places(length, before, x.dtype), 0)
     low = np.minimum(places.astype(int), before - 1)
     share = jnp.asarray((places - low).reshape(-1, *[1] * (x.ndim - axis - 1)), x.dtype)
     below, above = (jnp.take(x, index, axis) for index in (low, np.minimum(low + 1, before - 1)))
     return below * (1 - share) + above * share
+
+
+def _places(length: int, before: int, dtype: jnp.dtype) -> np.ndarray:
+    """Where the centres of `length` positions lie among `before`, computed in the type of the numbers as by PyTorch."""
+    half = np.asarray(0.5, dtype)
+    return np.asarray(before / length, dtype) * (np.arange(length, dtype=dtype) + half) - half

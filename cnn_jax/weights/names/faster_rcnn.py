@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from cnn_jax.weights.names import mobilenet_v3, necks, resnet
+from cnn_jax.weights.names import necks
+from cnn_jax.weights.names.bodies import body as _body
 
 # torchvision sets 0 when it has loaded the weights that it publishes (COCO_V1) with a ResNet; norms of version 2 learn.
 FROZEN_EPSILON = {
@@ -12,10 +13,6 @@ FROZEN_EPSILON = {
     "maskrcnn_resnet50_fpn": 0.0,
 }
 FLATTENED = {"box_head/hidden1": (256, 7, 7)}
-BODIES = {
-    "ResNet": resnet.torchvision,
-    "MobileNetV3": lambda path: mobilenet_v3.torchvision(path).removeprefix("features."),
-}
 RPN = {"objectness": "cls_logits", "boxes": "bbox_pred"}
 TORCHVISION = {
     "scores": "roi_heads.box_predictor.cls_score",
@@ -28,7 +25,7 @@ def torchvision(path: str, backbone: Any, head: Any) -> str:
     """backbone/stem_conv -> backbone.body.conv1, rpn/conv2 -> rpn.head.conv.1.0, box_head/norm2 -> ....box_head.1.1."""
     part, _, rest = path.partition("/")
     if part == "backbone":
-        return f"backbone.body.{BODIES[_class_of(backbone)](rest)}"
+        return f"backbone.body.{_body(rest, backbone)}"
     if part == "neck":
         return f"backbone.fpn.{necks.torchvision(rest)}"
     kind, number = rest.rstrip("0123456789"), int(rest.lstrip("abcdefghijklmnopqrstuvwxyz") or 1) - 1
@@ -57,11 +54,3 @@ def torchvision_0_12(path: str, backbone: Any, head: Any) -> str:
     if part == "mask_head" and rest != "up":
         return f"roi_heads.mask_head.{rest.replace('conv', 'mask_fcn')}"
     return torchvision(path, backbone, head)
-
-
-def _class_of(backbone: Any) -> str:
-    """The name of the class that a variant or a partial builds."""
-    while inner := getattr(backbone, "build", None) or getattr(backbone, "func", None):
-        backbone = inner
-    name: str = backbone.__name__
-    return name
