@@ -181,10 +181,10 @@ def _class_maps_said(found: Fingerprint) -> Iterator[str]:
         ("class", "share", "pixels", "images"),
         [(short(name, 40), f"{share:7.2%}", pixels, images) for name, share, pixels, images in rows],
     )
-    (height, width), foreground = found.size, f"{found.foreground:.1%} of the pixels that count are not background"
+    (height, width), foreground = found.size, f"{found.foreground:.1%} of those that count are not background"
     yield (
-        f"pictures take up {height} x {width} pixels of their example (median), {foreground}, {found.ignored:.2%} do not "
-        f"count\nvalues have the mean {found.mean:.3f} and the deviation {found.std:.3f}, the means of pictures "
+        f"{found.ignored:.2%} of the pixels of the pictures do not count, {foreground}\npictures take up {height} x {width} "
+        f"pixels of their example (median); values have the mean {found.mean:.3f} and the deviation {found.std:.3f}, the means of pictures "
         f"{found.brightness:.3f}"
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_jax.data.plan import BYTES, EDGE, LEAST, MOST, WIDEST, Fingerprint, fingerprint, plan, reasons
+from cnn_jax.data.planning import BYTES, EDGE, LEAST, MOST, WIDEST, Fingerprint, fingerprint, plan, reasons
 from cnn_jax.lookup import lookup
 from tests.data.painted import mask_set
 
