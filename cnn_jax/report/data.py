@@ -34,7 +34,7 @@ def description(splits: Splits) -> str:
     found = {split: fingerprint(source) for split, source in splits.items() if _holds(spec, "class_map")}
     for split, source in splits.items():
         said += _split(split, source)
-        said += _class_maps_said(found[split]) if found else ()
+        said += _class_maps_said(found[split], spec.units) if found else ()
     if found:
         first = found.get("train") or next(iter(found.values()))
         lines = [f"{name:12}  {why}" for name, why in reasons(plan(first), first).items()]
@@ -174,18 +174,17 @@ def _split(split: str, source: Source) -> Iterator[str]:
             yield f"{unknown:,} {spec.units} have no known class"
 
 
-def _class_maps_said(found: Fingerprint) -> Iterator[str]:
-    """Pixels of each class, and in how many images it occurs; the values of the images."""
-    rows = zip(found.classes, found.shares, found.pixels, found.images, strict=True)
-    yield table(
-        ("class", "share", "pixels", "images"),
-        [(short(name, 40), f"{share:7.2%}", pixels, images) for name, share, pixels, images in rows],
-    )
-    (height, width), foreground = found.size, f"{found.foreground:.1%} of those that count are not background"
+def _class_maps_said(found: Fingerprint, units: str) -> Iterator[str]:
+    """The share of the pixels that each class has, and in how many examples it occurs; sizes, and values of images."""
+    rows = zip(found.classes, found.shares, found.images, strict=True)
+    yield table(("class", " pixels", units), [(short(name, 40), f"{share:7.2%}", n) for name, share, n in rows])
+    height, width = found.size
+    foreground = f"{found.foreground:.1%} of the pixels are not background"
+    if found.ignored:
+        foreground = f"{found.ignored:.2%} of the pixels of the pictures do not count, {foreground}"
     yield (
-        f"{found.ignored:.2%} of the pixels of the pictures do not count, {foreground}\npictures take up {height} x {width} "
-        f"pixels of their example (median); values have the mean {found.mean:.3f} and the deviation {found.std:.3f}, the means of pictures "
-        f"{found.brightness:.3f}"
+        f"{foreground}\npictures take up {height} x {width} pixels of their example (median)\nvalues have the mean "
+        f"{found.mean:.3f} and the deviation {found.std:.3f}, the means of pictures {found.brightness:.3f}"
     )
 
 
