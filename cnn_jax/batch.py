@@ -51,8 +51,12 @@ class Batch(Mapping[str, jax.Array]):
         return {name: self.arrays[name] for name, field in present if field.role in roles}
 
     def map(self, function: Callable[[jax.Array], jax.Array], *roles: Role) -> "Batch":
-        """The batch with `function` applied to every array of these roles; their types stay."""
-        return self | {name: function(array).astype(array.dtype) for name, array in self.of(*roles).items()}
+        """The batch with `function` applied to every array of these roles; types stay, fields follow the shapes."""
+        batch = self
+        for name, array in self.of(*roles).items():
+            changed = function(array).astype(array.dtype)
+            batch = batch.with_field(name, self.fields[name]._replace(shape=changed.shape[1:]), changed)
+        return batch
 
     def scaled(self) -> "Batch":
         """Images that are bytes as float32 in [0, 1] (x / 255). Class maps and tokens stay the bytes they are."""

@@ -99,6 +99,8 @@ def test_map_changes_the_arrays_of_its_roles_alone() -> None:
         turned = name in ("photo", "depth", "map")
         np.testing.assert_array_equal(found[name], batch[name][:, ::-1] if turned else batch[name])
     assert found.fields == batch.fields
+    cut = batch.map(lambda x: x[:, 1:], "class_map")  # and their fields follow
+    assert cut.fields["map"].shape == cut["map"].shape[1:] != batch.fields["map"].shape
 
 
 def test_another_array_and_another_field() -> None:

@@ -31,9 +31,11 @@ def moved(
     *,
     visible: float = 0.1,
     least: float = 0.0,
+    size: tuple[int, int] | None = None,
 ) -> Batch:
     """The batch with all that has a place moved by matrix [B, 2, 3], as in `warp`.
 
+    size: height and width of the result, by default those of the images.
     image_move: what the map is for images [B, H, W, C]; a copy for a map onto whole pixels, else `warp`. Maps
     [B, H, W] take the nearest pixel, outside IGNORED in a class map and 0 in an instance map, whatever an image shows
     there. A box becomes the hull of its moved corners, cut to the image; where less than `visible` of the hull's area
@@ -51,15 +53,16 @@ def moved(
         floating = bool(jnp.issubdtype(array.dtype, jnp.floating))
         require(floating, f"{augmentation} moves points as floats; '{name}' holds {array.dtype}")
     rows = rows_of(batch, augmentation)
-    height, width = extent(batch, augmentation)
+    sides = extent(batch, augmentation)
+    size = size or sides
     batch = batch.map(image_move, "image")
-    positions = shown(matrix, height, width)
+    positions = shown(matrix, *sides, size)
     batch = batch.map(lambda array: nearest(array, *positions, IGNORED), "class_map")
     batch = batch.map(lambda array: nearest(array, *positions, 0), "instance_map")
-    onward = forward(matrix, height, width)
+    onward = forward(matrix, *sides, size)
     batch = batch.map(lambda points: jnp.stack(_apply(onward, points[..., 0], points[..., 1]), axis=-1), "points")
     batch = batch.map(lambda place: with_content(place, hull(content(place)[:, None], onward)[:, 0]), "placement")
-    return with_rows(batch, move_boxes(rows, onward, height, width, visible, least)) if rows else batch
+    return with_rows(batch, move_boxes(rows, onward, *size, visible, least)) if rows else batch
 
 
 def warped(augmentation: str, batch: Batch, matrix: jax.Array, fill: Fill, visible: float) -> Batch:
@@ -77,22 +80,25 @@ def matrix(rows: tuple[jax.Array, jax.Array, jax.Array], columns: tuple[jax.Arra
 def warp(image: jax.Array, matrix: jax.Array, fill: Fill = 0.0) -> jax.Array:
     """Images [B, H, W, C] under an affine map each, matrix [B, 2, 3], outside `fill`.
 
-    The matrix takes an output position (row, column, 1) to the input position (row, column) it shows, both counted in
-    pixels from the image's centre.
+    The matrix takes an output position (row, column, 1) to the input position (row, column) it shows, each counted in
+    pixels from the centre of its image.
     """
-    return sample(image, *shown(matrix, *image.shape[1:3]), fill)
+    height, width = image.shape[1:3]
+    return sample(image, *shown(matrix, height, width), fill)
 
 
-def forward(matrix: jax.Array, height: int, width: int) -> jax.Array:
-    """The map [B, 2, 3] from a point (x, y, 1) of the image to where `warp` shows it, in pixels from the corner.
+def forward(matrix: jax.Array, height: int, width: int, size: tuple[int, int]) -> jax.Array:
+    """The map [B, 2, 3] from a point (x, y, 1) of the image to its place in the result, in pixels from the corner.
+
+    size: height and width of the result.
 
     Exact for flips and whole pixels, and the identity for the identity: the centres cancel before a point comes in.
     """
     (a, b, down), (c, d, right) = (jnp.moveaxis(matrix[:, row], -1, 0) for row in (0, 1))
     determinant = a * d - b * c
     a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
-    y = height / 2 - (a * (height / 2 + down) + b * (width / 2 + right))
-    x = width / 2 - (c * (height / 2 + down) + d * (width / 2 + right))
+    y = size[0] / 2 - (a * (height / 2 + down) + b * (width / 2 + right))
+    x = size[1] / 2 - (c * (height / 2 + down) + d * (width / 2 + right))
     return jnp.stack([jnp.stack([d, c, x], axis=-1), jnp.stack([b, a, y], axis=-1)], axis=1)
 
 
@@ -112,11 +118,14 @@ def hull(boxes: jax.Array, onward: jax.Array) -> jax.Array:
     return jnp.stack([x.min(axis=-1), y.min(axis=-1), x.max(axis=-1), y.max(axis=-1)], axis=-1)
 
 
-def shown(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """Rows and columns [B, H, W] that the output's pixels show, pixel centres at integers."""
+def shown(
+    matrix: jax.Array, height: int, width: int, size: tuple[int, int] | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Rows and columns of the image that each pixel of the result of `size` shows, [B, h, w]; centres at integers."""
+    tall, wide = size or (height, width)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    rows = (jnp.arange(height, dtype=jnp.float32) - middle_row)[None, :, None]
-    columns = (jnp.arange(width, dtype=jnp.float32) - middle_column)[None, None, :]
+    rows = (jnp.arange(tall, dtype=jnp.float32) - (tall - 1) / 2)[None, :, None]
+    columns = (jnp.arange(wide, dtype=jnp.float32) - (wide - 1) / 2)[None, None, :]
     m = matrix[:, :, :, None, None]
     return (
         m[:, 0, 0] * rows + m[:, 0, 1] * columns + m[:, 0, 2] + middle_row,

@@ -35,8 +35,9 @@ def check_augment(augment: Function, spec: Spec, size: int) -> None:
     if not isinstance(changed, Batch):
         raise ValueError(f"{shown} returns {type(changed).__name__}, not a Batch: write `return batch | {{...}}`")
     for name, field in spec.fields.items():
-        if name not in changed or changed[name].shape != (size, *field.shape):
-            raise ValueError(f"{shown} does not return a batch of the same shape: look at '{name}'")
+        after = changed.fields.get(name, field)
+        if name not in changed or changed[name].shape != (size, *after.shape) or len(after.shape) != len(field.shape):
+            raise ValueError(f"{shown} does not return a batch of the shapes that its fields say: look at '{name}'")
 
 
 def check_batch_size(batch_size: int, examples: int) -> None:

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from functools import cache
+from functools import cache, partial
 from typing import Any, get_args
 
 import jax
@@ -39,6 +39,8 @@ REFUSES = {
     **dict.fromkeys(("mosaic", "copy_paste"), NO_OBJECT),
 }
 JOINS = {"mixup": 2, "copy_paste": 2, "mosaic": 4}  # times as many rows of boxes
+CUTS = {"crop": (8, 6)}  # to images of that height and width, by settings that suit the batches here
+NEEDS: dict[str, tuple[Role, ...]] = {"copy_paste": ("boxes",), "crop": ("class_map",)}
 
 
 def find() -> dict[str, Augmentation]:
@@ -51,7 +53,9 @@ def find() -> dict[str, Augmentation]:
     return {name: f for name, f in found.items() if list(inspect.signature(f).parameters)[:2] == ["keys", "batch"]}
 
 
-AUGMENTATIONS = find()
+FOUND = find()
+SET: dict[str, Any] = {name: partial(FOUND[name], size=size, foreground=0.5) for name, size in CUTS.items()}
+AUGMENTATIONS: dict[str, Any] = {**FOUND, **SET}
 
 
 def example_of(role: str) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -99,18 +103,20 @@ def make_batch(kind: str, name: str = "") -> Batch:
     return batch_of(kind, *sorted({"label"} - refused), *sorted(other))
 
 
-def suits(augmentation: Augmentation, kind: str) -> bool:
+def suits(name: str, kind: str) -> bool:
     """Images or signals only: an augmentation refuses the other kind with a ValueError of one line."""
     try:
-        jax.eval_shape(augmentation, keys(), make_batch(kind, augmentation.__name__))
+        jax.eval_shape(AUGMENTATIONS[name], keys(), make_batch(kind, name))
     except ValueError as error:
         assert re.fullmatch(r"\w+ needs a field of the role \w+; the batch has [^\n]*", str(error)), error
         return False
     return True
 
 
-def joined(name: str, field: Field) -> Field:
-    """The field with the rows of all images that an augmentation joins."""
+def changed(name: str, field: Field) -> Field:
+    """The field with the rows of all images that an augmentation joins, or of the size that it cuts."""
+    if name in CUTS and field.role in ("image", "class_map", "instance_map"):
+        return field._replace(shape=(*CUTS[name], *field.shape[2:]))
     times = JOINS.get(name, 1) if field.role in ROWS else 1
     return field._replace(shape=(times * field.shape[0], *field.shape[1:])) if times > 1 else field
 
@@ -129,9 +135,7 @@ def compiled(name: str) -> Augmentation:
     return jax.jit(AUGMENTATIONS[name], compiler_options=QUICK)
 
 
-CASES = [
-    (name, kind) for name in AUGMENTATIONS for kind in ("image", "grey", "signal") if suits(AUGMENTATIONS[name], kind)
-]
+CASES = [(name, kind) for name in AUGMENTATIONS for kind in ("image", "grey", "signal") if suits(name, kind)]
 each_case = pytest.mark.parametrize("name,kind", CASES)
 each_largest_case = pytest.mark.parametrize(
     "name,kind",
@@ -146,10 +150,10 @@ def same(left: Batch, right: Batch, tolerance: float = 1e-6) -> None:
 
 
 def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
-    assert {f.__module__.rsplit(".", 1)[1] for f in AUGMENTATIONS.values()} >= {
-        "collage", "compose", "geometry", "colour", "erase", "mix", "policy", "signal", "views",
+    assert {f.__module__.rsplit(".", 1)[1] for f in FOUND.values()} >= {
+        "collage", "compose", "crop", "geometry", "colour", "erase", "mix", "policy", "signal", "views",
     }  # fmt: skip
-    for name, function in AUGMENTATIONS.items():
+    for name, function in FOUND.items():
         settings = list(inspect.signature(function).parameters.values())[2:]
         assert function.__doc__, name
         assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in settings), name
@@ -160,8 +164,8 @@ def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> None:
     kind = "image" if (name, "image") in CASES else "signal"
-    rows = role in ROWS or role == "instance_map" or name == "copy_paste"
-    batch = batch_of(*dict.fromkeys((kind, role, *(["boxes"] if rows else []))))
+    rows = role in ROWS or role == "instance_map"
+    batch = batch_of(*dict.fromkeys((kind, role, *(["boxes"] if rows else []), *NEEDS.get(name, ()))))
     if role in REFUSES.get(name, set()):
         with pytest.raises(ValueError) as refused:
             jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
@@ -170,7 +174,7 @@ def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> No
     else:
         result = jax.eval_shape(AUGMENTATIONS[name], keys(), batch)
         assert result.keys() >= batch.keys()
-        assert result[f"a_{role}"].shape == (SIZE, *joined(name, batch.fields[f"a_{role}"]).shape)
+        assert result[f"a_{role}"].shape == (SIZE, *changed(name, batch.fields[f"a_{role}"]).shape)
 
 
 @each_case
@@ -197,7 +201,7 @@ def test_fields_say_what_the_arrays_are(name: str, kind: str) -> None:
             assert array.min() >= field.range[0] and array.max() <= field.range[1]
     for field_name, field in batch.fields.items():
         blended = "mix" in name and field.role == "labels"
-        assert result.fields[field_name] == (field._replace(dtype="float32") if blended else joined(name, field))
+        assert result.fields[field_name] == (field._replace(dtype="float32") if blended else changed(name, field))
     for label in batch.of("label"):
         np.testing.assert_array_equal(result[label], batch[label])
 
@@ -285,7 +289,7 @@ def test_every_shape_is_kept(groups: int, height: int, width: int, channels: int
         return jax.ShapeDtypeStruct((4 * groups, *shape), dtype)
 
     image, signal = struct(height, width, channels), struct(width, channels)
-    for name, kind in CASES:
+    for name, kind in (case for case in CASES if case[0] not in CUTS):
         array = signal if kind == "signal" else image
         fields: dict[str, Any] = {
             "x": Field("signal" if kind == "signal" else "image", array.shape[1:], "float32", (0, 1))

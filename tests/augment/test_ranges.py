@@ -71,5 +71,12 @@ def test_what_maps_grey_values_refuses_other_ranges(name: str, make_batch: Calla
 
 def test_every_augmentation_of_images_is_here() -> None:
     signals = {name for name in AUGMENTATIONS if name.endswith("1d")}
-    others = {"identity", "apply_all", "two_views", "mosaic", "copy_paste"}  # these two are in test_collage.py
+    others = {
+        "identity",
+        "apply_all",
+        "two_views",
+        "mosaic",
+        "copy_paste",
+        "crop",
+    }  # these three have files of their own
     assert {*NOTHING, *UNIT, *MIX} == AUGMENTATIONS.keys() - signals - others

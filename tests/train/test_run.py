@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import pytest
 
+from cnn_jax.augment.crop import crop
 from cnn_jax.augment.mix import mixup
 from cnn_jax.models.resnet import resnet18
 from cnn_jax.models.small_cnn import small_cnn
@@ -34,9 +35,14 @@ def only_the_image(keys, batch):
 
 def test_what_is_no_augmentation_of_the_data_is_refused_before_the_first_step(source, monkeypatch):
     check_augment(mixup, source.spec, 16)
+    check_augment(partial(crop, size=(4, 7)), source.spec, 16)  # whose fields say that images are smaller
     monkeypatch.setattr("cnn_jax.train.checks.describe", lambda function: "mine")  # these have no name to record
     for augment, says in (
-        (partial(smaller, by=1), "augment = mine does not return a batch of the same shape: look at 'image'"),
+        (
+            partial(smaller, by=1),
+            "augment = mine does not return a batch of the shapes that its fields say: look at 'image'",
+        ),
+        (crop, "augment = mine: a crop of 128 x 128 does not suit images of 8 x 8"),
         (only_the_image, r"augment = mine returns dict, not a Batch: write `return batch \| "),
         (lambda keys: keys, "augment = mine is no augmentation: "),
     ):
