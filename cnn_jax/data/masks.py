@@ -92,6 +92,7 @@ def masks(
     interpolation: str = "bilinear",
     channels: int = 3,
     white: int | None = None,
+    percentiles: tuple[float, float] | tuple[()] = (),
     missing: str = "error",
     unknown: str = "error",
     wrong_size: str = "error",
@@ -116,7 +117,7 @@ def masks(
         fills best, and batches are of one size each. None: that of the pictures, where it is one, else about that of
         the usual one, with at most SIDE x SIDE pixels; for "pad" that of the largest.
       resize: "letterbox" or "stretch"; or "pad", which scales no picture. Masks are resized by the nearest pixel.
-      interpolation, channels, white: see `Prepare`.
+      interpolation, channels, white, percentiles: see `Prepare`.
       missing: "error" stops at a picture without a mask, or a mask without a picture, "skip" leaves it out.
       unknown: "error" stops where a value or colour is of no class, "ignore" counts its pixels as IGNORED.
       wrong_size: where a mask has another size than its picture, "error" stops, "scale" brings the mask to the size of
@@ -161,6 +162,7 @@ def masks(
         interpolation=interpolation,
         channels=channels,
         white=white,
+        percentiles=percentiles,
         background=GREY,
     )
     if prepare.size is None or prepare.resize not in ("letterbox", "stretch", "pad"):

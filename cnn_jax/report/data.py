@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from cnn_jax.data.access import DecodedSource
+from cnn_jax.data.planning import Fingerprint, fingerprint, plan, reasons
 from cnn_jax.data.source import Source, Splits, buckets, origin, parts, permutation
-from cnn_jax.data.spec import IGNORED, VALID, Role, Spec
+from cnn_jax.data.spec import VALID, Role, Spec
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.report.boxes import draw_boxes
@@ -30,8 +31,14 @@ def description(splits: Splits) -> str:
     classes = f"{len(spec.classes):,} class{'es' if len(spec.classes) > 1 else ''}"
     of = " or ".join(map(sizes, spec.shapes))
     said = [f"{spec.name}: {spec.units} of {of}, {classes}"]
+    found = {split: fingerprint(source) for split, source in splits.items() if _holds(spec, "class_map")}
     for split, source in splits.items():
         said += _split(split, source)
+        said += _class_maps_said(found[split], spec.units) if found else ()
+    if found:
+        first = found.get("train") or next(iter(found.values()))
+        lines = [f"{name:12}  {why}" for name, why in reasons(plan(first), first).items()]
+        said.append("\n  ".join(["a plan for training, as nnU-Net makes one:", *lines]))
     notes = list(dict.fromkeys(note for source in splits.values() for note in source.spec.notes))
     if notes:
         lines = [note.removeprefix(f"{spec.name}: ") for note in notes]
@@ -151,9 +158,7 @@ def _without_images(source: Source, role: Role) -> Iterator[tuple[np.ndarray, Ma
 def _split(split: str, source: Source) -> Iterator[str]:
     spec = source.spec
     yield f"{split}: {len(source):,} {spec.units}"
-    if _holds(spec, "class_map"):
-        yield from _class_maps_said(source)
-    elif _holds(spec, "instance_map") and not _holds(spec, "boxes"):
+    if _holds(spec, "instance_map") and not _holds(spec, "boxes"):
         yield from _instance_maps_said(source)
     if _holds(spec, "boxes"):
         batches = list(_without_images(source, "boxes"))
@@ -169,22 +174,18 @@ def _split(split: str, source: Source) -> Iterator[str]:
             yield f"{unknown:,} {spec.units} have no known class"
 
 
-def _class_maps_said(source: Source) -> Iterator[str]:
-    """The share of the pixels that each class has, and in how many examples it occurs."""
-    spec = source.spec
-    pixels, within = np.zeros(IGNORED + 1, np.int64), np.zeros(IGNORED + 1, np.int64)
-    for values in _maps_of(source, "class_map"):
-        counts = np.bincount(values.ravel(), minlength=IGNORED + 1)
-        pixels += counts
-        within += counts > 0
-    counted, ignored = int(pixels[:IGNORED].sum()), int(pixels[IGNORED])
-    rows = [
-        (short(name, 40), f"{count / max(counted, 1):7.2%}", found)
-        for name, count, found in zip(spec.classes, pixels.tolist(), within.tolist(), strict=False)
-    ]
-    yield table(("class", " pixels", spec.units), rows)
-    if ignored:
-        yield f"{ignored / (counted + ignored):.2%} of the pixels of the examples do not count"
+def _class_maps_said(found: Fingerprint, units: str) -> Iterator[str]:
+    """The share of the pixels that each class has, and in how many examples it occurs; sizes, and values of images."""
+    rows = zip(found.classes, found.shares, found.images, strict=True)
+    yield table(("class", " pixels", units), [(short(name, 40), f"{share:7.2%}", n) for name, share, n in rows])
+    height, width = found.size
+    foreground = f"{found.foreground:.1%} of the pixels are not background"
+    if found.ignored:
+        foreground = f"{found.ignored:.2%} of the pixels of the pictures do not count, {foreground}"
+    yield (
+        f"{foreground}\npictures take up {height} x {width} pixels of their example (median)\nvalues have the mean "
+        f"{found.mean:.3f} and the deviation {found.std:.3f}, the means of pictures {found.brightness:.3f}"
+    )
 
 
 def _instance_maps_said(source: Source) -> Iterator[str]:

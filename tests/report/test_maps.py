@@ -77,7 +77,7 @@ def test_class_maps_of_data_are_counted_and_drawn(tmp_path: Path, drawn: list[Fi
     said = data.description({"all": source})
     rows = ["class        pixels  images", "background   79.31%       3", "cat          20.69%       2"]
     assert "\n".join([*rows, "dog           0.00%       0"]) in said
-    assert said.endswith("\n\n3.33% of the pixels of the examples do not count")
+    assert "\n\n3.33% of the pixels of the pictures do not count, 20.7% of the pixels are not background\n" in said
     last = data.description({"all": source_of("class_map", maps, np.array([1, 0, 0], np.float32))})
     assert "cat          50.00%       1" in last and "do not count" not in last  # of what could be read
     data.sheet({"all": source}, tmp_path / "sheet.png")
