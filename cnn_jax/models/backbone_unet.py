@@ -25,12 +25,14 @@ class BackboneUNet(nn.Module):
     stride, and to 32 pixels at least; the logits are cut off again.
 
     backbone: called with classes=None; its weights are those of the part "backbone". A ResNet has a map of stride 2
-    with inner=True. norm: of the way up.
+    with inner=True. pixels: whether the last step, for which most backbones have no map, joins the image itself: edges
+    are then as sharp as it is. norm: of the way up.
     """
 
     classes: int | None
     backbone: Layer = partial(resnet18, inner=True)
     features: tuple[int, ...] = (256, 128, 64, 32, 16)
+    pixels: bool = False
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
@@ -55,6 +57,8 @@ class BackboneUNet(nn.Module):
         double = partial(
             DoubleConv, conv=partial(conv, use_bias=False), norm=partial(self.norm, dtype=self.dtype), act=self.act
         )
+        if self.pixels:
+            maps.setdefault(1, x.astype(self.dtype))
         y = maps[stride]
         for width in self.features:
             stride //= 2
