@@ -40,7 +40,8 @@ def crop(
         wanted = "crop needs a field of the role class_map"
         require(bool(maps), f"{wanted}; the batch has {listed(batch)}: foreground=0 does without")
         pixel, found = pixel_of_class(uniform(fold(keys, 1), 2), maps[0], background)
-        around = jnp.clip(pixel - jnp.asarray([tall // 2, wide // 2]), 0, jnp.asarray([height - tall, width - wide]))
+        half, last = jnp.int32([tall // 2, wide // 2]), jnp.int32([height - tall, width - wide])
+        around = jnp.clip(pixel - half, 0, last)
         corner = jnp.where((found & (u[:, 2] < foreground))[:, None], around, corner)
 
     def cut(image: jax.Array) -> jax.Array:
