@@ -53,7 +53,7 @@ def test_the_configuration_holds_and_the_model_fits_the_data(path):
     task = config.model.task(make_model(config.model, config.compute.precision, spec), spec)
     outputs = jax.eval_shape(lambda key, batch: task.predict(task.init(key), batch), KEY, abstract(spec.fields, 2))
     assert outputs and all(array.shape[0] == 2 for array in outputs.values())
-    check_augment(config.augment, spec, 2)
+    check_augment(config.augment, spec, 2, task)
 
 
 MINE = '''"""My own pictures.

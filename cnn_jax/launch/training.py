@@ -73,7 +73,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
     start_with = initial.prepare(config, source.spec, folder)
     run = assemble(config, start_with.spec, len(source))
     report.check(run.task.report)
-    check_augment(config.augment, source.spec, config.data.batch_size)
+    check_augment(config.augment, source.spec, config.data.batch_size, run.task)
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
     evaluations = Evaluations(run, splits)

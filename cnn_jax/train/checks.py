@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from flax.errors import FlaxError
 
 from cnn_jax.batch import Batch, abstract
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect.stages import feature_shapes
 from cnn_jax.lookup import EXPERIMENT, Function, describe
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
+from cnn_jax.tasks.task import Task
 
 LARGEST_REPEATING = 2**16  # examples of a batch that is larger than its split
 
 
-def check_augment(augment: Function, spec: Spec, size: int) -> None:
-    """Raises ValueError now, not at the first step, for what is no augmentation of batches of `size` such examples."""
+def check_augment(augment: Function, spec: Spec, size: int, task: Task) -> None:
+    """Raises ValueError now, not at the first step, for what is no augmentation of batches of `size` such examples.
+
+    Nor is one whose images are of another size, as crops are, for a task whose model takes but one.
+    """
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size))
     shown = f"augment = {describe(augment)}"
 
@@ -38,6 +43,18 @@ def check_augment(augment: Function, spec: Spec, size: int) -> None:
         after = changed.fields.get(name, field)
         if name not in changed or changed[name].shape != (size, *after.shape) or len(after.shape) != len(field.shape):
             raise ValueError(f"{shown} does not return a batch of the shapes that its fields say: look at '{name}'")
+    others = [shape for name in spec.inputs if (shape := changed[name].shape[1:]) != spec.inputs[name].shape]
+    if others:
+        _check_shapes(task, changed, f"{shown} makes inputs of the shape {others[0]}")
+
+
+def _check_shapes(task: Task, batch: Batch, what: str) -> None:
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    try:
+        jax.eval_shape(lambda key, batch: task.loss(task.init(key), batch, key, True)[0], key, batch)
+    except (FlaxError, ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(f"{what}, which model and task cannot take: {reason}") from None
 
 
 def check_batch_size(batch_size: int, examples: int) -> None:

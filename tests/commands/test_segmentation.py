@@ -15,7 +15,8 @@ from PIL import Image
 import cnn_jax
 from cnn_jax.launch import cli
 
-# Bright squares on dark grey; the network is a convolution of one pixel, which compiles in no time.
+# Bright squares on dark grey; the network is a convolution of one pixel, which compiles in no time. It is trained on
+# crops and predicts by windows.
 EXPERIMENT = '''"""Squares.
 
 Reproduces: nothing.
@@ -24,10 +25,12 @@ Time: no time.
 Expected: little.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import numpy as np
 
-from cnn_jax.augment.compose import identity
+from cnn_jax.augment.crop import crop
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.splits import array_splits
@@ -66,9 +69,9 @@ def experiment() -> Experiment:
     return Experiment(
         name="squares",
         data=Data(source=squares, batch_size=8),
-        model=Model(build=Pixels, task=segment),
+        model=Model(build=Pixels, task=partial(segment, window=12)),
         optim=Optim(build=sgd, lr=1.0, schedule=constant),
-        augment=identity,
+        augment=partial(crop, size=12, foreground=0.5),
         duration="20 steps",
         evaluate=Evaluate(every="20 steps", batch_size=4),
         save_every="20 steps",

@@ -33,21 +33,24 @@ def only_the_image(keys, batch):
     return {"image": batch["image"]}
 
 
-def test_what_is_no_augmentation_of_the_data_is_refused_before_the_first_step(source, monkeypatch):
-    check_augment(mixup, source.spec, 16)
-    check_augment(partial(crop, size=(4, 7)), source.spec, 16)  # whose fields say that images are smaller
+def test_what_is_no_augmentation_of_the_data_is_refused_before_the_first_step(config, source, monkeypatch):
+    task = assemble(config, source.spec, len(source)).task
+    check_augment(mixup, source.spec, 16, task)
     monkeypatch.setattr("cnn_jax.train.checks.describe", lambda function: "mine")  # these have no name to record
     for augment, says in (
         (
             partial(smaller, by=1),
             "augment = mine does not return a batch of the shapes that its fields say: look at 'image'",
         ),
-        (crop, "augment = mine: a crop of 128 x 128 does not suit images of 8 x 8"),
+        (
+            partial(crop, size=(4, 7)),  # the model has a matrix of all pixels
+            r"^augment = mine makes inputs of the shape \(4, 7, 1\), which model and task cannot take: [^\n]*$",
+        ),
         (only_the_image, r"augment = mine returns dict, not a Batch: write `return batch \| "),
         (lambda keys: keys, "augment = mine is no augmentation: "),
     ):
         with pytest.raises(ValueError, match=says):
-            check_augment(augment, source.spec, 16)
+            check_augment(augment, source.spec, 16, task)
 
 
 def test_a_loss_over_the_whole_batch_is_not_cut_into_parts(config, source):
