@@ -53,7 +53,7 @@ PLANS: dict[str, tuple[Fingerprint, dict[str, object]]] = {
     "tiny ones": (found((7, 7)), {"crop": (7, 7), "levels": 1}),
     "large ones": (
         found((2048, 3000)),
-        {"crop": (256, 256), "levels": 6, "foreground": pytest.approx(1 / 3), "whole": False},
+        {"crop": (224, 256), "levels": 6, "foreground": pytest.approx(1 / 3), "whole": False},
     ),
     "mostly foreground": (found((2048, 2048), foreground=0.7), {"foreground": 0.0}),
     "few": (found((64, 64), examples=20), {"batch_size": LEAST}),
