@@ -21,17 +21,18 @@ def crop(
 ) -> Batch:
     """Cut a window of `size` at a random place, so that the batch that is trained on has smaller images.
 
-    size: of a square, or height and width, at most those of the images. foreground: the probability with which a crop
-    is centred on a pixel of the class_map, any pixel of a class that is drawn from those in the image: so rare classes
-    are shown as often as others. It is the case of a third of the crops in nnU-Net (Isensee et al. 2021, doi:10.1038/
-    s41592-020-01008-z). Near a border the crop is moved inside; an image that shows no such class is cropped anywhere.
+    size: of a square, or height and width; a side of the images that is shorter is not cut.
+    foreground: the probability with which a crop is centred on a pixel of the class_map, any pixel of a class that is
+    drawn from those in the image: so rare classes are shown as often as others. It is the case of a third of the crops
+    in nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z). Near a border the crop is moved inside; an image
+    that shows no such class is cropped anywhere.
     background: the class that is not looked for, None where each is; pixels that are ignored never are.
     """
     images(batch, "crop")
     height, width = extent(batch, "crop")
     tall, wide = square(size) or (0, 0)
-    fits = 0 < tall <= height and 0 < wide <= width
-    require(fits, f"a crop of {tall} x {wide} does not suit images of {height} x {width}")
+    require(min(tall, wide) > 0, f"crop size must be at least 1 x 1; got {tall} x {wide}")
+    tall, wide = min(tall, height), min(wide, width)
     require(0 <= foreground <= 1, f"crop foreground must lie in [0, 1]; got {foreground}")
     u = uniform(keys, 3)
     corner = jnp.stack([integer(u[:, 0], height - tall + 1), integer(u[:, 1], width - wide + 1)], axis=1)

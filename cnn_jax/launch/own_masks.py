@@ -20,7 +20,7 @@ LISTED = 6  # classes that are named
 class FoundMasks(NamedTuple):
     """What a folder of pictures with masks holds.
 
-    source: as it is written on the command line. counts: {split: pictures}, "all" where there are no splits.
+    source: as it is written on the command line; asked: whether somebody wrote it so. counts: {split: pictures}, "all" where there are no splits.
     scored: pictures of the test split. seen: the fingerprint of what is left for training. grey: whether all pictures
     are. size: [H, W] of examples; several: whether they have several.
     """
@@ -32,6 +32,7 @@ class FoundMasks(NamedTuple):
     grey: bool
     size: tuple[int, int]
     several: bool
+    asked: bool = False
 
     def __str__(self) -> str:
         kind, split = "grey" if self.grey else "colour", "" if "all" in self.counts else f" in {', '.join(self.counts)}"
@@ -68,4 +69,4 @@ def look(path: str, source: str = "") -> FoundMasks:
         seen = seen._replace(channels=1) if grey else seen
         text = f"masks({path!r})"
     height, width = spec.input.shape[:2]
-    return FoundMasks(text, counts, scored, seen, grey, (height, width), len(spec.shapes) > 1)
+    return FoundMasks(text, counts, scored, seen, grey, (height, width), len(spec.shapes) > 1, bool(source))

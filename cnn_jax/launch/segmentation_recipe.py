@@ -27,10 +27,8 @@ LOSSES = "cnn_jax.ops.segmentation_losses"  # losses are named in full
 def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
     """The recipe for pictures like `found`; build: the model that somebody asks for, as on the command line."""
     made = plan(found.seen)
-    if found.several:  # batches are of one size each, and whole
-        made = made._replace(crop=found.size, foreground=0.0)
     why = reasons(made, found.seen)
-    cut = made.crop != found.size
+    cut = found.several or any(side < of for side, of in zip(made.crop, found.size, strict=True))
     network = build or f"unet(features={made.features}, levels={made.levels})"
     share, training, held_out = _validation(found)
     each = macs(network, len(found.seen.classes), (*made.crop, found.seen.channels))
@@ -76,11 +74,8 @@ def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
 
 
 def _pictures(found: FoundMasks, made: Plan, why: str) -> Topic:
-    source = found.source
-    if source.startswith("masks('") or source.startswith('masks("'):
-        extra = ["channels=1"] * found.grey + [f"percentiles={made.percentiles}"] * bool(made.percentiles)
-        if not any(name.partition("=")[0] in source for name in extra):
-            source = ", ".join([source.removesuffix(")"), *extra]) + ")"
+    extra = ["channels=1"] * found.grey + [f"percentiles={made.percentiles}"] * bool(made.percentiles)
+    source = found.source if found.asked else ", ".join([found.source.removesuffix(")"), *extra]) + ")"
     size = " x ".join(map(str, found.size))
     grey = ", grey, as all looked at are" if found.grey else ""
     return Topic("pictures", {"data.source": source}, f"examples of {size} pixels{grey}; values: {why}")
@@ -106,6 +101,8 @@ def _splits(found: FoundMasks, share: float, held_out: int) -> Topic:
         validation = "too few to spare some for validation: the last state counts"
     if found.scored:
         test = f"{found.scored:,} pictures are the test split"
+    elif "validation" in found.counts:
+        test = "without a folder test the validation split is scored at the end"
     else:
         fields["evaluate.test"] = "never"
         test = f"without a folder test {'the validation split alone' if held_out else 'nothing'} is scored"

@@ -100,11 +100,15 @@ def test_foreground_is_sought_with_its_probability_and_without_any_a_crop_lies_a
     assert len(np.unique(corners(found["image"])[1::2], axis=0)) > 60
 
 
+def test_shorter_sides_are_not_cut(make_batch, keys) -> None:
+    data = make_batch({"image": numbered(2)})
+    assert crop(keys(2), data, size=13)["image"].shape == (2, 12, 13, data["image"].shape[-1])
+
+
 def test_what_no_crop_can_be_made_of_is_refused(make_batch, keys) -> None:
     data = make_batch({"image": numbered(2)})
     for settings, said in (
-        ({"size": 13}, "a crop of 13 x 13 does not suit images of 12 x 17"),
-        ({"size": (0, 4)}, "a crop of 0 x 4 does not suit"),
+        ({"size": (0, 4)}, "crop size must be at least 1 x 1; got 0 x 4"),
         ({"size": 4, "foreground": 2}, r"crop foreground must lie in \[0, 1\]; got 2"),
         ({"size": 4, "foreground": 0.5}, r"crop needs a field of the role class_map; .*: foreground=0 does without"),
     ):
