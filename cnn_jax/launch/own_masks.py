@@ -20,9 +20,10 @@ LISTED = 6  # classes that are named
 class FoundMasks(NamedTuple):
     """What a folder of pictures with masks holds.
 
-    source: as it is written on the command line; asked: whether somebody wrote it so. counts: {split: pictures}, "all" where there are no splits.
-    scored: pictures of the test split. seen: the fingerprint of what is left for training. grey: whether all pictures
-    are. size: [H, W] of examples; several: whether they have several.
+    source: as it is written on the command line; asked: whether somebody wrote it so.
+    counts: {split: pictures}, "all" where there are no splits. scored: pictures of the test split.
+    seen: the fingerprint of what is left for training. grey: whether all pictures are.
+    size: [H, W] of examples; several: whether they have several.
     """
 
     source: str
