@@ -113,7 +113,7 @@ def plan(found: Fingerprint, *, features: int = 16, memory: int = BYTES) -> Plan
     """What suits a set with that fingerprint.
 
     crop: of the median size of the pictures. While LEAST of such crops do not fit into `memory`, the longer side is
-      cut by a twentieth. Each side is then a multiple of 2^(levels - 1), rounded down, as far as it is that long.
+      cut by a twentieth. A side that was cut is then rounded down to a multiple of 2^(levels - 1).
     levels: while both sides of the deepest map would have at least EDGE pixels after another halving, and that would
       have at most WIDEST channels.
     batch_size: as many crops as fit into `memory`, but no more than show SHARE of all pixels; LEAST to MOST.
@@ -135,7 +135,10 @@ def plan(found: Fingerprint, *, features: int = 16, memory: int = BYTES) -> Plan
     while side // 2**levels >= EDGE and features * 2**levels <= WIDEST:
         levels += 1
     step = 2 ** (levels - 1)
-    height, width = (max(length // step, 1) * step for length in (height, width))
+    height, width = (
+        side if side == whole else max(side // step, 1) * step
+        for side, whole in zip((height, width), found.size, strict=True)
+    )
     shown = found.examples * math.prod(found.size) * SHARE / (height * width)
     batch = max(min(memory // (height * width * each), int(shown), MOST), LEAST)
     smaller = height * width < 0.9 * math.prod(found.size)

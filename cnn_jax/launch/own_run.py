@@ -1,4 +1,7 @@
-"""What is trained: an experiment, a run, or a folder of one's own pictures, for which an experiment is made."""
+"""What is trained: an experiment, a run, or a folder of one's own pictures, for which an experiment is made.
+
+A folder with the folders images and masks is for segmentation, one of class folders for classification.
+"""
 
 import re
 import shutil
@@ -17,6 +20,8 @@ from cnn_jax.launch import experiment_file
 from cnn_jax.lookup import EXPERIMENT
 from cnn_jax.paths import printable, written
 from cnn_jax.train import run_folder
+
+OWN = ("cnn_jax.data.folder", "cnn_jax.data.masks")  # the sources of folders
 
 
 def name_of(folder: str) -> str:
@@ -89,7 +94,7 @@ def begun(folder: str, workdir: Path) -> tuple[Path, Experiment] | None:
         except (FileNotFoundError, ValueError):  # nothing there, or damaged, which the training will say
             continue
         source = config.data.source
-        if isinstance(source, partial) and source.func.__module__ == "cnn_jax.data.folder":
+        if isinstance(source, partial) and source.func.__module__ in OWN:
             config.data.source = partial(source.func, **{**source.keywords, "path": folder})
             return run / run_folder.SOURCE, config
     return None
@@ -99,18 +104,25 @@ def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple
     """Chooses a recipe for the pictures in `folder`, writes it into `into`, and says it in lines.
 
     given: the fields that the command line sets, as text; weights and model decide what else is chosen.
-    Raises ValueError or FileNotFoundError, in one line, for a folder without pictures in class folders, or weights of
-    an unknown network.
+    Raises ValueError or FileNotFoundError, in one line, for a folder without pictures in class folders or with masks,
+    or weights of an unknown network.
     """
     import jax
 
-    from cnn_jax.launch import cli, own_data, pretrained, recipe, recipe_file
+    from cnn_jax.data.pairs import has_pairs
+    from cnn_jax.launch import cli, own_data, own_masks, pretrained, recipe, recipe_file, segmentation_recipe
 
-    found = own_data.look(folder)
     weights, build = given.get("transfer.weights"), given.get("model.build", "")
-    network = pretrained.named(weights, build) if weights else None if weights == "" else pretrained.installed(build)
-    machine, without = recipe.Machine(cores(), jax.default_backend() != "cpu"), pretrained.why_none(weights, build)
-    made = recipe.choose(found, machine, network, build, without)
+    machine = recipe.Machine(cores(), jax.default_backend() != "cpu")
+    found: own_masks.FoundMasks | own_data.Found
+    if has_pairs(written(folder)):
+        found = own_masks.look(folder, given.get("data.source", ""))
+        made = segmentation_recipe.choose(found, machine, build)
+    else:
+        found, without = own_data.look(folder), pretrained.why_none(weights, build)
+        known = pretrained.named(weights, build) if weights else None
+        network = pretrained.installed(build) if weights is None else known
+        made = recipe.choose(found, machine, network, build, without)
     path = into / run_folder.SOURCE
     path.write_text(cli.as_called(recipe_file.text(made, name, folder)), encoding="utf-8", errors="surrogateescape")
     lines = [f"a recipe for {printable(folder)}: {found}, {made.what}"]

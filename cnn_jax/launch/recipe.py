@@ -96,8 +96,8 @@ def _pretrained(found: Found, machine: Machine, network: Network) -> Recipe:
     share, training, held_out = _validation(found)
     largest = next((side for side in reversed(SIDES) if side >= found.side), SIDES[0])
     sides = [side for side in SIDES if side <= largest] if network.asked is False else [network.side or largest]
-    frozen, macs, cost = _cost(network, found.classes, sides[0], frozen=not machine.accelerator)
-    costs = [(side, macs * (side / sides[0]) ** 2, cost * (side / sides[0]) ** 2) for side in sides]
+    frozen, work, cost = _cost(network, found.classes, sides[0], frozen=not machine.accelerator)
+    costs = [(side, work * (side / sides[0]) ** 2, cost * (side / sides[0]) ** 2) for side in sides]
     length = _length(
         found, machine, SPEED_PRETRAINED, costs, training, held_out, wanted=min(max(12.0, 2000 / training), 40.0)
     )
@@ -117,7 +117,7 @@ def _pretrained(found: Found, machine: Machine, network: Network) -> Recipe:
     still = f"; the layers up to {frozen}, {FROZEN:.0%} of the work or more, stay as they are" if frozen else ""
     return Recipe(
         f"{name} with the weights {origin}, a linear probe and then fine-tuning",
-        _minutes(length.seconds, machine),
+        minutes(length.seconds, machine),
         [
             _pictures(found, (length.side, length.side), network.channels, length.side < sides[0]),
             _splits(found, share, held_out),
@@ -148,8 +148,8 @@ def _scratch(found: Found, machine: Machine, why: str, build: str) -> Recipe:
     shape = found.equal if tiny and found.equal and min(found.equal) >= 8 else (sides[0], sides[0])
     widths = (64, 128, 256) if min(shape) >= 64 else (64, 128) if min(shape) >= 16 else (64,)
     build = build or (f"fast_net(features={widths})" if widths != (64, 128) else "fast_net")
-    macs = _macs(build, found.classes, (*shape, channels))
-    costs = [(side, macs * (side / sides[0]) ** 2, 3 * macs * (side / sides[0]) ** 2) for side in sides]
+    work = macs(build, found.classes, (*shape, channels))
+    costs = [(side, work * (side / sides[0]) ** 2, 3 * work * (side / sides[0]) ** 2) for side in sides]
     wanted = min(max(12.0, 60000 / training), 60.0)
     length = _length(found, machine, SPEED_SCRATCH, costs, training, held_out, wanted=wanted)
     batch = next((size for size in (128, 64, 32, 16) if training >= 20 * size), 8)
@@ -162,7 +162,7 @@ def _scratch(found: Found, machine: Machine, why: str, build: str) -> Recipe:
     }
     return Recipe(
         f"{pretrained.title(build)} from scratch",
-        _minutes(length.seconds, machine),
+        minutes(length.seconds, machine),
         [
             _pictures(found, shape if tiny else (length.side, length.side), channels, length.side < sides[0]),
             _splits(found, share, held_out),
@@ -212,7 +212,8 @@ def _length(
     return Length(side, epochs, around + epochs * epoch)
 
 
-def _macs(build: str, classes: int, shape: tuple[int, ...]) -> float:
+def macs(build: str, classes: int, shape: tuple[int, ...]) -> float:
+    """Multiply-adds of a model, as on the command line, for an image [H, W, C]."""
     program = trace(lookup(build)(classes=classes, dtype=jnp.float32), shape)
     return float(sum(layer.macs for layer in layers(program)))
 
@@ -341,9 +342,10 @@ def _duration(
         if by_likelihood:
             fields["evaluate.best_by"] = "-nll"
             early += ", by nll, as the accuracy on few pictures changes by chance"
-    return Topic("length", fields, f"{length.epochs:g} epochs, {_minutes(length.seconds, machine)}{early}")
+    return Topic("length", fields, f"{length.epochs:g} epochs, {minutes(length.seconds, machine)}{early}")
 
 
-def _minutes(seconds: float, machine: Machine) -> str:
+def minutes(seconds: float, machine: Machine) -> str:
+    """How long something is planned to take, in words."""
     where = "an accelerator" if machine.accelerator else f"{machine.cores} cores" if machine.cores > 1 else "one core"
     return f"planned to take {max(seconds / 60, 0.5):.1f} minutes on {where}"

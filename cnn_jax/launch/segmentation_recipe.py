@@ -1,0 +1,149 @@
+"""A recipe for a folder of one's own pictures with masks: a U-Net from scratch, by the plan of `data/planning.py`."""
+
+from cnn_jax.data.planning import Plan, plan, reasons
+from cnn_jax.launch.own_masks import FoundMasks
+from cnn_jax.launch.pretrained import title
+from cnn_jax.launch.recipe import (
+    ACCELERATOR,
+    AROUND,
+    EVALUATIONS,
+    PATIENCE,
+    READ,
+    SECONDS,
+    Machine,
+    Recipe,
+    Topic,
+    macs,
+    minutes,
+)
+
+SPEED = 40e9  # multiply-adds a second and core, of training a U-Net with everything around it
+LEAST_VALIDATION = 4  # pictures, below which a validation split says too little; each has thousands of pixels
+FEW, SHARES = 200, (0.2, 0.1)  # training pictures, and the share of validation below and from there on
+STEPS = (100, 3000)  # of a training, at least and at most
+LOSSES = "cnn_jax.ops.segmentation_losses"  # losses are named in full
+
+
+def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
+    """The recipe for pictures like `found`; build: the model that somebody asks for, as on the command line."""
+    made = plan(found.seen)
+    why = reasons(made, found.seen)
+    cut = found.several or any(side < of for side, of in zip(made.crop, found.size, strict=True))
+    network = build or f"unet(features={made.features}, levels={made.levels})"
+    share, training, held_out = _validation(found)
+    each = macs(network, len(found.seen.classes), (*made.crop, found.seen.channels))
+    steps, seconds = _steps(found, machine, made, each, training, held_out)
+    return Recipe(
+        f"{title(network)} from scratch",
+        minutes(seconds, machine),
+        [
+            _pictures(found, made, why["values"]),
+            _splits(found, share, held_out),
+            Topic(
+                "network",
+                {"model.build": network},
+                f"{title(network)}: levels are {why['levels']}"
+                if not build
+                else f"{title(network)}, as it was asked for",
+            ),
+            Topic(
+                "prediction",
+                {"model.task": _task(made)},
+                f"{why['prediction']}; trained by cross-entropy and Dice, which counts each class alike, however rare",
+            ),
+            Topic(
+                "learning",
+                {
+                    "optim.build": "adamw",
+                    "optim.lr": "0.003",
+                    "optim.weight_decay": "0.05",
+                    "optim.schedule": "cosine",
+                    "optim.warmup": "10%",
+                    "optim.clip": "1.0",
+                },
+                "a high rate that falls to 0, as all begins at random",
+            ),
+            Topic(
+                "augmentation",
+                {"augment": _augmentation(made, cut)},
+                (f"crops of {why['crop']}; {why['foreground']}; " if cut else "") + "mirrored, scaled by 0.8 to 1.25",
+            ),
+            _length(steps, seconds, share, made, machine, why["batch"]),
+        ],
+    )
+
+
+def _pictures(found: FoundMasks, made: Plan, why: str) -> Topic:
+    extra = ["channels=1"] * found.grey + [f"percentiles={made.percentiles}"] * bool(made.percentiles)
+    source = found.source if found.asked else ", ".join([found.source.removesuffix(")"), *extra]) + ")"
+    size = " x ".join(map(str, found.size))
+    grey = ", grey, as all looked at are" if found.grey else ""
+    return Topic("pictures", {"data.source": source}, f"examples of {size} pixels{grey}; values: {why}")
+
+
+def _validation(found: FoundMasks) -> tuple[float, int, int]:
+    """(data.validation, pictures left for training, pictures of the validation split)."""
+    total = found.seen.examples
+    if own := found.counts.get("validation", 0):
+        return 0.1, total, own
+    share = SHARES[total >= FEW]
+    held_out = round(total * share)
+    return (share, total - held_out, held_out) if held_out >= LEAST_VALIDATION else (0.0, total, 0)
+
+
+def _splits(found: FoundMasks, share: float, held_out: int) -> Topic:
+    fields = {"data.validation": f"{share:g}"}
+    if "validation" in found.counts:
+        validation = "validation is a folder"
+    elif held_out:
+        validation = f"{held_out:,} of the others the validation split, by which the best state is chosen"
+    else:
+        validation = "too few to spare some for validation: the last state counts"
+    if found.scored:
+        test = f"{found.scored:,} pictures are the test split"
+    elif "validation" in found.counts:
+        test = "without a folder test the validation split is scored at the end"
+    else:
+        fields["evaluate.test"] = "never"
+        test = f"without a folder test {'the validation split alone' if held_out else 'nothing'} is scored"
+    return Topic("splits", fields, f"{test}, {validation}")
+
+
+def _task(made: Plan) -> str:
+    loss = f"{LOSSES}.total({LOSSES}.cross_entropy, {LOSSES}.dice)"
+    return f"segment(loss={loss}{'' if made.whole else f', window={made.crop}'})"
+
+
+def _augmentation(made: Plan, cut: bool) -> str:
+    crop = f"crop(size={made.crop}, foreground={made.foreground:.2g})"
+    return f"compose({', '.join([crop] * cut + ['flip', 'scale'])})"
+
+
+def _steps(
+    found: FoundMasks, machine: Machine, made: Plan, each: float, training: int, held_out: int
+) -> tuple[int, float]:
+    """Steps of training, and the seconds that all takes. each: multiply-adds of a crop."""
+    cores = ACCELERATOR if machine.accelerator else machine.cores
+    speed, pixels = SPEED * cores, made.crop[0] * made.crop[1]
+    picture = each * max(found.size[0] * found.size[1] / pixels, 1.0)
+    reading = (training + held_out + found.scored) * found.size[0] * found.size[1] / (READ * 1e6 * machine.cores)
+    around = AROUND * max(1.0, 2 / machine.cores) + reading
+    around += (EVALUATIONS * held_out + found.scored) * picture / speed
+    step = 3 * each * made.batch_size / speed
+    steps = round(min(max((SECONDS - around) / step, STEPS[0]), STEPS[1]), -1)
+    return int(steps), around + steps * step
+
+
+def _length(steps: int, seconds: float, share: float, made: Plan, machine: Machine, batch: str) -> Topic:
+    fields = {
+        "duration": f"{steps} steps",
+        "data.batch_size": str(made.batch_size),
+        "evaluate.every": f"{100 // EVALUATIONS}%",
+        "evaluate.batch_size": str(made.batch_size),
+        "save_every": "0 steps",
+    }
+    early = ""
+    if share:
+        fields["evaluate.patience"] = str(PATIENCE)
+        early = f"; it ends earlier where {PATIENCE} evaluations bring nothing better"
+    return Topic("length", fields, f"{steps:,} steps of {batch}; {minutes(seconds, machine)}{early}")
