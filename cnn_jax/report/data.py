@@ -92,7 +92,8 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
     if _holds(spec, "boxes"):
         found = _objects_of(spec, example, np.zeros(1, int))
         marks = zip(found.labels, found.ignored, strict=True)
-        names = ["ignored" if passed else spec.classes[label] for label, passed in marks]
+        own = spec.classes if len(spec.classes) > 1 else ("",)  # the one class there is needs no name
+        names = ["ignored" if passed else own[label] for label, passed in marks]
         names = names if len(names) <= NAMED else [""] * len(names)
         draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"
