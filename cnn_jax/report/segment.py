@@ -49,8 +49,8 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     """The scores of each class."""
     tables = scores.tables
     found = [
-        "by class; IoU, Dice and accuracy over all pixels of the set together, IoU by image and boundary F the means "
-        f"over the {spec.units} that have the class, truly or predicted:"
+        "by class; IoU, Dice and accuracy over all pixels of the set together,",
+        f"IoU by image and boundary F as means over the {spec.units} that have the class, truly or predicted:",
     ]
     found.append(f"  {'':20} " + " ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
     rows = zip(spec.classes, *(tables[name] for name in ("iou_low", "iou_high", *NUMBERS, "pixels")), strict=True)
