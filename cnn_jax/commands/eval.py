@@ -8,9 +8,9 @@ python launch.py eval runs/photos --data=folder:later --split=test # those in la
 
 Other data are read as the run's own were, and need the same classes, in any order. The figures of a classifier have the
 most confident mistakes with their files, and mistakes.csv lists them; those of a detector have the pictures that it
-sees best and its worst errors of each kind, the objects beside what was found. --coco adds detections.json and
-truth.json in COCO's format, with the ids of the annotations where they have some: pycocotools finds the same figures in
-them.
+sees best and its worst errors of each kind, the objects beside what was found; those of a segmenter the images that it
+does worst and best, their true maps beside what was said. --coco adds detections.json and truth.json in COCO's format,
+with the ids of the annotations where they have some: pycocotools finds the same figures in them.
 """
 
 import re

@@ -21,9 +21,10 @@ score, unless --least is given. JSON is a list of {"file", "height", "width" (of
 Pictures show the original with what was said of it. That of photos/a.jpg is photos/a.jpg.predicted.png below --out, and
 replaces the one that was drawn of it before; an input that is not below the current folder keeps its whole path.
 
-A segmenter also writes the mask of every input, whatever --draw, --top, --csv and --json say, in the size of the
-original: photos/a.jpg.predicted.mask.png, an indexed PNG. Its values are the numbers of the classes, the "label" of the
-tables, and 255 where the model saw nothing, as outside a centre crop; its palette has the colours of the pictures.
+A segmenter also writes the mask of every input, whatever --draw, --top, --csv and --json say: for photos/a.jpg that is
+photos/a.jpg.predicted.mask.png, an indexed PNG of the size of the original, upright as its EXIF orientation says. Its
+values are the numbers of the classes, the "label" of the tables, and 255 where the model saw nothing, as outside a
+centre crop; its palette has the colours of the pictures.
 """
 
 import itertools

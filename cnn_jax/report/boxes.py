@@ -1,19 +1,15 @@
 """Boxes drawn on a picture, each with a name, which lies where it covers no other."""
 
-import unicodedata
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
-from matplotlib.textpath import text_to_path
 from numpy.typing import ArrayLike
 
-from cnn_jax.report.figures import draw_example, short
+from cnn_jax.report.figures import draw_example, short, written_size
 
 EDGE = (0, 0, 0, 0.45)  # around lines, or yellow would be lost on white
 COVERED = 0.3  # share of a name that may be covered by others; where it would be more, it is left out
@@ -59,7 +55,7 @@ def draw_boxes(
         if not label:
             continue
         text = short(label, 30)
-        wide, tall = (dots * (length + 2 * pad) for length in _points(text, fontsize))
+        wide, tall = (dots * (length + 2 * pad) for length in written_size(text, fontsize))
         place = _room(corner, (wide / across, tall / down), (width, height), taken)
         if place is None:
             left_out += 1
@@ -120,12 +116,3 @@ def _places(box: Corners, size: tuple[float, float]) -> Iterator[tuple[float, fl
 
 def _shared(a: Corners, b: Corners) -> float:
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-
-
-def _points(text: str, size: float) -> tuple[float, float]:
-    """Width and height of a text, in points."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # another has it, see `fonts.cover`
-        width, *_ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)  # as large as the font, not 0.6 of it
-    return width + 0.4 * size * wide, 1.3 * size

@@ -17,11 +17,11 @@ from cnn_jax.inspect.table import sizes, table
 from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
 from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short
-from cnn_jax.report.maps import fitted, legend_of, overlaid, tints_of, tints_of_objects
+from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of, tints_of_objects
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
 SAMPLES, COLUMNS = 16, 4  # of a sheet
-WIDTH, LEGEND = 3, 6  # inches of a sample, and columns of the legend below them
+WIDTH, POINTS = 3, 10  # inches of a sample, and size of the letters of the legend
 NAMED = 20  # objects of a sample at most of which each has its name written to it
 
 
@@ -55,7 +55,9 @@ def sheet(splits: Splits, path: Path) -> None:
     spec = source.spec
     chosen = np.sort(permutation(len(source), 0)[:SAMPLES]).tolist()
     rows, numbers = -(-len(chosen) // COLUMNS), set[int]()
-    figure = new_figure(WIDTH * COLUMNS, (WIDTH + 0.2) * rows)
+    height, width = spec.input.shape[:2] if len(spec.input.shape) == 3 else (1, 1)
+    wide, tall = WIDTH * COLUMNS, (WIDTH * min(height / width, 1) + 0.2) * rows
+    figure = new_figure(wide, tall)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for ax in axes[len(chosen) :]:
         ax.set_axis_off()
@@ -67,7 +69,9 @@ def sheet(splits: Splits, path: Path) -> None:
             numbers |= set(np.unique(_column(spec, example, "class_map")).tolist())
     if numbers:
         entries = legend_of(spec.classes, sorted(numbers))
-        figure.legend(handles=entries, loc="outside lower center", ncols=LEGEND, fontsize=10, frameon=False)
+        columns = legend_columns(entries, wide, POINTS)
+        figure.set_size_inches(wide, tall + 1.7 * POINTS / 72 * -(-len(entries) // columns))
+        figure.legend(handles=entries, loc="outside lower center", ncols=columns, fontsize=POINTS, frameon=False)
     save(figure, path)
 
 
@@ -88,7 +92,8 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
     if _holds(spec, "boxes"):
         found = _objects_of(spec, example, np.zeros(1, int))
         marks = zip(found.labels, found.ignored, strict=True)
-        names = ["ignored" if passed else spec.classes[label] for label, passed in marks]
+        own = spec.classes if len(spec.classes) > 1 else ("",)  # the one class there is needs no name
+        names = ["ignored" if passed else own[label] for label, passed in marks]
         names = names if len(names) <= NAMED else [""] * len(names)
         draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"

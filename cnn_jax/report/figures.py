@@ -6,6 +6,7 @@ whose ending gives the format (.png, .pdf, .svg), and makes its folder.
 """
 
 import itertools
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -100,6 +103,15 @@ def short(name: str, length: int) -> str:
     name = printable(" ".join(str(name).split()))
     name = name if len(name) <= length else name[: length - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def written_size(text: str, points: float) -> tuple[float, float]:
+    """Width and height of a text in letters of so many points, in points."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # another has it, see `fonts.cover`
+        width, *_ = text_to_path.get_text_width_height_descent(text, FontProperties(size=points), ismath=False)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)  # as large as the font, not 0.6 of it
+    return width + 0.4 * points * wide, 1.3 * points
 
 
 def draw_example(ax: Axes, example: NDArray[Any]) -> None:

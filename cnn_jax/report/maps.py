@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnn_jax.data.spec import BACKGROUND, IGNORED
 from cnn_jax.report.colours import palette
-from cnn_jax.report.figures import DPI, GREY, lettered, short
+from cnn_jax.report.figures import DPI, GREY, lettered, short, written_size
 
 OPACITY, VEIL = 115, 160  # of 255: of a class's colour, and of the white over what does not count
 ROWS = 256  # of a picture that are worked on at once, which bounds the memory of a large one
@@ -102,6 +102,12 @@ def legend_of(classes: Sequence[str], numbers: Iterable[int], said: Sequence[str
         edge = GREY if plain else colour
         entries.append(Patch(facecolor=colour, edgecolor=edge, hatch="////" if ignored else "", label=name))
     return entries
+
+
+def legend_columns(entries: Sequence[Patch], inches: float, points: float) -> int:
+    """Columns of a legend that fit side by side, by its longest entry."""
+    widest = max(written_size(str(entry.get_label()), points)[0] for entry in entries)
+    return max(1, int(72 * inches / (widest + 5 * points)))  # its colour, and what is free
 
 
 def legend_picture(entries: Sequence[Patch], rows: int, points: float) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ COLUMNS = {  # of it, with their widths
 TOP, LEAST = None, 0.0  # all classes of a picture are said
 LONGEST = 8192
 SIDE = 480  # pixels of the longer side of a drawn picture, at least
+MASK = "mask"  # what tables call its file
 MARGIN = 12  # pixels around a drawn picture
 COMPRESSION = 3  # of 9: beyond, large pictures take twice the time to save a few percent of their bytes
 UNSEEN = "(not seen)"  # what a result calls pixels that the model was not shown, as those beside a centre crop
@@ -48,8 +49,8 @@ def lines(scores: Scores, spec: Spec) -> list[str]:
     """The scores of each class."""
     tables = scores.tables
     found = [
-        "by class; IoU, Dice and accuracy over all pixels of the set together, IoU by image and boundary F the means "
-        f"over the {spec.units} that have the class, truly or predicted:"
+        "by class; IoU, Dice and accuracy over all pixels of the set together,",
+        f"IoU by image and boundary F as means over the {spec.units} that have the class, truly or predicted:",
     ]
     found.append(f"  {'':20} " + " ".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
     rows = zip(spec.classes, *(tables[name] for name in ("iou_low", "iou_high", *NUMBERS, "pixels")), strict=True)
@@ -140,7 +141,7 @@ def files(result: Segmented, beside: Path) -> dict[str, Path]:
     mask = Image.fromarray(result.class_map)
     mask.putpalette(palette_of(result.classes).ravel().tolist())  # makes grey values indices, as they are
     mask.save(path)
-    return {"mask": path}
+    return {MASK: path}
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Segmented, path: Path) -> None:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from cnn_jax.data.source import Source, file_names
 from cnn_jax.data.spec import IGNORED, named
 from cnn_jax.report.figures import DPI, ORANGE, draw_example, save, short
-from cnn_jax.report.maps import fitted, legend_of, overlaid, tints_of
+from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of
 from cnn_jax.report.segmentation_figures import Tables
 
 GROUPS = {"worst": "the worst", "best": "the best"}
 PANELS = ("", "truth", "predicted", "wrong")
 SIDE, TOP, ABOVE, BETWEEN, MARGIN = 1.7, 0.5, 0.24, 0.06, 0.3  # inches: of a picture, and what is free
-COLUMNS = 7  # of the legend
+POINTS = 9  # of the legend's letters
 
 
 class Seen(NamedTuple):
@@ -48,7 +48,8 @@ def gallery(source: Source, tables: Tables, path: Path) -> None:
 
     # Placed by hand: a layout that looks for room takes longer than all that is drawn.
     half = 4 * (wide + BETWEEN) + MARGIN
-    below = 0.24 * -(-len(entries) // COLUMNS) + 0.15
+    columns = legend_columns(entries, 2 * half, POINTS)
+    below = 0.24 * -(-len(entries) // columns) + 0.15
     whole = (MARGIN + 2 * half, TOP + lines * (tall + ABOVE + BETWEEN) + below)
     figure = Figure(figsize=whole)
 
@@ -66,7 +67,7 @@ def gallery(source: Source, tables: Tables, path: Path) -> None:
                 ax = axes(number, line, panel)
                 draw_example(ax, drawn)
                 ax.set_title(title, fontsize=8, pad=3, color=ORANGE if panel == len(PANELS) - 1 else "black")
-    figure.legend(handles=entries, loc="lower center", ncols=COLUMNS, fontsize=9, frameon=False)
+    figure.legend(handles=entries, loc="lower center", ncols=columns, fontsize=POINTS, frameon=False)
     save(figure, path)
 
 

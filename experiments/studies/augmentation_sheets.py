@@ -6,8 +6,9 @@ Time: under a minute on two CPU cores
 The sheets come from a walk over cnn_jax.augment, so a new augmentation has one by itself. Rows are examples, the first
 column is the original, the others are draws. What changes boxes is shown on scenes, shapes composed on crops of
 scikit-learn's two embedded photographs, with a box around each, of the colour of its class, dotted where the object is
-ignored. The rest is shown on the photographs, or on made-up signals. For mixing ones the weight of the partner, the row
-above or below, stands over each draw.
+ignored, and with the outlines of the map of classes in white, which is also laid over what does not count there. The
+rest is shown on the photographs, or on made-up signals. For mixing ones the weight of the partner, the row above or
+below, stands over each draw.
 """
 
 import importlib
@@ -26,9 +27,10 @@ import cnn_jax.augment
 from cnn_jax.augment.draw import Augmentation
 from cnn_jax.batch import Batch
 from cnn_jax.data.composed import Item, compose
-from cnn_jax.data.spec import VALID, Field
+from cnn_jax.data.spec import IGNORED, VALID, Field
 from cnn_jax.launch import cli, script
 from cnn_jax.paths import written
+from cnn_jax.report.maps import overlaid
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -77,13 +79,14 @@ def crops(size: int, step: int) -> np.ndarray:
 
 
 def scenes(size: int = 96) -> Examples:
-    """Discs, rings, triangles and bars of four colours on crops of the photographs, with their boxes."""
+    """Discs, rings, triangles and bars of four colours on crops of the photographs, with boxes and a class map."""
     random = np.random.default_rng(SEED.value)
     found: Examples = {
         "image": crops(size, 2),
         "boxes": np.zeros((EXAMPLES, SHAPES, 4), np.float32),
         "box_labels": np.full((EXAMPLES, SHAPES), -1, np.int32),
         "box_ignored": np.zeros((EXAMPLES, SHAPES), np.uint8),
+        "class_map": np.zeros((EXAMPLES, size, size), np.uint8),
     }
     for example in range(EXAMPLES):
         items = [
@@ -94,6 +97,7 @@ def scenes(size: int = 96) -> Examples:
         found["image"][example] = scene.image / np.float32(255)
         found["boxes"][example, :rows], found["box_labels"][example, :rows] = scene.boxes, scene.labels
         found["box_ignored"][example, :rows] = scene.visible < 0.25
+        found["class_map"][example] = np.append(0, scene.labels + 1)[scene.instances]
     return found
 
 
@@ -108,6 +112,9 @@ def shape(label: int, size: int) -> Item:
 
 
 COLOURS = ((0.9, 0.2, 0.2), (0.2, 0.85, 0.3), (0.3, 0.5, 1.0), (1.0, 0.85, 0.2))
+# Of the classes of a map: white at their borders, and the faintest trace of it within.
+OUTLINES = np.full((256, 4), (255, 255, 255, 1), np.uint8)
+OUTLINES[0, 3], OUTLINES[IGNORED, 3] = 0, 160
 
 
 def signals(length: int = 40) -> Examples:
@@ -159,7 +166,8 @@ def sheet(title: str, originals: Examples, drawn: Examples) -> plt.Figure:
                 panel.plot(array, linewidth=1)
                 panel.set_ylim(-1.5, 1.5)
             else:
-                panel.imshow(array, vmin=0, vmax=1, extent=(0, array.shape[1], array.shape[0], 0))
+                picture = overlaid(array, examples["class_map"][row], OUTLINES) if "class_map" in examples else array
+                panel.imshow(picture, vmin=0, vmax=1, extent=(0, array.shape[1], array.shape[0], 0))
             if "boxes" in examples:
                 with_boxes(panel, *(examples[name][row] for name in ("boxes", "box_labels", "box_ignored")))
             if "mix_weight" in examples:

@@ -155,6 +155,12 @@ def test_masks_are_written_whatever_is_drawn_and_tables_name_them(here: Path, la
 
 
 def test_a_mask_that_cannot_be_written_is_an_error(here: Path, launch: Callable) -> None:
+    Path("mine").mkdir()
+    (here / "predictions").symlink_to(Path("mine").resolve())  # as a stranger's run folder may have it
+    said = launch("predict", here, "scene.png", "--draw=0")
+    assert said.code == cli.BAD_INPUT and "is a link, through which nothing is written" in said.err
+    assert not list(Path("mine").iterdir())
+    (here / "predictions").unlink()
     (here / "predictions").write_text("in the way")
     said = launch("predict", here, "scene.png", "--json=all.json")
     assert said.code == cli.BAD_INPUT and "predictions" in said.err.splitlines()[-1]

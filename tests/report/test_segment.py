@@ -139,13 +139,13 @@ def test_nothing_wrong_is_drawn_too(tmp_path: Path, classes: tuple[str, ...]) ->
     source, scores = scored(classes, images=1)
     segment.gallery(source, scores.tables, tmp_path / "gallery.png")
     segment.iou_by_class(scores.tables, classes, tmp_path / "classes.png")
-    assert len(segment.lines(scores, source.spec)) == len(classes) + 3
+    assert len(segment.lines(scores, source.spec)) == len(classes) + 4
 
 
 def test_lines_say_which_is_by_set_and_which_by_image() -> None:
     source, scores = scored()
-    head, columns, *rows, last = segment.lines(scores, source.spec)
-    assert "over all pixels of the set together" in head and "that have the class" in head
+    head, means, columns, *rows, last = segment.lines(scores, source.spec)
+    assert "over all pixels of the set together" in head and "IoU by image" in means
     assert columns.split()[-2:] == ["F", "pixels"] and len(rows) == 4
     tables = scores.tables
     found = rows[2].removeprefix("  a dog whose name is long").split()
