@@ -12,6 +12,7 @@ class that they leave out of the mean over classes, None for none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -33,19 +34,20 @@ def value(terms: Terms) -> jax.Array:
     return jnp.sum(jnp.stack([share(*term) for term in terms.values()]))
 
 
+def all_of(logits: jax.Array, truth: jax.Array, counted: jax.Array, *, losses: tuple[Loss, ...] = ()) -> Terms:
+    """What `total` makes: the terms of all `losses`. Raises ValueError where two have terms of one name."""
+    terms: dict[str, tuple[jax.Array, jax.Array]] = {}
+    for loss in losses:
+        found = loss(logits, truth, counted)
+        if twice := sorted(set(found) & set(terms)):
+            raise ValueError(f"two losses have the term '{twice[0]}'")
+        terms |= found
+    return terms
+
+
 def total(*losses: Loss) -> Loss:
-    """Several losses added up. Raises ValueError where two have terms of one name."""
-
-    def all_of(logits: jax.Array, truth: jax.Array, counted: jax.Array) -> Terms:
-        terms: dict[str, tuple[jax.Array, jax.Array]] = {}
-        for loss in losses:
-            found = loss(logits, truth, counted)
-            if twice := sorted(set(found) & set(terms)):
-                raise ValueError(f"two losses have the term '{twice[0]}'")
-            terms |= found
-        return terms
-
-    return all_of
+    """Several losses added up: `total(cross_entropy, dice(weight=0.5))`. A partial, which a configuration can record."""
+    return partial(all_of, losses=losses)
 
 
 def cross_entropy(
