@@ -46,7 +46,7 @@ def all_of(logits: jax.Array, truth: jax.Array, counted: jax.Array, *, losses: t
 
 
 def total(*losses: Loss) -> Loss:
-    """Several losses added up: `total(cross_entropy, dice(weight=0.5))`. A partial, which a configuration can record."""
+    """Several losses added up: `total(cross_entropy, dice(weight=0.5))`. A partial, which configurations can record."""
     return partial(all_of, losses=losses)
 
 
