@@ -87,7 +87,7 @@ def colin27(*, parts: Parts = "brain", channels: int = 1) -> Splits:
             split: {"image": _slices(head[half])[..., None], "class_map": _slices(truth[half]).astype(np.uint8)}
             for split, half in halves.items()
         },
-        Prepare(channels=channels),
+        Prepare(size=(head.shape[1], middle), resize="pad", channels=channels, background=0),
         inputs={"image": "image"},
         targets={"class_map": "class_map"},
         classes=(BACKGROUND, "brain") if parts == "brain" else tuple(REGIONS),
