@@ -19,6 +19,7 @@ from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.colin27 import colin27
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.unet import UNet
+from cnn_jax.ops.segmentation_losses import cross_entropy, dice, total
 from cnn_jax.tasks.segment import segment
 from cnn_jax.train.optim import adamw
 from cnn_jax.train.schedules import cosine
@@ -27,13 +28,16 @@ from cnn_jax.train.schedules import cosine
 def experiment() -> Experiment:
     return Experiment(
         name="brain",
-        data=Data(source=colin27, validation=0.0, batch_size=8),
-        model=Model(build=partial(UNet, features=16, levels=5), task=segment),
-        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.98),
+        data=Data(source=colin27, validation=0.0, batch_size=4),
+        model=Model(
+            build=partial(UNet, features=16, levels=5),
+            task=partial(segment, loss=total(cross_entropy, partial(dice, background=0)), flips="horizontal"),
+        ),
+        optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip, partial(rotate, degrees=10), partial(scale, factor=(0.9, 1.1))),
-        duration="400 steps",
+        duration="1200 steps",
         evaluate=Evaluate(every="0 steps"),
-        save_every="200 steps",
+        save_every="400 steps",
     )
 
 

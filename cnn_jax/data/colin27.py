@@ -57,10 +57,12 @@ def available() -> str | None:
     return None if _folder() else INSTALL
 
 
-def colin27(*, parts: Parts = "brain") -> Splits:
-    """The splits "train" and "test" of 181 half slices each, uint8 [217, 90, 1], with a class_map.
+def colin27(*, parts: Parts = "brain", channels: int = 1) -> Splits:
+    """The splits "train" and "test" of 181 half slices each, uint8 [217, 90, channels], with a class_map.
 
-    parts: "brain", of the classes background and brain, or "regions", of background and seven regions.
+    Args:
+      parts: "brain", of the classes background and brain, or "regions", of background and seven regions.
+      channels: 3 for grey as RGB, which weights of photographs want.
 
     Raises:
       FileNotFoundError: it is in none of the places.
@@ -85,7 +87,7 @@ def colin27(*, parts: Parts = "brain") -> Splits:
             split: {"image": _slices(head[half])[..., None], "class_map": _slices(truth[half]).astype(np.uint8)}
             for split, half in halves.items()
         },
-        Prepare(channels=1),
+        Prepare(size=(head.shape[1], middle), resize="pad", channels=channels, background=0),
         inputs={"image": "image"},
         targets={"class_map": "class_map"},
         classes=(BACKGROUND, "brain") if parts == "brain" else tuple(REGIONS),

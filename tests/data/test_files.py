@@ -145,8 +145,9 @@ def coco(pictures, tmp_path) -> Callable[[dict], Found]:
 
 
 CASES = ("coco", "folder", "tfds", "openclipart")
-# Where fashion_mnist has pictures, they are read by tfds; those of voc and yolo as coco's; the rest are made of some.
-HANDED_ON = {"fashion_mnist", "voc", "yolo", "trees", "scenes", "tuxpaint", "nuclei"}
+# Where fashion_mnist has pictures, tfds reads them; those of voc, yolo and masks are read as those of coco; the rest are
+# made of some.
+HANDED_ON = {"fashion_mnist", "voc", "yolo", "trees", "scenes", "tuxpaint", "nuclei", "masks"}
 
 
 def source_of(name: str) -> Callable:

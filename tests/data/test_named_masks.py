@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import colin27, nuclei
+from cnn_jax.data.files import example_of, read_example
 from cnn_jax.data.nifti import TYPES, read_nifti
-from cnn_jax.data.prepare import read_image
 from cnn_jax.data.source import opened
 
 needs_nuclei = pytest.mark.skipif(nuclei._folder(nuclei.PICTURE) is None, reason=nuclei.INSTALL)
@@ -63,9 +63,13 @@ def test_tiles_are_the_picture_and_its_outlines(small, tmp_path):
     # What a model is asked about later has the grey values that it learned from.
     left = splits["train"].batch(np.arange(8))["image"].reshape(4, 2, 4, 4).swapaxes(1, 2).reshape(16, 8)
     Image.fromarray(values).save(tmp_path / "file.tif")
-    image, _ = read_image((tmp_path / "file.tif").read_bytes(), spec.prepare)
-    np.testing.assert_array_equal(image[:, :8, 0], left)
+    image, placement = read_example(tmp_path / "file.tif", spec)  # of another size than the tiles
+    assert placement is not None and placement.original == (16, 16)
+    np.testing.assert_array_equal(image[:16, :8, 0], left)
     assert image.max() == 255 and image.min() == 0
+    grey = (values // 256).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(example_of(grey, spec)[0], read_example(tmp_path / "grey.png", spec)[0])
     maps = nuclei.nuclei(tile=8, targets="class_map")["test"]
     assert maps.spec.classes == ("background", "nucleus") and list(maps.spec.targets) == ["class_map"]
     np.testing.assert_array_equal(maps.batch(np.arange(2))["class_map"].reshape(16, 8), outlines[:, 8:] > 0)

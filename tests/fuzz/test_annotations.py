@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cnn_jax.data.coco import coco
 from cnn_jax.data.source import Splits
+from cnn_jax.data.spec import IGNORED
 from cnn_jax.data.voc import voc
 from cnn_jax.data.yolo import yolo
 from tests.data.painted import coco_json, painted
@@ -74,10 +75,15 @@ def answers(source: Callable[..., Splits], path: Path, **settings: object) -> No
         return
     for split in splits.values():
         batch = split.batch(np.arange(len(split)))
+        assert not any("\n" in note for note in split.spec.notes)
+        if "class_map" in batch:
+            assert ((batch["class_map"] < len(split.spec.classes)) | (batch["class_map"] == IGNORED)).all()
+            continue
+        if "instances" in batch:
+            assert (batch["instances"] <= (batch["objects"] >= 0).sum(1)[:, None, None]).all()
         boxes = batch["boxes"][batch["objects"] >= 0]
         assert (boxes >= 0).all() and (boxes <= 16).all() and (boxes[:, 2:] > boxes[:, :2]).all()
         assert np.isfinite(batch["areas"]).all()
-        assert not any("\n" in note for note in split.spec.notes)
 
 
 def mutated(value: Any, draw: random.Random) -> Any:
@@ -111,10 +117,18 @@ def test_coco(root: Path, seed: int) -> None:
     draw, file = random.Random(seed), root / "set.json"
     sizes = {f"{letter}.png": (8, 12) for letter in "abcd"}
     content: Any = coco_json(file, sizes, [(number, (1, 7)[number % 2], (2, 1, 6, 6)) for number in (1, 2, 3, 4)])
+    regions = (
+        [[2, 1, 8, 1, 8, 7, 2, 7]],
+        {"size": [8, 12], "counts": [17, 6, 73]},
+        {"size": [8, 12], "counts": "a06Y2"},
+    )
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = draw.choice(regions)
     for _ in range(draw.choice([1, 1, 2, 3])):
         content = mutated(content, draw)
     file.write_text(json.dumps(content))
-    answers(coco, file, wrong_size=draw.choice(["keep", "scale", "error"]))
+    targets = draw.choice(["boxes", "instances", "class_map"])
+    answers(coco, file, wrong_size=draw.choice(["keep", "scale", "error"]), targets=targets)
 
 
 @given(SEEDS)

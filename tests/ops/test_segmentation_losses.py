@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cnn_jax.lookup import describe, lookup
 from cnn_jax.ops import segmentation_losses as losses
 from cnn_jax.ops.batch_axis import AXIS, mean_over_devices
 from cnn_jax.ops.distance import distance_to
@@ -259,6 +260,8 @@ def test_total_adds_terms_up_and_refuses_two_of_one_name() -> None:
     }
     with pytest.raises(ValueError, match="two losses have the term 'dice'"):
         jax.eval_shape(losses.total(losses.dice, losses.dice), *INPUTS["random"])
+    recorded = describe(both)
+    assert describe(lookup(recorded)) == recorded
 
 
 @pytest.mark.parametrize(
