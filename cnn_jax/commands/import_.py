@@ -7,8 +7,9 @@ python launch.py import resnet18 mine.safetensors --classes=NAMES.txt --weights=
 MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds its weights as torchvision or timm
 publish them: .pth, .safetensors or .npz, hf:ORG/REPO on the Hugging Face hub, or package:NAME, an installed package
 that brings them along. Size, crop and channel statistics of the images come with the variant. NAMES.txt has the name
-of a class on each line, in the order of the classifier; without it 1,000 classes are taken to be those of ImageNet, and
-others are numbered. --weights says which weights of a file that holds several, as model or state_dict_ema.
+of a class on each line, in the order of the classifier; without it 1,000 classes are taken to be those of ImageNet, 90
+of a detector those of COCO, 21 of a segmenter those of VOC with the background, and others are numbered. --weights says
+which weights of a file that holds several, as model or state_dict_ema.
 """
 
 import sys
@@ -19,7 +20,7 @@ from absl import flags
 
 from cnn_jax.launch import cli
 from cnn_jax.paths import written
-from cnn_jax.weights.class_names import classes_of
+from cnn_jax.weights.class_names import USUAL, classes_of
 
 
 def run(arguments: list[str]) -> int:
@@ -65,13 +66,12 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
     if found.frozen is not None:
         print(f"norms: frozen, with epsilon {found.frozen:g} as in {variant.reference}; norm=... in MODEL says another")
     if names is None:
-        usual = {"classify": "ImageNet", "detect": "COCO"}[variant.task]
         known = classes_of(variant.task, count) is not None
-        taken = f"are taken to be those of {usual}" if known else "have numbers for names"
+        taken = f"are taken to be those of {USUAL[variant.task][0]}" if known else "have numbers for names"
         print(f"the {count:,} classes {taken}; --classes=NAMES.txt says others")
     print(f"written to {folder}/")
     print(cli.as_called(f"python launch.py predict {folder} IMAGE..."))
-    data = {"classify": "folder:PATH", "detect": "coco:JSON"}[variant.task]
+    data = {"classify": "folder:PATH", "detect": "coco:JSON", "segment": "masks:PATH"}[variant.task]
     print(cli.as_called(f"python launch.py eval {folder} --data={data}"))
 
 

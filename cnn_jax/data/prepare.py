@@ -33,7 +33,7 @@ Resize = Literal["crop", "stretch", "letterbox", "pad", "short_side"]
 # the picture gives, but for 1.3 grey levels on average at most; from a copy of the wanted size it would be 4.
 MARGIN = 3
 SAMPLED = "sampled"
-MULTIPLE = 32  # of which the sides of an example are that has a size of its own: the largest stride of most networks
+MULTIPLE = 32  # the largest stride of most networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Prepare:
     resize: how a picture of another shape gets there. "crop" keeps its proportions and cuts off what is too much at
       two sides; "stretch" does not keep them; "letterbox" keeps them and adds `background` at two sides. "short_side"
       keeps them, and gives each picture a size of its own: below and to the right `mean` is added, up to a multiple
-      of 32, so that models read 0 there. "pad" scales nothing and adds `background` below and to the right; a picture
-      that is larger gets a size of its own, up to a multiple of 32 on the sides that are.
+      of `multiple`, so that models read 0 there. "pad" scales nothing and adds `background` below and to the right; a
+      picture that is larger gets a size of its own, up to a multiple of `multiple` on the sides that are.
     crop: for "crop", the share of each side that is left: the picture is brought to size / crop before the centre is
       cut out. Published weights of 224 pixels were mostly scored with .875.
     interpolation: the filter, "bilinear" or "bicubic", which smooth where they make smaller; or "sampled", bilinear
@@ -69,6 +69,7 @@ class Prepare:
     size: tuple[int, int] | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     resize: Resize = "crop"
+    multiple: int = MULTIPLE
     crop: float = 1.0
     interpolation: str = "bilinear"
     channels: int | None = None
@@ -89,6 +90,8 @@ class Prepare:
             raise ValueError("several sizes are for resize='letterbox' or 'pad', and not for random boxes")
         if self.resize not in get_args(Resize):
             raise ValueError(f"resize must be one of {', '.join(get_args(Resize))}, not {self.resize!r}")
+        if not (isinstance(self.multiple, int) and self.multiple >= 1):
+            raise ValueError(f"multiple must be a number of pixels of at least 1, not {self.multiple}")
         if not (isinstance(self.crop, int | float) and 0 < self.crop <= 1):
             raise ValueError(f"crop must be a share in (0, 1], not {self.crop}")
         if self.interpolation not in (*FILTERS, SAMPLED):
@@ -121,8 +124,8 @@ class Prepare:
         """
         if self.resize == "pad" and self.size is not None:
             holding = [size for size in self.all_sizes if all(map(operator.ge, size, original))]
-            height, width = (max(h, -(-of // MULTIPLE) * MULTIPLE) for h, of in zip(self.size, original, strict=True))
-            return min(holding, key=math.prod, default=(height, width))
+            height, width = (-(-of // self.multiple) * self.multiple for of in original)
+            return min(holding, key=math.prod, default=(max(height, self.size[0]), max(width, self.size[1])))
         if not self.sizes:
             return self.size
         return max(self.all_sizes, key=lambda size: _filled(original, size))
@@ -262,7 +265,7 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
     if prepare.resize == "crop":
         raise ValueError("where a picture lies that is cropped is known when it is read")
     if prepare.resize == "short_side":
-        return _by_both_sides(original, size)
+        return _by_both_sides(original, size, prepare.multiple)
     tall, wide = _boxed(original, size) if prepare.resize == "letterbox" else original
     top, left = (tall - height) // 2, (wide - width) // 2
     scale = (size[0] / tall, size[1] / wide)
@@ -363,7 +366,7 @@ def _boxed(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 def _by_short_side(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
     """The whole picture, as large as both limits let it be, in the upper left corner of sides that are multiples."""
     assert prepare.size is not None
-    placement = _by_both_sides(original, prepare.size)
+    placement = _by_both_sides(original, prepare.size, prepare.multiple)
     height, width = (round(old * scale) for old, scale in zip(original, placement.scale, strict=True))
     inner = _brought_to(pixels, (height, width), prepare.interpolation)
     shape = (*placement.size, inner.shape[-1])
@@ -375,11 +378,11 @@ def _by_short_side(pixels: np.ndarray, prepare: Prepare, original: tuple[int, in
     return made, placement
 
 
-def _by_both_sides(original: tuple[int, int], limits: tuple[int, int]) -> Placement:
+def _by_both_sides(original: tuple[int, int], limits: tuple[int, int], multiple: int) -> Placement:
     """Where a picture lies whose short and long side have these limits. Quotients and floors are torchvision's."""
     share = min(limits[0] / min(original), limits[1] / max(original))
     height, width = (max(math.floor(length * share), 1) for length in original)
-    padded = (-(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE)
+    padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
     return Placement(original, padded, (height / original[0], width / original[1]))
 
 

@@ -6,8 +6,9 @@ from cnn_jax.models.encoder_decoder import EncoderDecoder
 from cnn_jax.models.resnet import resnet50, resnet101
 from cnn_jax.models.variant import Preprocessing, Variant
 
-# of what torchvision trained on images of COCO for the classes of VOC and the background
-VOC_IMAGES = Preprocessing((520, 2080), resize="short_side")
+# Of what torchvision trained on images of COCO for the classes of VOC and the background. It has no limit for the long
+# side; here is one, so that no picture takes more memory than 4 of 520x520.
+VOC_IMAGES = Preprocessing((520, 2080), resize="short_side", multiple=1)
 _voc = partial(Variant, input_shape=(520, 520, 3), classes=21, preprocessing=VOC_IMAGES)
 
 fcn_resnet50 = _voc(

@@ -19,7 +19,7 @@ class Preprocessing:
     size: side of the square that the model reads, in pixels; or what `data.prepare.Prepare` says of two numbers.
     crop: the square is cut from the centre of an image whose short side was resized to round(size / crop).
     mean, std: per channel, of pixels in [0, 1]; the model reads (pixels - mean) / std.
-    resize, interpolation: how an image of another size is brought to it, as `Prepare` says.
+    resize, multiple, interpolation: how an image of another size is brought to it, as `Prepare` says.
     """
 
     size: int | tuple[int, int]
@@ -27,6 +27,7 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     resize: Literal["crop", "stretch", "short_side"] = "crop"
+    multiple: int = 32
     interpolation: Literal["bilinear", "bicubic", "sampled"] = "bilinear"
 
     def __str__(self) -> str:

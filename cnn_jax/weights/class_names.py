@@ -13,9 +13,17 @@ def coco_classes() -> tuple[str, ...]:
     return _lines("coco.txt")
 
 
+def voc_classes() -> tuple[str, ...]:
+    """The 20 of the PASCAL VOC challenge behind the background, which has number 0."""
+    return _lines("voc.txt")
+
+
+USUAL = {"classify": ("ImageNet", imagenet_classes), "detect": ("COCO", coco_classes), "segment": ("VOC", voc_classes)}
+
+
 def classes_of(task: str, count: int | None) -> tuple[str, ...] | None:
     """The names of as many classes that weights for a variant's task are usually for; None where there are none."""
-    usual = coco_classes() if task == "detect" else imagenet_classes()
+    usual = USUAL[task][1]()
     return usual if count == len(usual) else None
 
 

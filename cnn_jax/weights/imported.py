@@ -5,29 +5,33 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from cnn_jax.data.prepare import MULTIPLE, Prepare
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Field, Spec, to_json
 from cnn_jax.lookup import Function, describe
 from cnn_jax.models.variant import Variant
 from cnn_jax.tasks.classify import classify
 from cnn_jax.tasks.detect import detect
+from cnn_jax.tasks.segment import segment
 from cnn_jax.train import run_folder
 from cnn_jax.train.state import Tree
 from cnn_jax.weights import files
 from cnn_jax.weights.published import Published
 
-TASKS: dict[str, Function] = {"classify": classify, "detect": detect}
-TARGETS = {
-    "classify": {"label": Field("label", (), "int32")},
-    "detect": {"boxes": Field("boxes", (100, 4), "float32"), "box_labels": Field("box_labels", (100,), "int32")},
-}
+TASKS: dict[str, Function] = {"classify": classify, "detect": detect, "segment": segment}
+
+
+def targets_of(task: str, size: tuple[int, int]) -> dict[str, Field]:
+    """What there is to know of images [H, W] beside them."""
+    boxes = {"boxes": Field("boxes", (100, 4), "float32"), "box_labels": Field("box_labels", (100,), "int32")}
+    maps = {"class_map": Field("class_map", size, "uint8")}
+    return {"classify": {"label": Field("label", (), "int32")}, "detect": boxes, "segment": maps}[task]
 
 
 def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, ...]) -> Spec:
     """What a variant with published weights reads and says."""
     images, channels = found.images, variant.input_shape[-1]
     size = (images.size, images.size) if isinstance(images.size, int) else images.size
-    longest = -(-max(size) // MULTIPLE) * MULTIPLE
+    longest = -(-max(size) // images.multiple) * images.multiple
     shape = (longest, longest, channels) if images.resize == "short_side" else (*size, channels)
     image = Field("image", shape, "float32", (0.0, 1.0)) if images.interpolation == "sampled" else None
     inputs = {"image": image or Field("image", shape, "uint8")}
@@ -37,10 +41,11 @@ def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, .
         name=name,
         classes=classes,
         inputs=inputs,
-        targets=TARGETS[variant.task],
+        targets=targets_of(variant.task, (shape[0], shape[1])),
         prepare=Prepare(
             size=size,
             resize=images.resize,
+            multiple=images.multiple,
             crop=images.crop,
             interpolation=images.interpolation,
             channels=channels,

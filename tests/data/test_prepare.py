@@ -161,6 +161,8 @@ def test_short_side_has_torchvisions_sizes(original, size, padded):
     placement = nominal(original, Prepare(size=(800, 1333), resize="short_side"))
     assert placement.size == padded and placement.offset == (0, 0)
     np.testing.assert_allclose(np.multiply(placement.scale, original), size, rtol=1e-12)
+    bare = nominal(original, Prepare(size=(800, 1333), resize="short_side", multiple=1))
+    assert bare.size == size and bare.scale == placement.scale
 
 
 def between(places, line):
@@ -418,6 +420,7 @@ def test_where_no_box_fits_it_is_the_largest_central_one():
         ({"size": (4.5, 4)}, "size must be"),
         ({"size": ("4", "4")}, "size must be"),
         ({"resize": "zoom"}, "one of crop, stretch, letterbox, pad, short_side, not 'zoom'"),
+        ({"multiple": 0}, "multiple must be a number of pixels of at least 1, not 0"),
         ({"crop": 0.0}, r"crop must be a share in \(0, 1\]"),
         ({"crop": 1.01}, "crop must be"),
         ({"crop": float("nan")}, "crop must be"),

@@ -42,15 +42,15 @@ def test_the_other_librarys_names(name):
 
 
 def test_every_reference_is_a_name_of_its_variant():
-    for case in [*cases().values(), *cases("detect").values()]:
+    for case in [case for task in ("classify", "detect", "segment") for case in cases(task).values()]:
         assert find(case.model)[1] is case.variant
         if case.library == "torchvision":  # which timm does not publish: GoogLeNet and those smaller than MobileNet
             family = case.name.split(".")[0]
             known = schemes(family, case.variant())
             alike = {"resnet", "densenet", "inception_v3"}  # timm calls their parts as torchvision does
             only = {"googlenet", "squeezenet", "shufflenet_v2", "alexnet"}
-            detectors = {"fcos", "retinanet", "ssd", "faster_rcnn"}
-            assert "timm" in known or family in alike | only | detectors, family
+            others = {"fcos", "retinanet", "ssd", "faster_rcnn", "fcn", "deeplabv3", "lraspp"}
+            assert "timm" in known or family in alike | only | others, family
 
 
 def test_names_of_one_variant_are_one_variant():
