@@ -69,13 +69,12 @@ def cross_entropy(
         twice the weights change nothing.
       smoothing: of the labels (Szegedy et al. 2016, section 7): this share is that of all classes evenly.
     """
-    logs = jax.nn.log_softmax(_wide(logits))
     weights = _weights(class_weights, logits)
-    own = _one_hot(truth, logits)
-    counts = counted * (own * weights).sum(-1)
-    targets = (1 - smoothing) * own + smoothing / logits.shape[-1]
-    losses = -(targets * weights * logs).sum(-1)
-    return {"cross_entropy": (weight * (losses * counted).sum(), counts.sum())}
+    own = weights[truth]
+    losses = -own * _log_likelihood(logits, truth)
+    if smoothing:
+        losses = (1 - smoothing) * losses - smoothing * (weights * jax.nn.log_softmax(_wide(logits))).mean(-1)
+    return {"cross_entropy": (weight * (losses * counted).sum(), (own * counted).sum())}
 
 
 def focal(
@@ -94,13 +93,12 @@ def focal(
       class_weights: [K], the paper's alpha. The mean is that over pixels, whatever the weights, as in the paper: twice
         the weights are twice the loss.
     """
-    own = _one_hot(truth, logits)
-    log = (own * jax.nn.log_softmax(_wide(logits))).sum(-1)
+    log = _log_likelihood(logits, truth)
     missing = -jnp.expm1(log)  # 1 - probability, without its rounding
     some = missing > 0  # a power below 1 has an infinite gradient at 0
     losses = -jnp.where(some, jnp.where(some, missing, 1) ** gamma, 0) * log
-    weights = (own * _weights(class_weights, logits)).sum(-1)
-    return {"focal": (weight * (losses * weights * counted).sum(), counted.sum())}
+    weights = _weights(class_weights, logits)[truth] * counted
+    return {"focal": (weight * (losses * weights).sum(), counted.sum())}
 
 
 def ohem(
@@ -122,14 +120,13 @@ def ohem(
     Args:
       class_weights: as those of `cross_entropy`.
     """
-    own = _one_hot(truth, logits)
-    log = (own * jax.nn.log_softmax(_wide(logits))).sum(-1)
+    log = _log_likelihood(logits, truth)
     sure = jax.lax.stop_gradient(jnp.where(counted > 0, jnp.exp(log), jnp.inf))
     whole = jnp.sort(gather_over_devices(sure).ravel())
     wanted = jnp.ceil(least * jnp.isfinite(whole).sum()).astype(jnp.int32)
     hardest = whole[jnp.maximum(wanted - 1, 0)]
     hard = counted * ((sure < threshold) | ((sure <= hardest) & (wanted > 0)))
-    weights = hard * (own * _weights(class_weights, logits)).sum(-1)
+    weights = hard * _weights(class_weights, logits)[truth]
     return {"ohem": (weight * -(log * weights).sum(), weights.sum())}
 
 
@@ -269,8 +266,17 @@ def _wide(logits: jax.Array) -> jax.Array:
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
+def _log_likelihood(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    """The logarithm of the probability of each pixel's true class, [B, H, W]."""
+    logits = _wide(logits)
+    # Without the greatest first: of logits of 1e4 a float32 has no digits left for the logarithm of a sum.
+    shifted = logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+    own = jnp.take_along_axis(shifted, truth[..., None], -1)[..., 0]
+    return own - jnp.log(jnp.exp(shifted).sum(-1))
+
+
 def _one_hot(truth: jax.Array, logits: jax.Array) -> jax.Array:
-    """float32 [B, H, W, K]. By comparing: the gradient of an indexed class would be a scatter, which CPUs do slowly."""
+    """float32 [B, H, W, K]."""
     return (truth[..., None] == jnp.arange(logits.shape[-1])).astype(jnp.float32)
 
 
