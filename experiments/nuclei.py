@@ -26,7 +26,7 @@ def experiment() -> Experiment:
         name="nuclei",
         data=Data(source=nuclei, validation=0.0, batch_size=8),
         model=Model(build=star_convex, task=segment_instances),
-        optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
+        optim=Optim(build=adamw, lr=4e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
         augment=compose(
             dihedral,
             partial(scale_jitter, factor=(0.7, 1.5), fill=0.0),

@@ -77,13 +77,14 @@ class StarConvex(nn.Module):
         backbone = self.backbone(classes=None, dtype=self.dtype, name="backbone")
         y = list(features_of(backbone(x, train=train)).values())[-1]
         if y.shape[:-1] != x.shape[:-1]:
-            name, found, size = type(backbone).__name__, list(y.shape[1:3]), list(x.shape[1:3])
-            raise ValueError(f"{name} ends in a map of {found} for {size}: StarConvex needs one of the same size")
+            found = f"{type(backbone).__name__} ends in an array {list(y.shape)}"
+            size = " x ".join(map(str, x.shape[1:3]))
+            raise ValueError(f"{found}, not in a map of {size}: StarConvex needs one of the size of what is read")
         y = self.conv(self.width, (3, 3), use_bias=False, kernel_init=he_fan_in, dtype=self.dtype, name="head")(y)
         y = self.act(self.norm(dtype=self.dtype, name="head_norm")(y, train=train))
-        small = nn.initializers.normal(0.01)
-        logits = self.conv(1, (1, 1), kernel_init=small, name="classifier")(y)[..., 0]
-        lengths = self.conv(self.rays, (1, 1), kernel_init=small, bias_init=nn.initializers.ones, name="lengths")(y)
+        last = partial(self.conv, kernel_size=(1, 1), kernel_init=he_fan_in)
+        logits = last(1, name="classifier")(y)[..., 0]
+        lengths = last(self.rays, bias_init=nn.initializers.ones, name="lengths")(y)
         return Shapes(logits, nn.softplus(lengths) * REACH)
 
     def losses(
