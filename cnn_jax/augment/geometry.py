@@ -1,6 +1,6 @@
-"""Augmentations that move pixels, and with them maps, boxes and points: flip, shift, crops, rotate, scale.
+"""Augmentations that move pixels, and with them maps, boxes and points: flip, dihedral, shift, crops, rotate, scale.
 
-Each hands `affine.moved` its map as a matrix. A flip and a shift are copies of an image, not interpolations.
+Each hands `affine.moved` its map as a matrix. Flips, quarter turns and shifts are copies of an image, not interpolated.
 `visible` is the share of a box that must be left in the image for its object to count: below it the object is ignored
 where the data says of each object whether it is (box_ignored), and lost elsewhere.
 """
@@ -40,6 +40,30 @@ def flip(keys: jax.Array, batch: Batch, *, probability: float = 0.5) -> Batch:
     one, zero = jnp.ones(len(keys), jnp.float32), jnp.zeros(len(keys), jnp.float32)
     mirror = matrix((one, zero, zero), (zero, jnp.where(mirrored, -1.0, 1.0), zero))
     return moved("flip", batch, mirror, lambda image: jnp.where(per_image(mirrored), image[:, :, ::-1], image))
+
+
+def dihedral(keys: jax.Array, batch: Batch) -> Batch:
+    """One of the 8 flips and quarter turns of a square, each as likely, for images without an up, as from above.
+
+    Images that are not square are flipped, both ways, but not turned.
+    """
+    images(batch, "dihedral")
+    height, width = extent(batch, "dihedral")
+    turned, upset, mirrored = (uniform(keys, 3) < 0.5).T
+    turned &= height == width
+    zero = jnp.zeros(len(keys), jnp.float32)
+    down, right = jnp.where(upset, -1.0, 1.0), jnp.where(mirrored, -1.0, 1.0)
+    way = matrix(
+        (jnp.where(turned, 0.0, down), jnp.where(turned, down, 0.0), zero),
+        (jnp.where(turned, right, 0.0), jnp.where(turned, 0.0, right), zero),
+    )
+
+    def copied(image: jax.Array) -> jax.Array:
+        image = jnp.where(per_image(upset), image[:, ::-1], image)
+        image = jnp.where(per_image(mirrored), image[:, :, ::-1], image)
+        return jnp.where(per_image(turned), image.swapaxes(1, 2), image) if height == width else image
+
+    return moved("dihedral", batch, way, copied)
 
 
 def shift(

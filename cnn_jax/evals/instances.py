@@ -16,7 +16,8 @@ panoptic_quality, segmentation_quality, recognition_quality: see `panoptic`, by 
   segmentation_quality is the mean IoU of matched objects, recognition_quality their F1 score.
 foreground_iou: of all objects taken as one, by set.
 
-Pixels whose class is IGNORED, where the data has a map of classes too, are void: they are left out, see `segments`.
+Void are pixels whose class is IGNORED, where the data has a map of classes too, and those of objects that box_ignored
+marks, where it has that: they are left out, see `segments`.
 nan where there is nothing that a score is about. Intervals come from resamples of the images.
 """
 
@@ -64,18 +65,31 @@ def evaluator(spec: Spec) -> Evaluator:
       the largest, the rest 0.
     """
     field = named(spec.targets, "instance_map")
-    classes = next((name for name, one in spec.targets.items() if one.role == "class_map"), None)
 
     def start() -> Totals:
         return Totals(sums.start(COLUMNS), np.zeros(3, np.int64), extremes.Extremes())
 
     def add(totals: Totals, outputs: Arrays, batch: Arrays) -> Totals:
         places, truth, said = batch[INDEX].tolist(), batch[field], outputs[OUTPUT]
-        void = batch[classes] == IGNORED if classes else [None] * len(places)
+        void = void_of(batch, spec)
         images = [_of_image(*row) for row in zip(places, truth, said, void, strict=True)]
         return _merged(totals, _together(images)) if images else totals
 
     return Evaluator(start, add, _merged, _finished)
+
+
+def void_of(batch: Arrays, spec: Spec) -> NDArray[np.bool_]:
+    """The pixels [B, H, W] of a batch that are void: IGNORED by a class_map, or of an object that is by box_ignored."""
+    truth = batch[named(spec.targets, "instance_map")]
+    void, rows = np.zeros(truth.shape, bool), truth.reshape(len(truth), -1)
+    for name, field in spec.targets.items():
+        if field.role == "class_map":
+            void |= batch[name] == IGNORED
+        elif field.role == "box_ignored":
+            marked = np.pad(batch[name] > 0, ((0, 0), (1, 1)))  # of 0, no object, and of those without a row
+            numbers = np.minimum(rows, marked.shape[1] - 1).astype(np.int64)
+            void |= np.take_along_axis(marked, numbers, 1).reshape(truth.shape)
+    return void
 
 
 class _Image(NamedTuple):
@@ -86,7 +100,7 @@ class _Image(NamedTuple):
     shown: extremes.Image
 
 
-def _of_image(place: int, truth: NDArray, said: NDArray, void: NDArray | None) -> _Image:
+def _of_image(place: int, truth: NDArray, said: NDArray, void: NDArray) -> _Image:
     try:
         found = segments.overlaps(truth, said, void)
     except ValueError as error:

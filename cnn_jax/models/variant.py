@@ -61,8 +61,10 @@ class Variant:
     preprocessing: Preprocessing | None = None
 
     @property
-    def task(self) -> Literal["classify", "detect", "segment"]:
+    def task(self) -> Literal["classify", "detect", "segment", "segment_instances"]:
         """What it is for, by what it can do."""
+        if hasattr(self.build.func, "candidates"):
+            return "segment_instances"
         if hasattr(self.build.func, "loss_weights"):
             return "segment"
         return "detect" if hasattr(self.build.func, "detections") else "classify"

@@ -1,6 +1,7 @@
 """Maps of classes or of objects laid over a picture, with contours, and the legend of their colours."""
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,34 @@ from cnn_jax.report.colours import palette
 from cnn_jax.report.figures import DPI, GREY, lettered, short, written_size
 
 OPACITY, VEIL = 115, 160  # of 255: of a class's colour, and of the white over what does not count
+SIDE = 480  # pixels of the longer side of a drawn picture, at least
+MARGIN = 12  # pixels around a drawn picture
+COMPRESSION = 3  # of 9: beyond, large pictures take twice the time to save a few percent of their bytes
 ROWS = 256  # of a picture that are worked on at once, which bounds the memory of a large one
+
+
+def draw_map(
+    picture: NDArray[Any], values: NDArray[Any], tints: NDArray[np.uint8], entries: Sequence[Patch], path: Path
+) -> None:
+    """Writes a picture [h, w, C] under a map [H, W], with contours, pixel by pixel; beside it `entries` of a legend.
+
+    One that is smaller than half of SIDE is drawn with several pixels for each of its own. tints: as `overlaid` has it.
+    """
+    height, width = picture.shape[:2]
+    times = max(1, SIDE // max(height, width))
+    tall, wide = times * height, times * width
+    scale = float(np.clip(min(tall, wide) / 450, 1, 2))  # of what is written, to be read where all of it is seen
+    drawn = overlaid(*fitted(picture, values, (tall, wide)), tints, contour=round(2 * scale))
+
+    line, margin = 9 * scale * DPI / 72 * 1.5, round(MARGIN * scale)  # pixels: of an entry, and around all
+    legend = legend_picture(entries, max(int(tall / line), 16), 9 * scale)
+    # Put together here: drawing a large picture once more, as part of a figure, takes several times longer.
+    size = (max(tall, legend.shape[0]) + 2 * margin, wide + legend.shape[1] + 3 * margin, 3)
+    whole = np.full(size, 255, np.uint8)
+    whole[margin:][:tall, margin:][:, :wide] = drawn
+    whole[margin:][: legend.shape[0], wide + 2 * margin :][:, : legend.shape[1]] = legend
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(whole).save(path, compress_level=COMPRESSION)
 
 
 def fitted(

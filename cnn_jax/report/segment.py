@@ -14,8 +14,8 @@ from cnn_jax.data.spec import IGNORED, Spec
 from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.paths import printable
-from cnn_jax.report.figures import DPI, HOUSEKEEPING, learning_curves, short
-from cnn_jax.report.maps import fitted, legend_of, legend_picture, overlaid, palette_of, tints_of
+from cnn_jax.report.figures import HOUSEKEEPING, learning_curves, short
+from cnn_jax.report.maps import draw_map, legend_of, palette_of, tints_of
 from cnn_jax.report.segmentation_figures import confused_pixels, iou_by_class
 from cnn_jax.report.segmentation_gallery import gallery
 
@@ -27,10 +27,7 @@ COLUMNS = {  # of it, with their widths
 }
 TOP, LEAST = None, 0.0  # all classes of a picture are said
 LONGEST = 8192
-SIDE = 480  # pixels of the longer side of a drawn picture, at least
 MASK = "mask"  # what tables call its file
-MARGIN = 12  # pixels around a drawn picture
-COMPRESSION = 3  # of 9: beyond, large pictures take twice the time to save a few percent of their bytes
 UNSEEN = "(not seen)"  # what a result calls pixels that the model was not shown, as those beside a centre crop
 
 
@@ -145,26 +142,8 @@ def files(result: Segmented, beside: Path) -> dict[str, Path]:
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Segmented, path: Path) -> None:
-    """Draws a picture with its classes as tints within contours, pixel by pixel, and beside it what they are.
-
-    One that is smaller than half of SIDE is drawn with several pixels for each of its own.
-    """
-    height, width = picture.shape[:2]
-    times = max(1, SIDE // max(height, width))
-    tall, wide = times * height, times * width
-    shown, values = fitted(picture, result.class_map, (tall, wide))
-    scale = float(np.clip(min(tall, wide) / 450, 1, 2))  # of what is written, to be read where all of it is seen
-    tints = tints_of(result.classes, result.labels.tolist())
-    drawn = overlaid(shown, values, tints, contour=round(2 * scale))
-
+    """Draws a picture with its classes as tints within contours, and beside it what they are."""
     said = [f"{share:6.1%}  {short(name, 24)}" for name, share in zip(result.names, result.shares, strict=True)]
-    line, margin = 9 * scale * DPI / 72 * 1.5, round(MARGIN * scale)  # pixels: of an entry, and around all
-    rows = max(int(tall / line), 16)
-    legend = legend_picture(legend_of(result.classes, result.labels.tolist(), said), rows, 9 * scale)
-    # Put together here: drawing a large picture once more, as part of a figure, takes several times longer.
-    size = (max(tall, legend.shape[0]) + 2 * margin, wide + legend.shape[1] + 3 * margin, 3)
-    whole = np.full(size, 255, np.uint8)
-    whole[margin:][:tall, margin:][:, :wide] = drawn
-    whole[margin:][: legend.shape[0], wide + 2 * margin :][:, : legend.shape[1]] = legend
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(whole).save(path, compress_level=COMPRESSION)
+    shown = result.labels.tolist()
+    tints, entries = tints_of(result.classes, shown), legend_of(result.classes, shown, said)
+    draw_map(picture, result.class_map, tints, entries, path)

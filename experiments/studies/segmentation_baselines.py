@@ -9,6 +9,10 @@ train split; those above the threshold that parts the grey values of the test sp
 (Otsu 1979). Of colin27, whose test examples are the other halves of those of train, the test split is also taken to be
 these mirrored. All are scored on the test split as trained networks are, and --runs of these are printed beside.
 
+Of data with single objects, as nuclei, those are the pixels of any object, and of what is found each connected piece is
+one. Grey values are smoothed first, by a Gaussian of one pixel, or noise would make objects of single pixels. On a
+second source, --source="nuclei(test='stack')", the scores of runs are those of --scores=stack, see evaluate.also.
+
 Writes baselines.md to --workdir.
 """
 
@@ -24,7 +28,9 @@ from cnn_jax.paths import written
 SOURCE = flags.DEFINE_string("source", "colin27", "the data, as --config.data.source= takes it")
 RUNS = flags.DEFINE_list("runs", [], "run folders of networks, to be printed beside")
 WORKDIR = flags.DEFINE_string("workdir", "runs/segmentation_baselines", "folder of the table")
+SCORES = flags.DEFINE_string("scores", "test", "which of runs' scores: of their test split, or of evaluate.also")
 SHOWN = ("mean_iou", "foreground_iou", "dice of the foreground's classes")
+OF_OBJECTS = ("foreground_iou", "ap50", "ap75", "ap")
 LEVELS = 256
 
 
@@ -35,22 +41,24 @@ def main() -> None:
 
     splits = made(lookup(SOURCE.value))
     spec = splits["test"].spec
-    image, truth = named(spec.inputs, "image"), named(spec.targets, "class_map")
+    image, objects = named(spec.inputs, "image"), "instance_map" in [field.role for field in spec.targets.values()]
+    truth, shown = named(spec.targets, "instance_map" if objects else "class_map"), OF_OBJECTS if objects else SHOWN
     train, test = (splits[split].batch(np.arange(len(splits[split]))) for split in ("train", "test"))
+    scores = scored_objects if objects else scored
     rows: dict[str, list[dict[str, float]]] = {}
-    if len(spec.classes) == 2:
-        low, high = best_window(train[image][..., 0], train[truth] == 1)
-        grey = test[image][..., 0]
-        rows[f"grey values {low} to {high}"] = [scored(splits["test"], (grey >= low) & (grey <= high))]
+    if objects or len(spec.classes) == 2:
+        learned, grey = (smoothed(some[image][..., 0]) if objects else some[image][..., 0] for some in (train, test))
+        low, high = best_window(learned, train[truth] > 0 if objects else train[truth] == 1)
+        rows[f"grey values {low} to {high}"] = [scores(splits["test"], (grey >= low) & (grey <= high))]
         threshold = otsu(grey)
-        rows[f"grey values above {threshold} (Otsu)"] = [scored(splits["test"], grey > threshold)]
+        rows[f"grey values above {threshold} (Otsu)"] = [scores(splits["test"], grey > threshold)]
     if spec.name == "colin27":
         rows["the other half, mirrored"] = [scored(splits["test"], train[truth][..., ::-1])]
     if RUNS.value:
-        rows["networks"] = [of_run(run) for run in RUNS.value]
-    lines = ["| test split | n | " + " | ".join(SHOWN) + " |", "|---" * (len(SHOWN) + 2) + "|"]
+        rows["networks"] = [of_run(run, objects) for run in RUNS.value]
+    lines = ["| test split | n | " + " | ".join(shown) + " |", "|---" * (len(shown) + 2) + "|"]
     for name, found in rows.items():
-        cells = [_spread([row[figure] for row in found]) for figure in SHOWN]
+        cells = [_spread([row[figure] for row in found]) for figure in shown]
         lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
     folder = written(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,13 +100,36 @@ def scored(source, said: NDArray) -> dict[str, float]:  # type: ignore[no-untype
     return _shown(plain(scores), source.spec.classes, scores.tables["dice"])
 
 
-def of_run(run: str) -> dict[str, float]:
-    """Those that a run folder has of its test split."""
+def smoothed(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images [N, H, W] convolved with a Gaussian of one pixel."""
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(grey, (0, 1, 1))
+
+
+def scored_objects(source, said: NDArray[np.bool_]) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    """The scores on a split of masks [N, H, W], of which each piece that is connected is an object."""
+    from scipy.ndimage import label
+
+    from cnn_jax.data.spec import INDEX
+    from cnn_jax.evals import instances
+    from cnn_jax.evals.evaluator import plain
+
+    evaluator, places = instances.evaluator(source.spec), np.arange(len(source))
+    maps, batch = np.stack([label(mask)[0] for mask in said]), source.batch(places) | {INDEX: places}
+    return plain(evaluator.finish(evaluator.add(evaluator.start(), {instances.OUTPUT: maps}, batch)))
+
+
+def of_run(run: str, objects: bool) -> dict[str, float]:
+    """Those that a run folder has."""
     from cnn_jax.train import run_folder
 
     folder = written(run)
+    results = run_folder.read_json(folder / run_folder.RESULTS)
+    if objects:
+        return results["test"] if SCORES.value == "test" else results["also"][SCORES.value]
     with np.load(folder / "tables" / "test.npz") as tables:
-        return _shown(run_folder.read_json(folder / run_folder.RESULTS)["test"], tables["classes"], tables["dice"])
+        return _shown(results["test"], tables["classes"], tables["dice"])
 
 
 def _shown(numbers, classes, dice: NDArray) -> dict[str, float]:  # type: ignore[no-untyped-def]

@@ -28,7 +28,10 @@ CHANGES_NOTHING = {"identity", "apply_all", "two_views"}  # by default
 # must take every role.
 ROWS = {"boxes", "box_labels", "box_ignored", "box_areas"}
 PLACED = {"class_map", "instance_map", *ROWS, "points"}
-MOVES = ("flip", "shift", "crop", "random_resized_crop", "rotate", "scale", "rand_augment", "trivial_augment")
+MOVES = (
+    *("flip", "dihedral", "shift", "crop", "random_resized_crop", "rotate", "scale", "rand_augment"),
+    "trivial_augment",
+)
 NO_OBJECT = {"label", "labels", "value", "points", "tokens", "signal"}
 REFUSES = {
     **dict.fromkeys((*MOVES, "scale_jitter", "random_iou_crop"), {"value"}),

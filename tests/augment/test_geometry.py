@@ -11,6 +11,7 @@ from scipy.stats import ks_2samp, kstest
 
 from cnn_jax.augment.affine import matrix, sample, warp
 from cnn_jax.augment.geometry import (
+    dihedral,
     flip,
     random_iou_crop,
     random_resized_crop,
@@ -31,6 +32,25 @@ def batch(make_batch) -> Callable[..., Batch]:
         return make_batch({"image": np.broadcast_to(image, (count, *image.shape)), "label": np.zeros(count)})
 
     return make
+
+
+def test_dihedral_takes_each_of_the_eight_ways_of_a_square_to_what_has_a_place(make_batch, keys) -> None:
+    image = np.random.default_rng(0).integers(1, 256, (5, 5)).astype(np.uint8)
+    many = {
+        "image": np.tile(image[..., None] / np.float32(256), (400, 1, 1, 1)),
+        "instance_map": np.tile(image, (400, 1, 1)),
+    }
+    found = jax.jit(dihedral)(keys(400), make_batch(many))
+    ways = [np.rot90(one, k) for one in (image, image[::-1]) for k in range(4)]
+    counts = [(np.asarray(found["instance_map"]) == way).all((1, 2)).sum() for way in ways]
+    assert sum(counts) == 400 and min(counts) > 25
+    np.testing.assert_array_equal(found["image"][..., 0] * 256, found["instance_map"])
+    # What is not square is flipped alone.
+    wide = {"image": np.tile(image[:3, :, None] / np.float32(256), (100, 1, 1, 1))}
+    flipped = np.asarray(jax.jit(dihedral)(keys(100), make_batch(wide))["image"])[..., 0] * 256
+    assert {one.astype(np.uint8).tobytes() for one in flipped} == {
+        np.ascontiguousarray(image[:3][::down, ::right]).tobytes() for down in (1, -1) for right in (1, -1)
+    }
 
 
 def test_flip_mirrors_columns_with_its_probability(batch, keys) -> None:

@@ -1,5 +1,6 @@
 """Scores of single objects against StarDist's and panopticapi's definitions, and what must not change them."""
 
+import dataclasses
 import json
 import random
 import warnings
@@ -202,6 +203,21 @@ def test_void_leaves_every_score_of_objects() -> None:
     whole = evaluator.finish(evaluator.add(evaluator.start(), {"instance_map": said}, batch))
     assert_same(whole, scored(truth, said))
     assert whole.tables["matches"][0].tolist() == [1, 2, 1]
+
+
+def test_objects_that_are_ignored_are_void() -> None:
+    truth, said = np.zeros((2, 4, 10), np.uint8), np.zeros((2, 4, 10), np.uint8)
+    truth[:, 0, :6], truth[:, 3, 5:] = 1, 2
+    said[:, 0, :6], said[:, 3, 4:] = 5, 6
+    about = spec()
+    targets = {**about.targets, "marked": Field("box_ignored", (3,), "uint8")}
+    evaluator = instances.evaluator(dataclasses.replace(about, targets=targets))
+    batch = {"cells": truth, "marked": np.uint8([[0, 1, 0], [1, 0, 0]]), INDEX: np.arange(2)}
+    found = evaluator.finish(evaluator.add(evaluator.start(), {"instance_map": said}, batch))
+    # In the first image 6 lies on void in the main; in the second 5 does, and 6 is matched, 5 of its 6 pixels.
+    assert found.tables["matches"][[0, -1]].tolist() == [[2, 0, 0], [1, 1, 1]]
+    assert found.tables["counted"].tolist() == [2, 0, 2, 4, 2]
+    assert found.numbers["foreground_iou"].value == pytest.approx((6 + 5) / (7 + 6))
 
 
 def test_any_order_batch_size_and_process_gives_the_same_bits() -> None:

