@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.conv_norm import ConvNorm
+from cnn_jax.models.conv_norm import ConvNorm, SeparableConvNorm
 from cnn_jax.models.encoder_decoder import EncoderDecoder
 from cnn_jax.models.fcn import VOC_IMAGES
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, global_average_pool
@@ -21,7 +21,7 @@ class ASPP(nn.Module):
 
     A 1x1 convolution, a 3x3 one for each of `rates`, its dilation, and the mean of the whole map: side by side, then
     brought together by a 1x1 convolution, and dropout. A 3x3 convolution whose rate is as large as the map sees its
-    centre alone.
+    centre alone. separable: whether those are (Chen et al. 2018, arXiv:1802.02611, section 3.1).
     """
 
     rates: tuple[int, ...]
@@ -30,13 +30,14 @@ class ASPP(nn.Module):
     act: Activation
     features: int = 256
     dropout: float = 0.5
+    separable: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-
         def layer(x: jax.Array, window: int, name: str, dilation: int = 1) -> jax.Array:
             conv = partial(self.conv, dilation=dilation)
-            return ConvNorm(self.features, (window, window), conv, self.norm, self.act, name=name)(x, train=train)
+            build = SeparableConvNorm if window > 1 and self.separable else ConvNorm
+            return build(self.features, (window, window), conv, self.norm, self.act, name=name)(x, train=train)
 
         branches = [layer(x, 1, "branch1")]
         branches += [layer(x, 3, f"branch{i}", rate) for i, rate in enumerate(self.rates, 2)]
@@ -70,7 +71,7 @@ _voc = partial(
     preprocessing=VOC_IMAGES,
     source="Chen et al. 2017, arXiv:1706.05587, section 3.3",
 )
-_net = partial(EncoderDecoder, head=DeepLabHead)
+_net = partial(EncoderDecoder, multiple=1, head=DeepLabHead)
 
 deeplabv3_resnet50 = _voc(
     build=partial(_net, backbone=resnet50, aux="stage3"),

@@ -10,16 +10,17 @@ from cnn_jax.models.variant import Preprocessing, Variant
 # side; here is one, so that no picture takes more memory than 4 of 520x520.
 VOC_IMAGES = Preprocessing((520, 2080), resize="short_side", multiple=1)
 _voc = partial(Variant, input_shape=(520, 520, 3), classes=21, preprocessing=VOC_IMAGES)
+_net = partial(EncoderDecoder, multiple=1, aux="stage3")
 
 fcn_resnet50 = _voc(
-    build=partial(EncoderDecoder, backbone=resnet50, aux="stage3"),
+    build=partial(_net, backbone=resnet50),
     params=35_322_218,
     macs=152_716_512_000,
     source="Long et al. 2015, arXiv:1411.4038, on a backbone of Chen et al. 2017, arXiv:1706.05587, section 3.1",
     reference="torchvision:fcn_resnet50",
 )
 fcn_resnet101 = _voc(
-    build=partial(EncoderDecoder, backbone=resnet101, aux="stage3"),
+    build=partial(_net, backbone=resnet101),
     params=54_314_346,
     macs=232_737_606_400,
     source="Long et al. 2015, arXiv:1411.4038, on a backbone of Chen et al. 2017, arXiv:1706.05587, section 3.1",

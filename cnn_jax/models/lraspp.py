@@ -36,12 +36,13 @@ class LRASPP(nn.Module):
     A 1x1 convolution of the backbone's last map to `width` channels, each scaled by what the mean of the whole map
     says, is resized to a finer map, at `low`; each of the two gives logits, which are added.
 
-    backbone, output_stride, norm: as in `EncoderDecoder`.
+    backbone, output_stride, multiple, norm: as in `EncoderDecoder`.
     """
 
     classes: int | None
     backbone: Layer = partial(mobilenet_v3_large, inner=True)
     output_stride: int = 16
+    multiple: int = 32
     low: Place = 8
     width: int = 128
     norm: Layer | None = None
@@ -54,7 +55,7 @@ class LRASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Output:
-        features, (low,) = encoded(self, x, [self.low], train=train)
+        features, (low,), to_pixels = encoded(self, x, [self.low], train=train)
         conv = partial(self.conv, use_bias=False, dtype=self.dtype)
         norm = partial(self.norm or BatchNorm, dtype=self.dtype)
         last = list(features.values())[-1]
@@ -64,12 +65,11 @@ class LRASPP(nn.Module):
         features["head"] = high = resize(high, low.shape[1:3])
         if self.classes is None:
             return features
-        logits = SummedClassifier(self.classes, self.conv, name="classifier")(low, high)
-        return resize(logits, x.shape[1:3]), features
+        return to_pixels(SummedClassifier(self.classes, self.conv, name="classifier")(low, high)), features
 
 
 lraspp_mobilenet_v3_large = Variant(
-    build=partial(LRASPP, low="block4"),
+    build=partial(LRASPP, low="block4", multiple=1),
     input_shape=(520, 520, 3),
     classes=21,
     params=3_221_538,
