@@ -145,8 +145,8 @@ def coco(pictures, tmp_path) -> Callable[[dict], Found]:
 
 
 CASES = ("coco", "folder", "tfds", "openclipart")
-# Where fashion_mnist has pictures, tfds reads them; those of voc, yolo and masks are read as those of coco; the rest are
-# made of some.
+# Where fashion_mnist has pictures, tfds reads them; those of voc, yolo and masks are read as those of coco; the rest
+# are made of some.
 HANDED_ON = {"fashion_mnist", "voc", "yolo", "trees", "scenes", "tuxpaint", "nuclei", "masks"}
 
 
