@@ -38,6 +38,7 @@ PEERS = (
     "experiments/benchmarks/detection_torch.py",
     "experiments/benchmarks/on_torch.py",
     "experiments/benchmarks/parity.py",
+    "experiments/benchmarks/segmentation_torch.py",
 )
 
 

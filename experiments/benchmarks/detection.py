@@ -18,20 +18,14 @@ while it is not asked.
 
 import functools
 import importlib.util
-import json
-import os
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
+from turns import Call, beside, medians, stepping, timed
 
-from cnn_jax.devices import ask_for_huge_pages, cores, set_xla_flags
+from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 from cnn_jax.inspect.table import table
 from cnn_jax.launch import script
 
@@ -40,7 +34,7 @@ QUICK = flags.DEFINE_bool("quick", False, "few boxes and one small detector: to 
 THRESHOLD, TEN = 0.5, 10
 PICTURE = (480, 640)
 DETECTORS = ("ssdlite320", "retinanet")
-Call = Callable[[], float]  # seconds that it took
+TORCH = "detection_torch.py"
 
 
 def main() -> None:
@@ -56,17 +50,13 @@ def _compared(what: str, names: tuple[str, ...], measure: Callable[[str], tuple[
     rows = []
     for name in names:
         said, ours, theirs = measure(name)
-        mine, other = _turns(ours, theirs)
+        mine, other = medians(_rounds(), ours, theirs)
         rows.append((f"{name}, {said}", f"{1000 * mine:.3g}", f"{1000 * other:.3g}", f"{other / mine:.2f}"))
     return "\n" + table((what, "ours, ms", "torchvision, ms", "torchvision / ours"), rows)
 
 
-def _turns(*calls: Call) -> list[float]:
-    """The median seconds of each."""
-    for call in calls:
-        call()
-    times = [[call() for call in calls] for _ in range(1 if QUICK.value else ROUNDS.value)]
-    return [statistics.median(column) for column in zip(*times, strict=True)]
+def _rounds() -> int:
+    return 1 if QUICK.value else ROUNDS.value
 
 
 def suppression(kind: str) -> tuple[str, Call, Call]:
@@ -76,7 +66,7 @@ def suppression(kind: str) -> tuple[str, Call, Call]:
 
     boxes, scores = some_boxes(kind, 50 if QUICK.value else 1000)
     job = {"boxes": boxes.tolist(), "scores": scores.tolist(), "threshold": THRESHOLD}
-    facts, theirs = torchvision(job, repeat=TEN)
+    facts, asked = beside(TORCH, job)
 
     def once(boxes: jax.Array, scores: jax.Array) -> Any:
         return nms(boxes, scores, THRESHOLD, len(scores))
@@ -92,8 +82,8 @@ def suppression(kind: str) -> tuple[str, Call, Call]:
     found = np.asarray(kept.indices)[np.asarray(kept.valid)].tolist()
     if found != facts["kept"]:
         raise script.Failed(f"{kind}: {len(found)} boxes are kept, torchvision keeps {len(facts['kept'])} or others")
-    ours = _timed(functools.partial(jax.jit(ten_times), boxes, scores))
-    return f"{len(found)} kept", lambda: ours() / TEN, theirs
+    ours = timed(functools.partial(jax.jit(ten_times), boxes, scores))
+    return f"{len(found)} kept", lambda: ours() / TEN, asked("run", TEN)
 
 
 def some_boxes(kind: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,45 +104,13 @@ def detector(name: str) -> tuple[str, Call, Call]:
     from cnn_jax.weights.detector_parity import CASES, detecting
 
     case = CASES[name]._replace(picture=PICTURE, shallow={}, size=None)
-    facts, theirs = torchvision({"detector": name, "picture": PICTURE})
+    facts, asked = beside(TORCH, {"detector": name, "picture": PICTURE})
     shapes = {tensor: tuple(shape) for tensor, shape in facts["shapes"].items()}
     detect = detecting(case, shapes, facts["factors"])
     found = len(detect())
     if found != facts["found"]:
         raise script.Failed(f"{name}: {found} objects are found, torchvision finds {facts['found']}")
-    return f"{found} found", _timed(detect), theirs
-
-
-def torchvision(job: dict[str, Any], repeat: int = 1) -> tuple[dict[str, Any], Call]:
-    """What torchvision's process says of a job, and a call that has it done there."""
-    child = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("detection_torch.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
-
-    def asked(**words: Any) -> dict[str, Any]:
-        assert child.stdin and child.stdout
-        print(json.dumps(words), file=child.stdin, flush=True)
-        if not (line := child.stdout.readline()):
-            raise script.Failed("torchvision's process has stopped")
-        return json.loads(line)
-
-    facts = asked(**job, threads=cores())
-    return facts, lambda: asked(mode="run", steps=repeat)["seconds"] / repeat
-
-
-def _timed(call: Callable[[], Any]) -> Call:
-    import jax
-
-    def timed() -> float:
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        return time.perf_counter() - began
-
-    return timed
+    return f"{found} found", timed(detect), asked("run")
 
 
 def train_steps() -> str:
@@ -179,26 +137,10 @@ def train_steps() -> str:
         run = assemble(config, spec.__class__(**{**vars(spec), "targets": targets}), 40_000)
         state = fresh(run)
         fields = {name: batch[name] for name in (*run.spec.fields, VALID, INDEX)}
-        calls.append(_stepping(run, state, run.engine.place_batch(fields)))
-    ours, plain = _turns(*calls)
+        calls.append(stepping(run, state, run.engine.place_batch(fields), 1 if QUICK.value else 5))
+    ours, plain = medians(_rounds(), *calls)
     rows = [(f"batch {config.data.batch_size}", f"{1000 * ours:.0f}", f"{1000 * plain:.0f}", f"{ours / plain:.2f}")]
     return "\n" + table(("train step", "detector, ms", "its backbone as a classifier, ms", "quotient"), rows)
-
-
-def _stepping(run: Any, state: Any, batch: Any) -> Call:
-    import jax
-
-    held = [state]
-
-    def steps() -> float:
-        began, count = time.perf_counter(), 1 if QUICK.value else 5
-        for _ in range(count):
-            held[0], fetch = run.engine.step(held[0], batch)
-            fetch()
-        jax.block_until_ready(held[0])
-        return (time.perf_counter() - began) / count
-
-    return steps
 
 
 def _scenes(count: int) -> tuple[Any, dict[str, np.ndarray]]:
