@@ -14,6 +14,7 @@ from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import dihedral, scale_jitter
 from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.nuclei import nuclei
+from cnn_jax.evals.also.elsewhere import elsewhere
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.star_convex import star_convex
 from cnn_jax.tasks.segment_instances import segment_instances
@@ -33,7 +34,9 @@ def experiment() -> Experiment:
             partial(colour_jitter, saturation=0.0, hue=0.0),
         ),
         duration="300 steps",
-        evaluate=Evaluate(every="0%", batch_size=8),
+        evaluate=Evaluate(
+            every="0%", batch_size=8, also=partial(elsewhere, source="nuclei(test='stack')", name="stack")
+        ),
         save_every="300 steps",
     )
 

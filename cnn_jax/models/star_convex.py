@@ -35,7 +35,7 @@ class Shapes(NamedTuple):
     lengths: jax.Array
 
 
-class Candidates(NamedTuple):
+class Outlines(NamedTuple):
     """Of each image the K surest candidates, in order of falling scores; those of score 0 are none.
 
     scores: [B, K]. centres: [B, K, 2] x, y in pixels. lengths: [B, K, R] of rays, in pixels.
@@ -104,7 +104,7 @@ class StarConvex(nn.Module):
             "lengths": (LENGTHS_WEIGHT * (off * weight).sum(), weight.sum()),
         }
 
-    def candidates(self, raw: Shapes) -> Candidates:
+    def outlines(self, raw: Shapes) -> Outlines:
         """Pixels that no neighbour is surer than."""
         window = ((NEIGHBOURS // 2,) * 2,) * 2
         around = nn.max_pool(raw.logits[..., None], (NEIGHBOURS,) * 2, padding=window)[..., 0]
@@ -117,7 +117,7 @@ class StarConvex(nn.Module):
         centres = jnp.stack([places % wide, places // wide], -1) * self.stride + 0.5
         real = best > 0
         centres, lengths = (jnp.where(real[..., None], array, 0) for array in (centres, lengths))
-        return Candidates(best, centres, lengths.astype(jnp.float32), (flat > 0).sum(1, dtype=jnp.int32))
+        return Outlines(best, centres, lengths.astype(jnp.float32), (flat > 0).sum(1, dtype=jnp.int32))
 
 
 def folded(x: jax.Array, stride: int) -> jax.Array:

@@ -63,7 +63,7 @@ class Variant:
     @property
     def task(self) -> Literal["classify", "detect", "segment", "segment_instances"]:
         """What it is for, by what it can do."""
-        if hasattr(self.build.func, "candidates"):
+        if hasattr(self.build.func, "outlines"):
             return "segment_instances"
         if hasattr(self.build.func, "loss_weights"):
             return "segment"

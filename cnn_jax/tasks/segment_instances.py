@@ -30,7 +30,7 @@ def segment_instances(model: nn.Module, spec: Spec) -> Task:
       spec: of the data, with one image and one instance_map. What is ignored says nothing: pixels of a class_map that
         are IGNORED, and objects that box_ignored marks, where the data has them.
     """
-    if not (hasattr(model, "losses") and hasattr(model, "candidates")):
+    if not (hasattr(model, "losses") and hasattr(model, "outlines")):
         name = type(model).__name__
         raise ValueError(
             f"{name} does not tell objects apart: launch.py list models --task=segment_instances shows what does"
@@ -63,7 +63,7 @@ def segment_instances(model: nn.Module, spec: Spec) -> Task:
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         pixels = batch.scaled()[image]
         raw: Any = model.apply(variables, normalised(pixels, spec.prepare), train=False)
-        found = shapes.candidates(raw)
+        found = shapes.outlines(raw)
         size = jnp.broadcast_to(jnp.asarray(pixels.shape[1:3], jnp.int32), (len(pixels), 2))
         return {**found._asdict(), "size": size}
 

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.models.fcos import fcos_resnet50_fpn
 from cnn_jax.models.resnet import resnet18
+from cnn_jax.models.ssd import ssd300_vgg16
 from cnn_jax.models.star_convex import LENGTHS_WEIGHT, Shapes, StarConvex, folded, star_convex
 from cnn_jax.models.unet import UNet
 from cnn_jax.ops.rays import centrality, ray_lengths
@@ -70,7 +72,7 @@ def test_the_loss_is_of_what_counts_and_lengths_weigh_as_much_as_they_are_centra
 
 
 def test_candidates_are_the_pixels_that_no_neighbour_is_surer_than(jit: Any) -> None:
-    candidates = jit(SMALL.clone(most=4, score=0.5).candidates)
+    candidates = jit(SMALL.clone(most=4, score=0.5).outlines)
     logits = np.full((2, 5, 6), -3, np.float32)
     logits[0, 1, 1], logits[0, 1, 2], logits[0, 3, 4], logits[0, 4, 0] = 2, 1, 3, -0.1
     lengths = np.arange(2 * 5 * 6 * 8, dtype=np.float32).reshape(2, 5, 6, 8)
@@ -83,7 +85,7 @@ def test_candidates_are_the_pixels_that_no_neighbour_is_surer_than(jit: Any) -> 
     level = candidates(Shapes(np.ones((2, 5, 6), np.float32), np.ones((2, 5, 6, 8), np.float32)))
     assert level.found.tolist() == [30, 30] and level.scores.shape == (2, 4) and (level.scores > 0.7).all()
     tiny = Shapes(jnp.ones((1, 1, 2)), jnp.ones((1, 1, 2, 8)))
-    assert jax.eval_shape(SMALL.candidates, tiny).scores.shape == (1, 2)
+    assert jax.eval_shape(SMALL.outlines, tiny).scores.shape == (1, 2)
 
 
 def test_squares_of_pixels_are_channels() -> None:
@@ -100,3 +102,8 @@ def test_a_backbone_that_makes_pictures_smaller_is_refused() -> None:
         ValueError, match=r"ResNet ends in an array \[1, 512\], not in a map of 16 x 16: StarConvex needs"
     ):
         jax.eval_shape(partial(module.init, train=False), jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+def test_a_variant_is_for_its_task_alone() -> None:
+    assert star_convex.task == "segment_instances"
+    assert {ssd300_vgg16.task, fcos_resnet50_fpn.task} == {"detect"}
