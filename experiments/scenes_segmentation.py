@@ -13,7 +13,8 @@ from cnn_jax.augment.geometry import flip
 from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.scenes import scenes
 from cnn_jax.launch import experiment_file
-from cnn_jax.models.unet import UNet
+from cnn_jax.models.backbone_unet import BackboneUNet
+from cnn_jax.models.fast_net import FastNet
 from cnn_jax.tasks.segment import segment
 from cnn_jax.train.optim import adamw
 from cnn_jax.train.schedules import cosine
@@ -22,8 +23,16 @@ from cnn_jax.train.schedules import cosine
 def experiment() -> Experiment:
     return Experiment(
         name="scenes_segmentation",
-        data=Data(source=partial(scenes, targets="class_map"), validation=0.0125, batch_size=32),
-        model=Model(build=partial(UNet, features=16, levels=4), task=segment),
+        data=Data(source=partial(scenes, targets="class_map"), validation=0.0125, batch_size=64),
+        model=Model(
+            build=partial(
+                BackboneUNet,
+                backbone=partial(FastNet, features=(32, 64, 128, 192)),
+                features=(64, 32, 16, 8),
+                pixels=True,
+            ),
+            task=segment,
+        ),
         optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
         duration="2000 steps",
