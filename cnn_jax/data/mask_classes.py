@@ -203,8 +203,8 @@ def _unnamed(found: Mapping[int, Found], left: Mapping[int, int]) -> Meaning:
     if len(values) > UNNAMED:
         raise ValueError(
             f"masks have {len(values):,} values, {_listed(values)}, as {found[values[-1]].first}: where they number "
-            "objects, or edges are smooth, say in the source from which on they are foreground, as threshold=1 or "
-            "threshold=128; where they are classes name them in classes.txt"
+            "objects, or edges are smooth, as of JPEG, say in the source from which on they are foreground, as "
+            "threshold=1 or threshold=128; where they are classes name them in classes.txt"
         )
     if len(values) < 2:
         only = f"the value {values[0]} alone" if values else "nothing that counts"

@@ -57,10 +57,10 @@ def read_mask(data: bytes, *, by_colour: bool = False, ignored: int = -1) -> Mas
         if by_colour:
             values = np.where(values < 256, COLOUR + values * GREY, values)
     elif mode in ("RGB", "RGBA", "RGBX"):
-        red, green, blue = (np.asarray(picture.getchannel(band)).astype(np.uint32) for band in "RGB")
-        values = (red << 16) + (green << 8) + blue
-        grey = (values % GREY == 0) & (not by_colour)
-        values = np.where(grey, values // GREY, COLOUR + values)
+        red, green, blue = (np.asarray(picture.getchannel(band)) for band in "RGB")
+        values = (red.astype(np.uint32) << 16) + (green.astype(np.uint32) << 8) + blue
+        grey = (red == green) & (green == blue) & (not by_colour)
+        values = np.where(grey, red, COLOUR + values)
     else:
         kind = "floating-point numbers" if mode == "F" else f"the colour space {mode}"
         raise CorruptImage(f"{kind} in a mask: store whole numbers, as PNG of 8 or 16 bits")
