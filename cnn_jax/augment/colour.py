@@ -1,4 +1,4 @@
-"""Colour: single operations on images [B, H, W, C] in [0, 1], and colour jitter made of them.
+"""Colour: single operations on images [B, H, W, C] in [0, 1], colour jitter made of them, and gamma.
 
 `grey`, `mean_grey` and `smooth` are what `blend` moves away from or towards, as in Pillow's ImageEnhance: contrast is
 `blend(mean_grey(x), x, factor)`. `autocontrast`, `equalize`, `posterize` and `solarize` are those of Pillow's ImageOps.
@@ -10,7 +10,16 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import between, materialise, per_image, require, uniform, unit_images, with_range_of
+from cnn_jax.augment.draw import (
+    between,
+    log_between,
+    materialise,
+    per_image,
+    require,
+    uniform,
+    unit_images,
+    with_range_of,
+)
 from cnn_jax.batch import Batch
 
 
@@ -130,3 +139,17 @@ def colour_jitter(
         return image
 
     return with_range_of(batch, (0.0, 1.0)).map(jittered, "image")
+
+
+def gamma(keys: jax.Array, batch: Batch, *, power: tuple[float, float] = (0.7, 1.5), probability: float = 0.3) -> Batch:
+    """With `probability`, raise the values in [0, 1] to a power: below 1 dark parts gain contrast, above 1 bright ones.
+
+    power: drawn log-uniformly. Probability and range are nnU-Net's (Isensee et al. 2021, doi:10.1038/s41592-020-01008-
+    z), which keeps the mean and deviation of an image besides.
+    """
+    unit_images(batch, "gamma")
+    require(0 < power[0] <= power[1], f"gamma power must be 0 < low <= high; got {power}")
+    require(0 <= probability <= 1, f"gamma probability must lie in [0, 1]; got {probability}")
+    u = uniform(keys, 2)
+    chosen, drawn = per_image(u[:, 0] < probability), per_image(log_between(u[:, 1], *power))
+    return with_range_of(batch, (0.0, 1.0)).map(lambda image: jnp.where(chosen, image**drawn, image), "image")

@@ -33,13 +33,19 @@ from cnn_jax.batch import Batch
 from cnn_jax.ops import boxes
 
 
-def flip(keys: jax.Array, batch: Batch, *, probability: float = 0.5) -> Batch:
-    """Mirror left and right with `probability`."""
-    require(0 <= probability <= 1, f"flip probability must lie in [0, 1]; got {probability}")
-    mirrored = uniform(keys) < probability
-    one, zero = jnp.ones(len(keys), jnp.float32), jnp.zeros(len(keys), jnp.float32)
-    mirror = matrix((one, zero, zero), (zero, jnp.where(mirrored, -1.0, 1.0), zero))
-    return moved("flip", batch, mirror, lambda image: jnp.where(per_image(mirrored), image[:, :, ::-1], image))
+def flip(keys: jax.Array, batch: Batch, *, probability: float = 0.5, vertical: float = 0.0) -> Batch:
+    """Mirror left and right with `probability`, and top and bottom with the probability `vertical`."""
+    for chance in (probability, vertical):
+        require(0 <= chance <= 1, f"flip probability must lie in [0, 1]; got {chance}")
+    sideways, over = uniform(keys) < probability, uniform(fold(keys, 1)) < vertical
+    zero = jnp.zeros(len(keys), jnp.float32)
+    mirror = matrix((jnp.where(over, -1.0, 1.0), zero, zero), (zero, jnp.where(sideways, -1.0, 1.0), zero))
+
+    def mirrored(image: jax.Array) -> jax.Array:
+        image = jnp.where(per_image(sideways), image[:, :, ::-1], image)
+        return jnp.where(per_image(over), image[:, ::-1], image) if vertical else image
+
+    return moved("flip", batch, mirror, mirrored)
 
 
 def dihedral(keys: jax.Array, batch: Batch) -> Batch:

@@ -58,6 +58,7 @@ def find() -> dict[str, Augmentation]:
 
 FOUND = find()
 SET: dict[str, Any] = {name: partial(FOUND[name], size=size, foreground=0.5) for name, size in CUTS.items()}
+SET["noise"] = partial(FOUND["noise"], probability=0.5)  # by default of so few images that often none is changed
 AUGMENTATIONS: dict[str, Any] = {**FOUND, **SET}
 
 
@@ -154,7 +155,7 @@ def same(left: Batch, right: Batch, tolerance: float = 1e-6) -> None:
 
 def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
     assert {f.__module__.rsplit(".", 1)[1] for f in FOUND.values()} >= {
-        "collage", "compose", "crop", "geometry", "colour", "erase", "mix", "policy", "signal", "views",
+        "collage", "compose", "crop", "geometry", "colour", "erase", "mix", "policy", "quality", "signal", "views",
     }  # fmt: skip
     for name, function in FOUND.items():
         settings = list(inspect.signature(function).parameters.values())[2:]

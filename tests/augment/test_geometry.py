@@ -68,6 +68,7 @@ def test_flip_always_twice_is_the_identity_and_never_is_too(batch, keys) -> None
     np.testing.assert_array_equal(once["image"], data["image"][:, :, ::-1])
     np.testing.assert_array_equal(always(keys(2), once)["image"], data["image"])
     np.testing.assert_array_equal(flip(keys(2), data, probability=0.0)["image"], data["image"])
+    np.testing.assert_array_equal(flip(keys(2), data, probability=0.0, vertical=1.0)["image"], data["image"][:, ::-1])
 
 
 @pytest.mark.parametrize(

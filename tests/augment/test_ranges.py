@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.augment.colour import colour_jitter
+from cnn_jax.augment.colour import colour_jitter, gamma
 from cnn_jax.augment.erase import cutout, random_erasing
 from cnn_jax.augment.geometry import flip, random_iou_crop, random_resized_crop, rotate, scale, scale_jitter, shift
 from cnn_jax.augment.policy import rand_augment, trivial_augment
+from cnn_jax.augment.quality import blur, low_resolution, noise
 from cnn_jax.batch import Batch
 from tests.augment.test_contract import AUGMENTATIONS
 
@@ -27,9 +28,13 @@ NOTHING: dict[str, Any] = {
     "random_resized_crop": partial(random_resized_crop, area=(1.0, 1.0), aspect=(1.0, 1.0)),
     "random_iou_crop": partial(random_iou_crop, overlaps=(1.0,)),
     "scale_jitter": partial(scale_jitter, factor=(1.0, 1.0), fill=0.0),
+    "blur": partial(blur, probability=0.0),
+    "low_resolution": partial(low_resolution, probability=0.0),
 }
 UNIT: dict[str, Any] = {
     "colour_jitter": colour_jitter,
+    "gamma": gamma,
+    "noise": noise,
     "random_erasing": random_erasing,
     "rand_augment": rand_augment,
     "trivial_augment": trivial_augment,
