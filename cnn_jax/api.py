@@ -68,8 +68,9 @@ class LoadedModel(NamedTuple):
 
         Of a classifier each result has `names` and `probabilities` of all classes, the most probable first, and of that
         one `name` and `probability`. Of a detector it has `boxes`, `names` and `scores`; of a segmenter `class_map`,
-        `names` and `shares` of the classes in it, and `mask(name)`, all in pixels of the picture as it was given.
-        Tasks of one's own have results of their own, see the `result` of their reports.
+        `names` and `shares` of the classes in it, and `mask(name)`; of one of single objects `instance_map`,
+        `polygons`, `scores`, `areas` and `mask(number)`; all in pixels of the picture as it was given. Tasks of one's
+        own have results of their own, see the `result` of their reports.
 
         Args:
           inputs: a path; a picture of Pillow; an image [H, W, C] or [H, W] of bytes (uint8, 0 to 255), which is brought

@@ -16,6 +16,7 @@ from cnn_jax.report.colours import palette
 from cnn_jax.report.figures import DPI, GREY, lettered, short, written_size
 
 OPACITY, VEIL = 115, 160  # of 255: of a class's colour, and of the white over what does not count
+MASK = "mask"  # what tables call the file of a map
 SIDE = 480  # pixels of the longer side of a drawn picture, at least
 MARGIN = 12  # pixels around a drawn picture
 COMPRESSION = 3  # of 9: beyond, large pictures take twice the time to save a few percent of their bytes

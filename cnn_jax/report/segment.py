@@ -15,7 +15,7 @@ from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.paths import printable
 from cnn_jax.report.figures import HOUSEKEEPING, learning_curves, short
-from cnn_jax.report.maps import draw_map, legend_of, palette_of, tints_of
+from cnn_jax.report.maps import MASK, draw_map, legend_of, palette_of, tints_of
 from cnn_jax.report.segmentation_figures import confused_pixels, iou_by_class
 from cnn_jax.report.segmentation_gallery import gallery
 
@@ -27,7 +27,6 @@ COLUMNS = {  # of it, with their widths
 }
 TOP, LEAST = None, 0.0  # all classes of a picture are said
 LONGEST = 8192
-MASK = "mask"  # what tables call its file
 UNSEEN = "(not seen)"  # what a result calls pixels that the model was not shown, as those beside a centre crop
 
 

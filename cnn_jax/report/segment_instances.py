@@ -17,7 +17,7 @@ from cnn_jax.evals.segmentation import BACKGROUND
 from cnn_jax.ops.polygons import painted
 from cnn_jax.report.figures import GREY, HOUSEKEEPING, learning_curves
 from cnn_jax.report.instance_figures import gallery, precision_by_threshold
-from cnn_jax.report.maps import draw_map, tints_of_objects
+from cnn_jax.report.maps import MASK, draw_map, tints_of_objects
 from cnn_jax.tasks.segment_instances import objects
 
 PANELS = {"ap50": "average precision at IoU .5", "foreground_iou": "IoU of all objects as one"}
@@ -140,7 +140,7 @@ def files(result: Outlined, beside: Path) -> dict[str, Path]:
     path = beside.with_suffix(".mask.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(result.instance_map.astype(np.uint16)).save(path)
-    return {"mask": path}
+    return {MASK: path}
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Outlined, path: Path) -> None:
