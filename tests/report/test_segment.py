@@ -15,7 +15,7 @@ from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import IGNORED, INDEX, Field, Spec
 from cnn_jax.evals import segmentation
 from cnn_jax.evals.evaluator import Scores
-from cnn_jax.report import confusion, segment
+from cnn_jax.report import confusion, maps, segment
 from cnn_jax.report.colours import palette
 from cnn_jax.report.maps import legend_picture
 
@@ -66,12 +66,12 @@ def test_a_picture_is_drawn_pixel_by_pixel_under_its_map(size, times, tmp_path, 
         entries.extend(handles)
         return legend_picture(handles, rows, points)
 
-    monkeypatch.setattr(segment, "legend_picture", legend)
+    monkeypatch.setattr(maps, "legend_picture", legend)
     segment.annotate(picture, size, segment.best(found, 2, 0), tmp_path / "a" / "b.png")
     assert [entry.get_label().split(None, 1) for entry in entries] == [["79.7%", "background"], ["12.5%", "cat"]]
     drawn = np.asarray(Image.open(tmp_path / "a" / "b.png"))
     wide = times * size[1]
-    own = drawn[segment.MARGIN :][: times * size[0], segment.MARGIN :][:, :wide].astype(int)
+    own = drawn[maps.MARGIN :][: times * size[0], maps.MARGIN :][:, :wide].astype(int)
     plain, values = (one.repeat(times, 0).repeat(times, 1) for one in (picture.astype(int), found.class_map))
     np.testing.assert_array_equal(own[values != 1], plain[values != 1])  # also of what was left out
     colour = palette()[1].astype(int)
@@ -79,7 +79,7 @@ def test_a_picture_is_drawn_pixel_by_pixel_under_its_map(size, times, tmp_path, 
     assert 0.02 < outline.mean() < 0.5
     tinted = plain[values == 1] + (colour - plain[values == 1]) * 115 / 255
     assert np.abs(inside - tinted)[~outline].max() <= 1
-    beside = drawn[:, segment.MARGIN + wide + 1 :]
+    beside = drawn[:, maps.MARGIN + wide + 1 :]
     assert (beside == 255).all(-1).mean() > 0.5 and (beside.max(-1) < 100).sum() > 200  # names, on white
 
 
