@@ -2,8 +2,9 @@
 
 Reproduces: nothing; the scenes are this project's, composed of Fashion-MNIST's items.
 Command: python launch.py train experiments/scenes.py --seeds=0,1,2
-Time: 14 min a seed on 2 CPU cores
-Expected: ap50 0.8865, ap 0.7613 on the test split after 2,000 of the 3,000 steps (n=1); the whole is not measured yet
+Time: 14 min a seed on 2 CPU cores, 1,440 CPU-seconds (± 96, n=3)
+Expected: ap50 0.903 ± 0.001, ap 0.791 ± 0.000 on the test split (n=3, last step); of what is missing the class costs
+    0.072 of ap50, all else 0.008
 """
 
 from functools import partial

@@ -24,9 +24,9 @@ replaces the one that was drawn of it before; an input that is not below the cur
 A segmenter also writes the mask of every input, whatever --draw, --top, --csv and --json say: for photos/a.jpg that is
 photos/a.jpg.predicted.mask.png, an indexed PNG of the size of the original, upright as its EXIF orientation says. Its
 values are the numbers of the classes, the "label" of the tables, and 255 where the model saw nothing, as outside a
-centre crop; its palette has the colours of the pictures. One of
-single objects, as cells, writes a grey PNG of 16 bits, whose values are the "object" of the tables, 1 for the surest
-and 0 for none; tables also have the corners of each, "x,y x,y ...".
+centre crop; its palette has the colours of the pictures. One of single objects, as cells, writes a grey PNG of 16 bits,
+whose values are the "object" of the tables, 1 for the surest and 0 for none; tables also have the corners of each,
+"x,y x,y ...".
 """
 
 import itertools
