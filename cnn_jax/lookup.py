@@ -259,7 +259,9 @@ def _name(function: Any) -> str:
     for module in [*(name for name in loaded if name == home), *(name for name in OTHERS if name in sys.modules)]:
         if parts.offer(module, qualified) is function:
             return f"{module}.{qualified}"
-    for module in loaded:
+    # A variant of a model has the home of its module, whose other importers, as segmenters, come earlier by name.
+    made_in = getattr(getattr(getattr(function, "build", None), "func", None), "__module__", "")
+    for module in sorted(loaded, key=lambda name: name != made_in):
         for name, value in vars(sys.modules[module]).items():
             if value is function and parts.offer(module, name) is function:
                 return f"{module}.{name}"

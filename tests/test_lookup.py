@@ -24,6 +24,7 @@ from cnn_jax.evals.also.elsewhere import elsewhere
 from cnn_jax.lookup import describe, did_you_mean, load_file, lookup
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.layers import BatchNorm
+from cnn_jax.models.resnet import resnet18
 from cnn_jax.models.small_cnn import SmallCNN
 from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
@@ -48,6 +49,12 @@ def test_a_variant_and_a_class_have_names_too():
     assert lookup("resnet20") is resnet20
     assert lookup("cnn_jax.models.small_cnn.SmallCNN") is SmallCNN
     assert lookup("jax.nn.gelu") is jax.nn.gelu
+
+
+def test_a_variant_is_named_by_its_family_whoever_imports_it():
+    """The folder of an import names its model so, and the names of published weights are those of the family."""
+    importlib.import_module("cnn_jax.models.backbone_unet")  # earlier by name
+    assert describe(resnet18) == "cnn_jax.models.resnet.resnet18"
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ class PSPHead(nn.Module):
 
 pspnet_resnet50 = Variant(
     build=partial(EncoderDecoder, backbone=resnet50, head=PSPHead, aux="stage3", aux_weight=0.4),
-    input_shape=(473, 473, 3),
+    input_shape=(480, 480, 3),
     classes=150,
     params=49_057_132,
-    macs=164_436_062_912,
+    macs=164_508_262_400,
     source="Zhao et al. 2017, arXiv:1612.01105, section 3, on ResNet-50",
 )

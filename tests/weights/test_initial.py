@@ -17,6 +17,7 @@ from cnn_jax.data.source import with_statistics
 from cnn_jax.data.spec import Field
 from cnn_jax.inspect.stages import within_backbone
 from cnn_jax.models.convmixer import convmixer_768_32
+from cnn_jax.models.fcn import fcn_resnet50
 from cnn_jax.models.point_detector import point_detector
 from cnn_jax.models.resnet import resnet18
 from cnn_jax.tasks.classify import classify
@@ -90,17 +91,18 @@ def transferred(build, weights: Path) -> Experiment:
     )
 
 
-def test_weights_of_a_classifier_go_into_the_backbone_of_a_detector(tmp_path: Path) -> None:
+@pytest.mark.parametrize("around", [partial(point_detector, width=4), fcn_resnet50], ids=["detector", "segmenter"])
+def test_weights_of_a_classifier_go_into_a_backbone(around, tmp_path: Path) -> None:
     """Published ones by their names, and those of a run folder or of imported weights by their paths."""
     file, shape, spec = tmp_path / "resnet.safetensors", (64, 64, 3), digits()["train"].spec
     spec = with_statistics(
         dataclasses.replace(spec, inputs={"image": Field("image", shape, "uint8")}), (0.0,) * 3, (1.0,) * 3
     )
     build = partial(resnet18, features=4, blocks=(1, 1, 1, 1))
-    detector = partial(point_detector, backbone=build, width=4)
+    net = partial(around, backbone=build)
     tensors = all_made_up(tensor_shapes(build(), shape, torchvision), calm=False)
     files.write(file, tensors)
-    found = prepare(transferred(detector, file), spec, tmp_path / "run")
+    found = prepare(transferred(net, file), spec, tmp_path / "run")
     expected = flatten_dict(to_variables(build(), shape, tensors, torchvision), sep="/")
     backbone = {within_backbone(path): array for path, array in expected.items() if "classifier" not in path}
     assert found.variables.keys() == backbone.keys() and any(path.startswith("batch_stats") for path in backbone)
@@ -113,13 +115,13 @@ def test_weights_of_a_classifier_go_into_the_backbone_of_a_detector(tmp_path: Pa
     run_folder.write_json(folder / run_folder.DATA, specs.to_json(spec))
     run_folder.write_json(folder / run_folder.PREDICTOR, {"model": "", "task": ""})
     save_file(expected, folder / run_folder.VARIABLES)
-    again = prepare(transferred(detector, folder), spec, tmp_path / "other")
+    again = prepare(transferred(net, folder), spec, tmp_path / "other")
     assert again.variables.keys() == backbone.keys()
     assert all((again.variables[path] == array).all() for path, array in backbone.items())
     del expected["params/stem_conv/kernel"]
     save_file(expected, folder / run_folder.VARIABLES)
     with pytest.raises(ValueError, match="of another model .missing: params/backbone/stem_conv/kernel"):
-        prepare(transferred(detector, folder), spec, tmp_path / "other")
+        prepare(transferred(net, folder), spec, tmp_path / "other")
 
 
 @pytest.mark.parametrize("same", [True, False])
