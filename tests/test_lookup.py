@@ -25,6 +25,8 @@ from cnn_jax.lookup import describe, did_you_mean, load_file, lookup
 from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.small_cnn import SmallCNN
+from cnn_jax.ops.segmentation_losses import dice, focal, total
+from cnn_jax.tasks.segment import segment
 from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
 
@@ -56,6 +58,7 @@ def test_a_variant_and_a_class_have_names_too():
         ("sgd(momentum=0.8, nesterov=False)", functools.partial(sgd, momentum=0.8, nesterov=False)),
         ("shift(pixels=2)", functools.partial(shift, pixels=2)),
         ("sgd()", functools.partial(sgd)),
+        ("segment(loss=total(focal, dice))", functools.partial(segment, loss=total(focal, dice))),
         ("cosine(final=-1e-3)", functools.partial(cosine, final=-1e-3)),
         ("resnet20(act=jax.nn.gelu)", functools.partial(resnet20, act=jax.nn.gelu)),
         ("resnet20(blocks=[1, 2])", functools.partial(resnet20, blocks=(1, 2))),

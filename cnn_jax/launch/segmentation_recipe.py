@@ -21,7 +21,6 @@ SPEED = 40e9  # multiply-adds a second and core, of training a U-Net with everyt
 LEAST_VALIDATION = 4  # pictures, below which a validation split says too little; each has thousands of pixels
 FEW, SHARES = 200, (0.2, 0.1)  # training pictures, and the share of validation below and from there on
 STEPS = (100, 3000)  # of a training, at least and at most
-LOSSES = "cnn_jax.ops.segmentation_losses"  # losses are named in full
 
 
 def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
@@ -110,8 +109,7 @@ def _splits(found: FoundMasks, share: float, held_out: int) -> Topic:
 
 
 def _task(made: Plan) -> str:
-    loss = f"{LOSSES}.total({LOSSES}.cross_entropy, {LOSSES}.dice)"
-    return f"segment(loss={loss}{'' if made.whole else f', window={made.crop}'})"
+    return f"segment(loss=total(cross_entropy, dice){'' if made.whole else f', window={made.crop}'})"
 
 
 def _augmentation(made: Plan, cut: bool) -> str:
