@@ -51,12 +51,7 @@ def choose(found: FoundMasks, machine: Machine, network: Network | None = None, 
             Topic(
                 "network",
                 {"model.build": build} | ({"transfer.weights": network.weights} if network else {}),
-                f"{title(build)}: "
-                + (
-                    f"levels are {why['levels']}; no weights are asked for"
-                    if build == scratch
-                    else "as it is asked for"
-                ),
+                f"{title(build)}: {levels if build == scratch else 'as it is asked for'}",
             ),
             Topic(
                 "prediction",
