@@ -26,7 +26,8 @@ CALLED_WITH: dict[str, tuple[tuple[str, ...], ...]] = {
     "cnn_jax.evals.also": (("task", "spec", "splits"),),
     "cnn_jax.train.optim": (("lr", "weight_decay"),),
     "cnn_jax.train.schedules": (("peak", "steps", "warmup"),),
-    "cnn_jax.ops": (("x",), ("lhs", "rhs"), ("logits", "truth", "counted")),
+    "cnn_jax.ops": (("x",), ("lhs", "rhs")),
+    "cnn_jax.ops.segmentation_losses": (("logits", "truth", "counted"),),
 }
 # What parts are called, and where they are.
 KINDS = {
@@ -34,12 +35,13 @@ KINDS = {
     "sources": "cnn_jax.data",
     "augmentations": "cnn_jax.augment",
     "tasks": "cnn_jax.tasks",
+    "losses": "cnn_jax.ops.segmentation_losses",
     "optimizers": "cnn_jax.train.optim",
     "schedules": "cnn_jax.train.schedules",
     "evaluations": "cnn_jax.evals.also",
 }
 # where a function of any number of parts makes one of them
-COMPOSED = ("cnn_jax.augment", "cnn_jax.evals.also", "cnn_jax.ops")
+COMPOSED = ("cnn_jax.augment", "cnn_jax.evals.also", "cnn_jax.ops.segmentation_losses")
 EXPERIMENT = "experiment"  # the module that an experiment file is loaded as: whatever it defines is a part
 
 _SHARED = """celu elu gelu glu hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu log_sigmoid log_softmax relu relu6

@@ -26,6 +26,8 @@ from cnn_jax.models.cifar_resnet import resnet20
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.resnet import resnet18
 from cnn_jax.models.small_cnn import SmallCNN
+from cnn_jax.ops.segmentation_losses import dice, focal, total
+from cnn_jax.tasks.segment import segment
 from cnn_jax.train.optim import adamw, sgd
 from cnn_jax.train.schedules import cosine
 
@@ -63,6 +65,7 @@ def test_a_variant_is_named_by_its_family_whoever_imports_it():
         ("sgd(momentum=0.8, nesterov=False)", functools.partial(sgd, momentum=0.8, nesterov=False)),
         ("shift(pixels=2)", functools.partial(shift, pixels=2)),
         ("sgd()", functools.partial(sgd)),
+        ("segment(loss=total(focal, dice))", functools.partial(segment, loss=total(focal, dice))),
         ("cosine(final=-1e-3)", functools.partial(cosine, final=-1e-3)),
         ("resnet20(act=jax.nn.gelu)", functools.partial(resnet20, act=jax.nn.gelu)),
         ("resnet20(blocks=[1, 2])", functools.partial(resnet20, blocks=(1, 2))),

@@ -5,9 +5,9 @@ python launch.py list augmentations        # for --config.augment=
 python launch.py list models resnet        # published models whose name contains resnet
 python launch.py list models --task=detect # those that find objects
 
-The lists are experiments, models, sources, augmentations, tasks, optimizers, schedules and evaluations; a second word
-is a part of the names to show, or for models a pattern, as 'mobilenet*'. What they name is written in flags of train,
-as --config.optim.schedule='cosine(final=0.01)'.
+The lists are experiments, models, sources, augmentations, tasks, losses (of segmentation), optimizers, schedules and
+evaluations; a second word is a part of the names to show, or for models a pattern, as 'mobilenet*'. What they name is
+written in flags of train, as --config.optim.schedule='cosine(final=0.01)'.
 """
 
 import inspect
@@ -23,6 +23,7 @@ from cnn_jax.launch.experiment_file import described, experiment_files, word_for
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.parts import KINDS, of_kind, settings
 
+SETTING = {"losses": "model.task='segment(loss=NAME)'"}  # of parts that are settings of others, not fields
 EXPERIMENTS = "experiments"
 
 
@@ -83,7 +84,8 @@ def _parts(kind: str, part: str) -> None:
         text = inspect.getdoc(value) or ""
         print(f"{name}({settings(value)})\n    {' '.join(text.partition(chr(10) * 2)[0].split())}")
     fields = [name for name, field in configuration.fields() if field.metadata.get("kind") == kind]
-    print(cli.as_called(f"\nUse one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME"))
+    use = f"{fields[0]}=NAME" if fields else SETTING[kind]
+    print(cli.as_called(f"\nUse one with: python launch.py train EXPERIMENT --config.{use}"))
 
 
 def _models(pattern: str, task: str | None) -> None:

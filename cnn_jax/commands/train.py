@@ -21,7 +21,8 @@ folder has it as experiment.py: copy that to go on from it. --config.transfer.we
 other weights.
 
 A folder with the folders images and masks, as images/1.jpg and masks/1.png, is for segmentation: a U-Net from scratch
-by a plan as nnU-Net makes one. launch.py describe masks:FOLDER shows it, and what is in the masks.
+by a plan as nnU-Net makes one, or over the network of --config.transfer.weights, where it is given. launch.py describe
+masks:FOLDER shows the plan, and what is in the masks.
 
 A longer duration makes a run longer, whether it has ended or not, with either command: it goes on from its last
 checkpoint, the log goes on, and its results are kept as results-stepN.json. The learning rate follows the schedule of

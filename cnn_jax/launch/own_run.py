@@ -117,7 +117,7 @@ def write(folder: str, name: str, given: Mapping[str, str], into: Path) -> tuple
     found: own_masks.FoundMasks | own_data.Found
     if has_pairs(written(folder)):
         found = own_masks.look(folder, given.get("data.source", ""))
-        made = segmentation_recipe.choose(found, machine, build)
+        made = segmentation_recipe.choose(found, machine, pretrained.named(weights) if weights else None, build)
     else:
         found, without = own_data.look(folder), pretrained.why_none(weights, build)
         known = pretrained.named(weights, build) if weights else None

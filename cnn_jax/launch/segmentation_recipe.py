@@ -1,8 +1,10 @@
-"""A recipe for a folder of one's own pictures with masks: a U-Net from scratch, by the plan of `data/planning.py`."""
+"""A recipe for a folder of one's own pictures with masks: a U-Net by the plan of `data/planning.py`."""
+
+import jax.numpy as jnp
 
 from cnn_jax.data.planning import Plan, plan, reasons
 from cnn_jax.launch.own_masks import FoundMasks
-from cnn_jax.launch.pretrained import title
+from cnn_jax.launch.pretrained import Network, title
 from cnn_jax.launch.recipe import (
     ACCELERATOR,
     AROUND,
@@ -16,35 +18,40 @@ from cnn_jax.launch.recipe import (
     macs,
     minutes,
 )
+from cnn_jax.lookup import lookup
 
 SPEED = 40e9  # multiply-adds a second and core, of training a U-Net with everything around it
 LEAST_VALIDATION = 4  # pictures, below which a validation split says too little; each has thousands of pixels
 FEW, SHARES = 200, (0.2, 0.1)  # training pictures, and the share of validation below and from there on
 STEPS = (100, 3000)  # of a training, at least and at most
-LOSSES = "cnn_jax.ops.segmentation_losses"  # losses are named in full
 
 
-def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
-    """The recipe for pictures like `found`; build: the model that somebody asks for, as on the command line."""
-    made = plan(found.seen)
-    why = reasons(made, found.seen)
+def choose(found: FoundMasks, machine: Machine, network: Network | None = None, build: str = "") -> Recipe:
+    """The recipe for pictures like `found`, with the weights of `network`, or from scratch where it is None.
+
+    A network that is no segmenter is the backbone of a U-Net. build: the model that somebody asks for, as on the
+    command line.
+    """
+    seen = found.seen._replace(channels=network.channels) if network else found.seen
+    made = plan(seen)
+    why = reasons(made, seen)
     cut = found.several or any(side < of for side, of in zip(made.crop, found.size, strict=True))
-    network = build or f"unet(features={made.features}, levels={made.levels})"
+    scratch = f"unet(features={made.features}, levels={made.levels})"
+    levels = f"levels are {why['levels']}"
+    build = build or (_with_weights(network, len(seen.classes)) if network else scratch)
     share, training, held_out = _validation(found)
-    each = macs(network, len(found.seen.classes), (*made.crop, found.seen.channels))
+    each = macs(build, len(seen.classes), (*made.crop, seen.channels))
     steps, seconds = _steps(found, machine, made, each, training, held_out)
     return Recipe(
-        f"{title(network)} from scratch",
+        f"{title(build)} {f'with the weights of {network.weights}' if network else 'from scratch'}",
         minutes(seconds, machine),
         [
-            _pictures(found, made, why["values"]),
+            _pictures(found, made, seen.channels, why["values"]),
             _splits(found, share, held_out),
             Topic(
                 "network",
-                {"model.build": network},
-                f"{title(network)}: levels are {why['levels']}"
-                if not build
-                else f"{title(network)}, as it was asked for",
+                {"model.build": build} | ({"transfer.weights": network.weights} if network else {}),
+                f"{title(build)}: {levels if build == scratch else 'as it is asked for'}",
             ),
             Topic(
                 "prediction",
@@ -55,13 +62,15 @@ def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
                 "learning",
                 {
                     "optim.build": "adamw",
-                    "optim.lr": "0.003",
+                    "optim.lr": "0.001" if network else "0.003",
                     "optim.weight_decay": "0.05",
                     "optim.schedule": "cosine",
                     "optim.warmup": "10%",
                     "optim.clip": "1.0",
                 },
-                "a high rate that falls to 0, as all begins at random",
+                "a low rate that falls to 0, for the weights"
+                if network
+                else "a high rate that falls to 0, as all begins at random",
             ),
             Topic(
                 "augmentation",
@@ -73,12 +82,19 @@ def choose(found: FoundMasks, machine: Machine, build: str = "") -> Recipe:
     )
 
 
-def _pictures(found: FoundMasks, made: Plan, why: str) -> Topic:
-    extra = ["channels=1"] * found.grey + [f"percentiles={made.percentiles}"] * bool(made.percentiles)
+def _with_weights(network: Network, classes: int) -> str:
+    if hasattr(lookup(network.build)(classes=classes, dtype=jnp.float32), "loss_weights"):
+        return network.build
+    return f"cnn_jax.models.backbone_unet.BackboneUNet(backbone={network.build})"
+
+
+def _pictures(found: FoundMasks, made: Plan, channels: int, why: str) -> Topic:
+    grey = found.grey and channels == 1
+    extra = ["channels=1"] * grey + [f"percentiles={made.percentiles}"] * bool(made.percentiles)
     source = found.source if found.asked else ", ".join([found.source.removesuffix(")"), *extra]) + ")"
     size = " x ".join(map(str, found.size))
-    grey = ", grey, as all looked at are" if found.grey else ""
-    return Topic("pictures", {"data.source": source}, f"examples of {size} pixels{grey}; values: {why}")
+    said = ", grey, as all looked at are" if grey else ", grey read as colour, for the weights" if found.grey else ""
+    return Topic("pictures", {"data.source": source}, f"examples of {size} pixels{said}; values: {why}")
 
 
 def _validation(found: FoundMasks) -> tuple[float, int, int]:
@@ -110,8 +126,7 @@ def _splits(found: FoundMasks, share: float, held_out: int) -> Topic:
 
 
 def _task(made: Plan) -> str:
-    loss = f"{LOSSES}.total({LOSSES}.cross_entropy, {LOSSES}.dice)"
-    return f"segment(loss={loss}{'' if made.whole else f', window={made.crop}'})"
+    return f"segment(loss=total(cross_entropy, dice){'' if made.whole else f', window={made.crop}'})"
 
 
 def _augmentation(made: Plan, cut: bool) -> str:

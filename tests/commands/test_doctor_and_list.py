@@ -62,7 +62,8 @@ def test_list_shows_what_a_field_may_name(kind, launch):
     assert all(lookup(line.partition("(")[0]) for line in lines[::2])
     assert lines[::2] == sorted(lines[::2]) and all(text.strip() for text in lines[1::2])
     fields = [name for name, field in configuration.fields() if field.metadata.get("kind") == kind]
-    assert last == f"Use one with: python launch.py train EXPERIMENT --config.{fields[0]}=NAME\n"
+    use = f"{fields[0]}=NAME" if kind != "losses" else "model.task='segment(loss=NAME)'"
+    assert last == f"Use one with: python launch.py train EXPERIMENT --config.{use}\n"
 
 
 def test_list_says_settings_and_finds_a_part_of_a_name(launch):

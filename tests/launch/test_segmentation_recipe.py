@@ -11,6 +11,7 @@ from cnn_jax.data.planning import Fingerprint
 from cnn_jax.launch import own_masks
 from cnn_jax.launch.experiment_file import load
 from cnn_jax.launch.own_masks import FoundMasks, look
+from cnn_jax.launch.pretrained import Network
 from cnn_jax.launch.recipe import SECONDS, Machine, Recipe
 from cnn_jax.launch.recipe_file import text
 from cnn_jax.launch.segmentation_recipe import choose
@@ -61,6 +62,17 @@ def test_grey_pictures_of_any_brightness_are_stretched() -> None:
     assert "the means of pictures vary by 0.75" in why(recipe, "pictures")
     asked = fields(choose(grey._replace(source="masks('my cells/', channels=3)", asked=True), TWO))
     assert asked["data.source"] == "masks('my cells/', channels=3)"  # as somebody asks for
+
+
+def test_weights_that_are_asked_for_are_of_the_backbone_or_of_the_whole() -> None:
+    grey = found(grey=True, seen=found().seen._replace(channels=1))
+    recipe = choose(grey, TWO, Network("package:lite0", "efficientnet_lite0(drop_path=0.0)"))
+    chosen = fields(recipe)
+    name = "cnn_jax.models.backbone_unet.BackboneUNet(backbone=efficientnet_lite0(drop_path=0.0))"
+    assert chosen["model.build"] == name and chosen["transfer.weights"] == "package:lite0"
+    assert "channels" not in chosen["data.source"] and "for the weights" in why(recipe, "pictures")
+    assert fields(choose(grey, TWO, Network("runs/mine", "unet_small", 1)))["model.build"] == "unet_small"
+    assert fields(choose(grey, TWO, None, "unet_small"))["model.build"] == "unet_small"
 
 
 def test_splits_that_are_there_are_used() -> None:
