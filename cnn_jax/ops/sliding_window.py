@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from cnn_jax.ops.chunks import pad_spatial
+from cnn_jax.ops.resize import resize
 
 Forward = Callable[[jax.Array], jax.Array]
 FLIPS = {"none": (), "horizontal": (2,), "vertical": (1,), "both": (1, 2)}  # the axes of x that are mirrored
@@ -111,15 +112,8 @@ def rescaled(forward: Forward, x: jax.Array, scales: Sequence[float]) -> jax.Arr
     passes = []
     for scale in scales:
         other = tuple(max(round(scale * side), 1) for side in size)
-        passes.append(resized(forward(resized(x, other)), size))
+        passes.append(resize(forward(resize(x, other)), size))
     return sum(passes[1:], passes[0]) / len(passes)
-
-
-def resized(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """x [B, H, W, C] -> [B, h, w, C], bilinear, pixel centres at half-integers, without a low-pass filter."""
-    if x.shape[1:3] == tuple(size):
-        return x
-    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear", antialias=False)
 
 
 def starts(size: int, window: int, step: float = 0.5) -> np.ndarray:

@@ -71,6 +71,7 @@ def test_a_crop_around_foreground_shows_it_in_the_middle_and_lies_inside_on_all_
     data = make_batch({"image": numbered(20), "class_map": kinds})
     found = quick(partial(crop, size=(5, 8), foreground=1.0))(keys(20), data)
     assert (np.asarray(found["class_map"]) == 3).sum(axis=(1, 2)).tolist() == [1] * 20
+    assert (np.asarray(found["class_map"]) != IGNORED).all()  # as it would be beyond a border
     np.testing.assert_array_equal(corners(found["image"]), np.clip(places - (2, 4), 0, (HEIGHT - 5, WIDTH - 8)))
 
 
