@@ -39,7 +39,7 @@ UNIT: dict[str, Any] = {
     "rand_augment": rand_augment,
     "trivial_augment": trivial_augment,
 }
-MIX = {"mixup", "cutmix", "mixup_or_cutmix"}
+MIX = {"mixup", "cutmix", "mixup_or_cutmix", "dihedral"}  # no strength
 
 
 def batch_of(make_batch: Callable[..., Batch], low: float, high: float) -> Batch:
