@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_jax.data.masks import masks
 from cnn_jax.data.planning import Fingerprint, fingerprint
-from cnn_jax.data.source import View, made, permutation, test_part
+from cnn_jax.data.source import View, made, permutation, strata, test_part
 from cnn_jax.data.spec import named
 from cnn_jax.lookup import lookup
 from cnn_jax.paths import printable
@@ -22,6 +22,7 @@ class FoundMasks(NamedTuple):
 
     source: as it is written on the command line; asked: whether somebody wrote it so.
     counts: {split: pictures}, "all" where there are no splits. scored: pictures of the test split.
+    groups: how many of those left for training are in each group of which validation gets its share.
     seen: the fingerprint of what is left for training. grey: whether all pictures are.
     size: [H, W] of examples; several: whether they have several.
     """
@@ -29,6 +30,7 @@ class FoundMasks(NamedTuple):
     source: str
     counts: Mapping[str, int]
     scored: int
+    groups: tuple[int, ...]
     seen: Fingerprint
     grey: bool
     size: tuple[int, int]
@@ -70,4 +72,8 @@ def look(path: str, source: str = "") -> FoundMasks:
         seen = seen._replace(channels=1) if grey else seen
         text = f"masks({path!r})"
     height, width = spec.input.shape[:2]
-    return FoundMasks(text, counts, scored, seen, grey, (height, width), len(spec.shapes) > 1, bool(source))
+    groups = strata(train)
+    sizes = [len(train)] if groups is None else np.unique(groups, return_counts=True)[1].tolist()
+    return FoundMasks(
+        text, counts, scored, tuple(sizes), seen, grey, (height, width), len(spec.shapes) > 1, bool(source)
+    )

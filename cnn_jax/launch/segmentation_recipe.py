@@ -103,7 +103,7 @@ def _validation(found: FoundMasks) -> tuple[float, int, int]:
     if own := found.counts.get("validation", 0):
         return 0.1, total, own
     share = SHARES[total >= FEW]
-    held_out = round(total * share)
+    held_out = sum(min(round(count * share), count - 1) for count in found.groups)
     return (share, total - held_out, held_out) if held_out >= LEAST_VALIDATION else (0.0, total, 0)
 
 

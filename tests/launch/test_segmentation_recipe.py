@@ -24,7 +24,9 @@ TWO = Machine(2)
 def found(size: tuple[int, int] = (200, 300), examples: int = 80, **changes: object) -> FoundMasks:
     """Colour pictures of two classes, 4 % of the pixels cells, without splits."""
     seen = Fingerprint(examples, size, 3, ("background", "cell"), (96, 4), (examples, examples), 0.0, 0.4, 0.2, 0.05)
-    known = FoundMasks("masks('my cells/')", {"all": examples * 5 // 4}, examples // 4, seen, False, size, False)
+    known = FoundMasks(
+        "masks('my cells/')", {"all": examples * 5 // 4}, examples // 4, (examples,), seen, False, size, False
+    )
     return known._replace(**changes)  # type: ignore[arg-type]
 
 
@@ -80,6 +82,7 @@ def test_splits_that_are_there_are_used() -> None:
     assert "evaluate.test" not in fields(choose(own, TWO)) and "scored at the end" in why(choose(own, TWO), "splits")
     alone = fields(choose(found(counts={"train": 80}, scored=0), TWO))
     assert alone["evaluate.test"] == "never" and alone["data.validation"] == "0.2"
+    assert "9 of the others" in why(choose(found(groups=(13, 2, 30)), TWO), "splits")
     few = fields(choose(found(examples=8), TWO))
     assert few["data.validation"] == "0" and "evaluate.patience" not in few
 
