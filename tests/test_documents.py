@@ -22,7 +22,7 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax.launch import cli
-from tests.data.painted import coco_json, painted
+from tests.data.painted import coco_json, mask_set, painted
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,6 +86,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(draw.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
     shutil.copytree(folder / "photos", folder / "PATH")
     annotate(folder)
+    mask_set(folder / "cells", np.arange(64).reshape(8, 8) % 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("cnn_jax.report.classify.figures", lambda *_: None)

@@ -4,7 +4,7 @@ python launch.py describe resnet50
 python launch.py describe 'resnet18(act=jax.nn.gelu)' --input=64,64,3 --classes=10 --batch=32
 python launch.py describe folder:photos
 python launch.py describe coco:annotations.json
-python launch.py describe masks:photos
+python launch.py describe masks:cells
 python launch.py describe 'voc(VOC2007, size=320)' --out=looked_at
 
 A model is written as in --config.model.build=: resnet18, or 'resnet18(act=jax.nn.gelu, stem=fitting_stem)'. The command
