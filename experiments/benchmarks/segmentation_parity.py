@@ -2,7 +2,7 @@
 
 Command: python experiments/benchmarks/segmentation_parity.py [NAME ...]   all, or those named, at full depth
          python experiments/benchmarks/segmentation_parity.py --write      computes tests/weights/segmenters/ anew
-Time: about half a minute a network on two CPU cores
+Time: about half a minute of one CPU core a network
 Needs: pip install 'cnn_jax[parity]' (PyTorch and torchvision)
 
 The logits of all pixels, and those of the auxiliary head, are compared in evaluation and in float32, for images whose
