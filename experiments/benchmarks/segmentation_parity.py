@@ -28,7 +28,7 @@ from cnn_jax.weights.segmenter_parity import CASES, SIZE, Case
 
 WRITE = flags.DEFINE_bool("write", False, "compute the stored references of the tests anew")
 FOLDER = Path(__file__).parents[2] / "tests" / "weights" / "segmenters"
-SIZES = ((96, 128), (75, 101), (33, 65), (130, 47))
+SIZES = ((96, 128), SIZE, (33, 65), (130, 47))
 OUTPUTS = {"out": LOGITS, "aux": "feature aux"}
 
 Arrays = dict[str, np.ndarray]
