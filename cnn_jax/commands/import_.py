@@ -72,6 +72,8 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
     print(f"written to {folder}/")
     print(cli.as_called(f"python launch.py predict {folder} IMAGE..."))
     data = {"classify": "folder:PATH", "detect": "coco:JSON", "segment": "masks:PATH"}[variant.task]
+    if variant.task == "segment" and isinstance(images.size, tuple):  # whose pictures are not all of one size
+        data = f"'masks(PATH, size={images.size[0]}, resize=\"letterbox\")'"
     print(cli.as_called(f"python launch.py eval {folder} --data={data}"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.source import Example, Source, Splits, buckets, file_names, in_memory, made, say, split_of, strata
-from cnn_jax.data.spec import VALID, Spec, kinds
+from cnn_jax.data.spec import VALID, Field, Spec, kinds
 from cnn_jax.paths import printable
 
 ALL = "all"  # every example that a source has
@@ -62,15 +62,21 @@ def _check_alike(found: Spec, spec: Spec) -> None:
             f"'{found.name}' has other classes than the run was trained on "
             f"({_differences(spec.classes, found.classes)}): use data of the same classes"
         )
-    own = kinds(found.fields)
-    for name, field in kinds(spec.fields).items():
-        if own.get(name) != field:
-            other = own.get(name)
+    own, wanted = kinds(found.fields), kinds(spec.fields)
+    any_size = spec.prepare.resize == "short_side"  # whose examples have each a size of its own
+    for name, field in wanted.items():
+        other = own.get(name)
+        if other is None or (_without_size(other) != _without_size(field) if any_size else other != field):
             what = f"{other.role} {other.shape} {other.dtype}" if other else "no such field"
             raise ValueError(
                 f"'{found.name}' has {what} for '{name}', the run was trained on {field.role} {field.shape} "
                 f"{field.dtype}: use data of that kind, or give the source a size"
             )
+
+
+def _without_size(field: Field) -> Field:
+    """Any height and width of what lies over the picture."""
+    return field._replace(shape=(0, 0, *field.shape[2:])) if field.role in ("image", "class_map") else field
 
 
 @dataclasses.dataclass(eq=False)

@@ -24,7 +24,7 @@ from cnn_jax.weights.convert import to_tensors, to_variables
 from cnn_jax.weights.published import QUICK
 from cnn_jax.weights.schemes import Scheme, schemes
 
-SIZE = (75, 101)  # of the images of the tests, no multiple of a stride
+SIZE = (43, 301)  # of the images of the tests: no multiples of a stride, and wide enough for a dilation of 36
 BATCH = 2
 
 

@@ -2,7 +2,7 @@
 
 Command: python experiments/benchmarks/segmentation_parity.py [NAME ...]   all, or those named, at full depth
          python experiments/benchmarks/segmentation_parity.py --write      computes tests/weights/segmenters/ anew
-Time: about half a minute a network on two CPU cores
+Time: about half a minute of one CPU core a network
 Needs: pip install 'cnn_jax[parity]' (PyTorch and torchvision)
 
 The logits of all pixels, and those of the auxiliary head, are compared in evaluation and in float32, for images whose
@@ -28,7 +28,7 @@ from cnn_jax.weights.segmenter_parity import CASES, SIZE, Case
 
 WRITE = flags.DEFINE_bool("write", False, "compute the stored references of the tests anew")
 FOLDER = Path(__file__).parents[2] / "tests" / "weights" / "segmenters"
-SIZES = ((96, 128), (75, 101), (33, 65), (130, 47))
+SIZES = ((96, 128), SIZE, (33, 65), (130, 47))
 OUTPUTS = {"out": LOGITS, "aux": "feature aux"}
 
 Arrays = dict[str, np.ndarray]

@@ -55,7 +55,10 @@ def test_a_picture_is_predicted(here: Path, launch: Any, tensors: Any) -> None:
     assert said.code == 0 and said.err == "", said.err
     assert "21 classes, named as by torchvision" in said.out
     assert "images: short side to 40 pixels, the long one to 90 at most (bilinear)" in said.out
-    assert "the 21 classes are taken to be those of VOC" in said.out and "--data=masks:PATH" in said.out
+    assert (
+        "the 21 classes are taken to be those of VOC" in said.out
+        and "--data='masks(PATH, size=40, resize=\"letterbox\")'" in said.out
+    )
     about = json.loads((here / "run" / "predictor.json").read_text())
     assert about["task"] == "cnn_jax.tasks.segment.segment"
     data = json.loads((here / "run" / "data.json").read_text())
@@ -78,6 +81,13 @@ def test_a_picture_is_predicted(here: Path, launch: Any, tensors: Any) -> None:
 
     said = launch("predict", "run", "tall.png")
     assert said.code == 0 and found.names[0] in said.out
+
+    for name, pixels in {"images": np.zeros((30, 40, 3), np.uint8), "masks": np.full((30, 40), 7, np.uint8)}.items():
+        (here / "set" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(here / "set" / name / "a.png")
+    (here / "set" / "classes.txt").write_text("\n".join(voc_classes()))
+    said = launch("eval", "run", '--data=masks(set, size=40, resize="letterbox")')
+    assert said.code == 0 and "mean_iou" in said.out, said.err
 
 
 def test_the_auxiliary_head_may_be_left_out_and_has_to_be_there_otherwise(tensors: Any) -> None:
