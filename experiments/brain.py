@@ -20,10 +20,14 @@ from cnn_jax.data.colin27 import colin27
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.backbone_unet import BackboneUNet
 from cnn_jax.models.efficientnet import efficientnet_lite0
+from cnn_jax.models.layers import BatchNorm
 from cnn_jax.ops.segmentation_losses import cross_entropy, dice, total
 from cnn_jax.tasks.segment import segment
 from cnn_jax.train.optim import adamw
 from cnn_jax.train.schedules import cosine
+
+# Its own running averages, of momentum 0.99, are too slow for so few steps: what is scored was not what was trained.
+BACKBONE = partial(efficientnet_lite0, norm=partial(BatchNorm, epsilon=1e-3, momentum=0.9))
 
 
 def experiment() -> Experiment:
@@ -31,7 +35,7 @@ def experiment() -> Experiment:
         name="brain",
         data=Data(source=partial(colin27, channels=3), validation=0.0, batch_size=8),
         model=Model(
-            build=partial(BackboneUNet, backbone=efficientnet_lite0, features=(128, 64, 32, 24, 16)),
+            build=partial(BackboneUNet, backbone=BACKBONE, features=(128, 64, 32, 24, 16)),
             task=partial(segment, loss=total(cross_entropy, partial(dice, background=0)), flips="horizontal"),
         ),
         optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.99),
