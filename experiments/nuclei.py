@@ -27,17 +27,17 @@ def experiment() -> Experiment:
         name="nuclei",
         data=Data(source=nuclei, validation=0.0, batch_size=8),
         model=Model(build=star_convex, task=segment_instances),
-        optim=Optim(build=adamw, lr=4e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
+        optim=Optim(build=adamw, lr=4e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.99),
         augment=compose(
             dihedral,
             partial(scale_jitter, factor=(0.7, 1.5), fill=0.0),
-            partial(colour_jitter, saturation=0.0, hue=0.0),
+            partial(colour_jitter, brightness=1.5, saturation=0.0, hue=0.0),
         ),
-        duration="300 steps",
+        duration="1400 steps",
         evaluate=Evaluate(
             every="0%", batch_size=8, also=partial(elsewhere, source="nuclei(test='stack')", name="stack")
         ),
-        save_every="300 steps",
+        save_every="700 steps",
     )
 
 

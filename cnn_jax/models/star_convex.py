@@ -21,7 +21,6 @@ from cnn_jax.ops.detection_losses import cross_entropy
 from cnn_jax.ops.rays import centrality, ray_lengths
 
 REACH = 8.0  # pixels: the unit in which the network says lengths
-LENGTHS_WEIGHT = 0.2  # of the loss of lengths beside that of centrality, as StarDist's code has it
 NEIGHBOURS = 3  # side of the square in which a candidate has no surer one
 
 
@@ -56,6 +55,7 @@ class StarConvex(nn.Module):
     rays: of each pixel. stride: pixels of a side of the squares that the backbone reads as one, their values as
       channels: it has a quarter of the work to do at 2, and polygons are as fine as without.
     width: channels between the backbone and what is said.
+    lengths_weight: of the loss of lengths, in pixels, beside that of centrality; StarDist's code has 0.2.
     score, most: a candidate has at least this score; and an image at most so many.
     """
 
@@ -64,6 +64,7 @@ class StarConvex(nn.Module):
     rays: int = 32
     stride: int = 2
     width: int = 64
+    lengths_weight: float = 1.0
     score: float = 0.5
     most: int = 512
     conv: Layer = Conv
@@ -101,7 +102,7 @@ class StarConvex(nn.Module):
         off, weight = jnp.abs(raw.lengths - lengths).mean(-1), central * counts
         return {
             "centrality": (entropy.sum(), counts.sum()),
-            "lengths": (LENGTHS_WEIGHT * (off * weight).sum(), weight.sum()),
+            "lengths": (self.lengths_weight * (off * weight).sum(), weight.sum()),
         }
 
     def outlines(self, raw: Shapes) -> Outlines:

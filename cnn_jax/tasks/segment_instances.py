@@ -92,9 +92,9 @@ class Objects(NamedTuple):
 
 def objects(outputs: Mapping[str, np.ndarray]) -> Objects:
     """Those that are left of the candidates of one example, when each stands for an object of its own."""
-    found, real = int(outputs["found"]), outputs["scores"] > 0
-    if found > len(real):
-        said = f"an image has {found:,} candidates for objects, of which the surest {len(real):,} are looked at"
+    real = outputs["scores"] > 0
+    if outputs["found"] > len(real):  # in words that are the same for every image, so that they are said once
+        said = f"some images have more than {len(real):,} candidates for objects, of which the surest are looked at"
         warnings.warn(f"{said}: the model's setting `most` says how many", stacklevel=2)
     drawn = polygons.stars(outputs["centres"][real], outputs["lengths"][real])
     height, width = outputs["size"].tolist()

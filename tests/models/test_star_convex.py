@@ -11,11 +11,11 @@ import pytest
 from cnn_jax.models.fcos import fcos_resnet50_fpn
 from cnn_jax.models.resnet import resnet18
 from cnn_jax.models.ssd import ssd300_vgg16
-from cnn_jax.models.star_convex import LENGTHS_WEIGHT, Shapes, StarConvex, folded, star_convex
+from cnn_jax.models.star_convex import Shapes, StarConvex, folded, star_convex
 from cnn_jax.models.unet import UNet
 from cnn_jax.ops.rays import centrality, ray_lengths
 
-SMALL = StarConvex(classes=1, backbone=partial(UNet, features=2, levels=1), rays=8, width=4)
+SMALL = StarConvex(classes=1, backbone=partial(UNet, features=2, levels=1), rays=8, width=4, lengths_weight=0.5)
 
 
 def discs() -> np.ndarray:
@@ -59,7 +59,7 @@ def test_the_loss_is_of_what_counts_and_lengths_weigh_as_much_as_they_are_centra
     off = np.abs(lengths - true).mean(-1)
     expected = {
         "centrality": ((entropy * counts).sum(), counts.sum()),
-        "lengths": (LENGTHS_WEIGHT * (off * share * counts).sum(), (share * counts).sum()),
+        "lengths": (SMALL.lengths_weight * (off * share * counts).sum(), (share * counts).sum()),
     }
     assert found.keys() == expected.keys()
     for name, pair in expected.items():
