@@ -68,8 +68,8 @@ def test_list_shows_what_a_field_may_name(kind, launch):
 
 def test_list_says_settings_and_finds_a_part_of_a_name(launch):
     assert launch("list", "augmentations", "Flip").out.splitlines()[:2] == [
-        "flip(probability=0.5)",
-        "    Mirror left and right with `probability`.",
+        "flip(probability=0.5, vertical=0.0)",
+        "    Mirror left and right with `probability`, and top and bottom with the probability `vertical`.",
     ]
     assert "compose(A, B, ...)\n" in launch("list", "augmentations", "comp").out
     assert launch("list", "sources", "npz").out.startswith("npz(PATH, size=None, ")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cnn_jax.weights.names import necks
-from cnn_jax.weights.names.bodies import body as _body
+from cnn_jax.weights.names.necks import body as _body
 
 # torchvision sets 0 when it has loaded the weights that it publishes (COCO_V1) with a ResNet; norms of version 2 learn.
 FROZEN_EPSILON = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cnn_jax.weights.names.bodies import body as _body
+from cnn_jax.weights.names.necks import body as _body
 
 LAST = {"classifier": "classifier.4", "aux_classifier": "aux_classifier.4"}
 

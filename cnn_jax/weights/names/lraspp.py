@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cnn_jax.weights.names.bodies import body as _body
+from cnn_jax.weights.names.necks import body as _body
 
 TORCHVISION = {
     "high/conv": "classifier.cbr.0",
