@@ -1,6 +1,6 @@
 """Semantic segmentation: the class of each pixel of an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -32,49 +32,55 @@ def segment(
       model: returns (logits [B, H, W, classes], features), see models/segmenter.py.
       spec: of the data, with one image and one class_map, whose pixels IGNORED do not count.
       loss: of logits and true classes, see ops/segmentation_losses.py; `total(A, B)` adds several. That of validation
-        is of whole images, in one pass each.
+        is of the logits that predictions are made of alone.
       window, step, flips, scales: predict by the mean of the logits of windows, mirror images and other sizes, as
         `ops.sliding_window.averaging` says; by default an image is computed once, as a whole.
     """
     image, target = named(spec.inputs, "image"), named(spec.targets, "class_map")
-    weights = loss_weights(model)
     average = averaging(window=window, step=step, flips=flips, scales=scales)
 
     def init(key: jax.Array) -> Variables:
         return model.init(key, zeros(spec.inputs)[image], train=False)
 
     def loss_of(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
-        state = [name for name in variables if name != "params"]
-        (logits, features), new_state = model.apply(
-            variables,
-            normalised(batch.scaled()[image], spec.prepare),
-            train=train,
-            rngs={"dropout": key},
-            mutable=state if train else [],
-        )
-        truth = batch[target].astype(jnp.int32)
-        check(logits, truth)
-        outputs = {**features, LOGITS: logits}
-        terms: Sums = {}
-        for name, weight in weights.items():
-            coarse = at_size_of(outputs[name], truth)
-            counted = ((coarse != IGNORED) * batch[VALID][:, None, None]).astype(jnp.float32)
-            found = loss(outputs[name], jnp.where(counted > 0, coarse, 0), counted)
-            head = "" if name == LOGITS else f"{name}_"
-            terms |= {f"{head}{term}": (weight * sum_, count) for term, (sum_, count) in found.items()}
+        x, truth = normalised(batch.scaled()[image], spec.prepare), batch[target].astype(jnp.int32)
+        new_state: Any = {}
+        if train:
+            state = [name for name in variables if name != "params"]
+            (logits, features), new_state = model.apply(variables, x, train=True, rngs={"dropout": key}, mutable=state)
+            check(logits, truth)
+            terms = terms_of({**features, LOGITS: logits}, loss_weights(model), truth, batch[VALID])
+        else:
+            logits = logits_of(variables, x)
+            terms = terms_of({LOGITS: logits}, {LOGITS: 1.0}, truth, batch[VALID])
         mean, images = value(terms), batch[VALID].sum()
         known = (truth != IGNORED) * batch[VALID][:, None, None]
         right = ((logits.argmax(-1) == truth) * known).sum(dtype=jnp.float32)
         return mean, new_state, {"loss": (mean * images, images), **terms, "pixel_accuracy": (right, known.sum())}
 
+    def terms_of(
+        outputs: Mapping[str, jax.Array], weights: Mapping[str, float], truth: jax.Array, valid: jax.Array
+    ) -> Sums:
+        terms: Sums = {}
+        for name, weight in weights.items():
+            coarse = at_size_of(outputs[name], truth)
+            counted = ((coarse != IGNORED) * valid[:, None, None]).astype(jnp.float32)
+            found = loss(outputs[name], jnp.where(counted > 0, coarse, 0), counted)
+            head = "" if name == LOGITS else f"{name}_"
+            terms |= {f"{head}{term}": (weight * sum_, count) for term, (sum_, count) in found.items()}
+        return terms
+
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        logits = logits_of(variables, normalised(batch.scaled()[image], spec.prepare))
+        return {"class_map": logits.argmax(-1).astype(jnp.uint8)}
+
+    def logits_of(variables: Variables, x: jax.Array) -> jax.Array:
         def forward(x: jax.Array) -> jax.Array:
             logits, _ = model.apply(variables, x, train=False)
             check(logits, x[..., 0])
             return logits
 
-        logits = average(forward, normalised(batch.scaled()[image], spec.prepare))
-        return {"class_map": logits.argmax(-1).astype(jnp.uint8)}
+        return average(forward, x)
 
     def check(logits: jax.Array, pixels: jax.Array) -> None:
         if logits.shape != (*pixels.shape, len(spec.classes)):

@@ -65,6 +65,11 @@ def test_ignored_pixels_and_padding_cost_nothing_and_every_trained_output_counts
     assert [float(s / c) for s, c in (sums["cross_entropy"], sums["half_cross_entropy"])] == pytest.approx(
         [0.75 * fine, 0.25 * coarse], rel=1e-6
     )
+    # That of validation is of the logits that predictions are made of.
+    seen, _, _ = task.loss(variables, data, jax.random.key(1), False)
+    assert float(seen) == pytest.approx(fine, rel=1e-6)
+    windows, _, _ = segment(Echo(), SPEC, window=3).loss(variables, data, jax.random.key(1), False)
+    assert float(windows) == pytest.approx(fine, rel=1e-6)
     right = ((x[..., 0] > 0) * 2 == truth)[truth != IGNORED]
     assert float(sums["pixel_accuracy"][0]) == right.sum() and float(sums["pixel_accuracy"][1]) == right.size
     assert np.asarray(task.predict(variables, data)["class_map"]).dtype == np.uint8
