@@ -2,8 +2,9 @@
 
 Reproduces: nothing; the scenes are this project's, composed of Fashion-MNIST's items.
 Command: python launch.py train experiments/scenes_segmentation.py --seeds=0,1,2
-Time: not measured yet
-Expected: foreground IoU .97 and mean IoU .80 on the test split are aimed at; not measured yet
+Time: 16 min a seed on 2 CPU cores, 1,898 CPU-seconds (n=1)
+Expected: mean_iou 0.695, foreground_iou 0.943 on the test split (n=1, last step), which are below the 0.80 and 0.97 that
+    are aimed at
 """
 
 from functools import partial
