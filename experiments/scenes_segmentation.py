@@ -3,8 +3,8 @@
 Reproduces: nothing; the scenes are this project's, composed of Fashion-MNIST's items.
 Command: python launch.py train experiments/scenes_segmentation.py --seeds=0,1,2
 Time: 16 min a seed on 2 CPU cores, 1,898 CPU-seconds (n=1)
-Expected: mean_iou 0.695, foreground_iou 0.943 on the test split (n=1, last step), which are below the 0.80 and 0.97 that
-    are aimed at
+Expected: mean_iou 0.695, foreground_iou 0.943 on the test split (n=1, last step), below the 0.80 and 0.97 that are
+    aimed at
 """
 
 from functools import partial
