@@ -26,7 +26,7 @@ import numpy as np
 
 from cnn_jax.data.nifti import read_nifti
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.source import ArraySource, Splits
+from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.paths import written
@@ -81,7 +81,7 @@ def colin27(*, parts: Parts = "brain", channels: int = 1) -> Splits:
         truth = np.searchsorted(list(REGIONS.values()), _volume(folder, "aal.nii.gz"))
     middle = head.shape[0] // 2
     halves = {"train": slice(middle), "test": slice(middle + 1, None)}
-    splits = array_splits(
+    return array_splits(
         "colin27",
         {
             split: {"image": _slices(head[half])[..., None], "class_map": _slices(truth[half]).astype(np.uint8)}
@@ -94,12 +94,11 @@ def colin27(*, parts: Parts = "brain", channels: int = 1) -> Splits:
         licence="BSD-3-Clause (the package); Colin27 and AAL: cite, ask their authors before you redistribute them",
         citation="Holmes et al. 1998, J. Comput. Assist. Tomogr. 22(2):324; "
         "Tzourio-Mazoyer et al. 2002, NeuroImage 15(1):273",
+        names={
+            split: [f"slice {z}, {side} half" for z in range(head.shape[2])]
+            for split, side in (("train", "left"), ("test", "right"))
+        },
     )
-    for split, source in splits.items():
-        assert isinstance(source, ArraySource)
-        side = "left" if split == "train" else "right"
-        source.names = [f"slice {z}, {side} half" for z in range(head.shape[2])]
-    return splits
 
 
 def _volume(folder: Path, name: str) -> np.ndarray:

@@ -34,7 +34,7 @@ from PIL import Image
 from cnn_jax.data.composed import IGNORED_BELOW, ROLES, boxes_of
 from cnn_jax.data.images import resized, stretched
 from cnn_jax.data.prepare import Prepare, side_of
-from cnn_jax.data.source import ArraySource, Splits
+from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND, Targets
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.paths import written
@@ -94,7 +94,7 @@ def nuclei(*, targets: Targets = "instances", tile: int | tuple[int, int] = 128,
         what = f"{small} of {len(pieces)} pieces of nuclei have less than {IGNORED_BELOW:.0%} of one"
         notes.append(f"{what} and are marked as ignored, as tile={side} cuts the pictures")
     most = max(len(one.shares) for found in tiles.values() for one in found)
-    splits = array_splits(
+    return array_splits(
         "nuclei",
         {split: _stacked(found, most, targets) for split, found in tiles.items()},
         Prepare(size=(side, side), resize="pad", channels=1, background=0, percentiles=PERCENTILES),
@@ -105,11 +105,8 @@ def nuclei(*, targets: Targets = "instances", tile: int | tuple[int, int] = 128,
         citation="Schmidt et al. 2018, Cell Detection with Star-Convex Polygons, MICCAI, arXiv:1806.03535"
         + (" (train); scikit-image's cells3d, Allen Institute for Cell Science (test)" if test == "stack" else ""),
         notes=notes,
+        names={split: [one.name for one in found] for split, found in tiles.items()},
     )
-    for split, source in splits.items():
-        assert isinstance(source, ArraySource)
-        source.names = [one.name for one in tiles[split]]
-    return splits
 
 
 class _Picture(NamedTuple):

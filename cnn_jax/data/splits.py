@@ -33,10 +33,12 @@ def array_splits(
     licence: str,
     citation: str,
     notes: Sequence[str] = (),
+    names: Mapping[str, Sequence[str]] | None = None,
 ) -> Splits:
     """In-memory splits from {split: {field: array [N, ...]}}, of which "all" may be the only one.
 
-    inputs, targets: the role of each field, in order. Images go through `prepare`; labels become int32.
+    inputs, targets: the role of each field, in order. Images go through `prepare`; labels become int32. names: {split:
+    [N]}, what examples are called, as the parts of a file that they come from.
     Raises ValueError where a change is asked of images that are no bytes of 1, 3 or 4 channels, for splits that do not
     fit together, values that are not finite, classes that there are not, and what `checked` refuses.
     """
@@ -62,7 +64,7 @@ def array_splits(
     checked(spec)
     for split, found in stored.items():
         _check_values(spec, split, found)
-    splits = {split: ArraySource(found, spec) for split, found in stored.items()}
+    splits = {split: ArraySource(found, spec, names[split] if names else None) for split, found in stored.items()}
     first = next(iter(inputs))
     if inputs[first] != "tokens":
         # Without a train split, which only a source to be scored may lack, the first one stands for it.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from cnn_jax.data.composed import IGNORED_BELOW
 from cnn_jax.data.images import decode_image, resized
 from cnn_jax.data.prepare import Placement, Prepare, as_vector, side_of, to_example
-from cnn_jax.data.source import ArraySource, Splits
+from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.data.voc import Place, annotation
 from cnn_jax.paths import written
@@ -77,7 +77,7 @@ def trees(
     tiles = {split: [t for name in names for t in _tiles(folder, name, tile, side)] for split, names in images.items()}
     most = max(len(one.boxes) for found in tiles.values() for one in found)
     every = [part for found in tiles.values() for one in found for part in one.ignored.tolist()]
-    splits = array_splits(
+    return array_splits(
         "trees",
         {split: _stacked(found, most) for split, found in tiles.items()},
         Prepare(size=(side, side), resize="letterbox", channels=3, background=0),
@@ -90,11 +90,8 @@ def trees(
             f"{sum(every)} of {len(every)} pieces of boxes have less than {IGNORED_BELOW:.0%} of a crown and are "
             f"marked as ignored, as tile={tile} cuts the images"
         ],
+        names={split: [one.name for one in found] for split, found in tiles.items()},
     )
-    for split, source in splits.items():
-        assert isinstance(source, ArraySource)
-        source.names = [one.name for one in tiles[split]]
-    return splits
 
 
 class _Tile(NamedTuple):

@@ -262,20 +262,29 @@ def _pictures(found: Found, size: tuple[int, int], channels: int, smaller: bool)
 
 
 def _splits(found: Found, share: float, held_out: int) -> Topic:
+    test = f"{found.scored:,} are the test split" if "all" in found.counts else "test is a folder"
+    tested = "all" in found.counts or "test" in found.counts
+    return splits_topic("validation" in found.counts, share, held_out, test if tested else "")
+
+
+def splits_topic(own: bool, share: float, held_out: int, test: str) -> Topic:
+    """The splits of a training.
+
+    Args:
+      own: whether there is a folder of the validation split.
+      share, held_out: data.validation, and how many pictures that is.
+      test: what the test split is, "" where there is none.
+    """
     fields = {"data.validation": f"{share:g}"}
-    if "validation" in found.counts:
+    if own:
         validation = "validation is a folder"
     elif held_out:
         validation = f"{held_out:,} of the others the validation split, by which the best state is chosen"
     else:
         validation = "too few to spare some for validation: the last state counts"
-    if "all" in found.counts:
-        test = f"{found.scored:,} are the test split"
-    elif "test" in found.counts:
-        test = "test is a folder"
-    elif "validation" in found.counts:
+    if not test and own:
         test = "without a folder test the validation split is scored at the end"
-    else:
+    elif not test:
         fields["evaluate.test"] = "never"
         test = f"without a folder test {'the validation split alone' if held_out else 'nothing'} is scored"
     return Topic("splits", fields, f"{test}, {validation}")

@@ -17,6 +17,7 @@ from cnn_jax.launch.recipe import (
     Topic,
     macs,
     minutes,
+    splits_topic,
 )
 from cnn_jax.lookup import lookup
 
@@ -47,7 +48,12 @@ def choose(found: FoundMasks, machine: Machine, network: Network | None = None, 
         minutes(seconds, machine),
         [
             _pictures(found, made, seen.channels, why["values"]),
-            _splits(found, share, held_out),
+            splits_topic(
+                "validation" in found.counts,
+                share,
+                held_out,
+                f"{found.scored:,} pictures are the test split" if found.scored else "",
+            ),
             Topic(
                 "network",
                 {"model.build": build} | ({"transfer.weights": network.weights} if network else {}),
@@ -105,24 +111,6 @@ def _validation(found: FoundMasks) -> tuple[float, int, int]:
     share = SHARES[total >= FEW]
     held_out = sum(min(round(count * share), count - 1) for count in found.groups)
     return (share, total - held_out, held_out) if held_out >= LEAST_VALIDATION else (0.0, total, 0)
-
-
-def _splits(found: FoundMasks, share: float, held_out: int) -> Topic:
-    fields = {"data.validation": f"{share:g}"}
-    if "validation" in found.counts:
-        validation = "validation is a folder"
-    elif held_out:
-        validation = f"{held_out:,} of the others the validation split, by which the best state is chosen"
-    else:
-        validation = "too few to spare some for validation: the last state counts"
-    if found.scored:
-        test = f"{found.scored:,} pictures are the test split"
-    elif "validation" in found.counts:
-        test = "without a folder test the validation split is scored at the end"
-    else:
-        fields["evaluate.test"] = "never"
-        test = f"without a folder test {'the validation split alone' if held_out else 'nothing'} is scored"
-    return Topic("splits", fields, f"{test}, {validation}")
 
 
 def _task(made: Plan) -> str:
