@@ -337,21 +337,32 @@ def _duration(
     length: Length, training: int, share: float, batch: int, machine: Machine, *, by_likelihood: bool = False
 ) -> Topic:
     batch = min(batch, 2 ** int(math.log2(max(training, 8))))
+    epochs = f"{length.epochs:g} epochs"
+    fields, early = length_fields(epochs, batch, 64, share)
+    if share and by_likelihood:
+        fields["evaluate.best_by"] = "-nll"
+        early += ", by nll, as the accuracy on few pictures changes by chance"
+    return Topic("length", fields, f"{epochs}, {minutes(length.seconds, machine)}{early}")
+
+
+def length_fields(duration: str, batch: int, evaluated: int, share: float) -> tuple[dict[str, str], str]:
+    """The fields of a training's length, and what is said of its early end, which it has with a validation split.
+
+    Args:
+      batch, evaluated: pictures of a batch in training, and in evaluations.
+      share: data.validation.
+    """
     fields = {
-        "duration": f"{length.epochs:g} epochs",
+        "duration": duration,
         "data.batch_size": str(batch),
         "evaluate.every": f"{100 // EVALUATIONS}%",
-        "evaluate.batch_size": "64",
+        "evaluate.batch_size": str(evaluated),
         "save_every": "0 steps",
     }
-    early = ""
-    if share:
-        fields["evaluate.patience"] = str(PATIENCE)
-        early = f"; it ends earlier where {PATIENCE} evaluations bring nothing better"
-        if by_likelihood:
-            fields["evaluate.best_by"] = "-nll"
-            early += ", by nll, as the accuracy on few pictures changes by chance"
-    return Topic("length", fields, f"{length.epochs:g} epochs, {minutes(length.seconds, machine)}{early}")
+    if not share:
+        return fields, ""
+    fields["evaluate.patience"] = str(PATIENCE)
+    return fields, f"; it ends earlier where {PATIENCE} evaluations bring nothing better"
 
 
 def minutes(seconds: float, machine: Machine) -> str:

@@ -9,12 +9,12 @@ from cnn_jax.launch.recipe import (
     ACCELERATOR,
     AROUND,
     EVALUATIONS,
-    PATIENCE,
     READ,
     SECONDS,
     Machine,
     Recipe,
     Topic,
+    length_fields,
     macs,
     minutes,
     splits_topic,
@@ -138,15 +138,5 @@ def _steps(
 
 
 def _length(steps: int, seconds: float, share: float, made: Plan, machine: Machine, batch: str) -> Topic:
-    fields = {
-        "duration": f"{steps} steps",
-        "data.batch_size": str(made.batch_size),
-        "evaluate.every": f"{100 // EVALUATIONS}%",
-        "evaluate.batch_size": str(made.batch_size),
-        "save_every": "0 steps",
-    }
-    early = ""
-    if share:
-        fields["evaluate.patience"] = str(PATIENCE)
-        early = f"; it ends earlier where {PATIENCE} evaluations bring nothing better"
+    fields, early = length_fields(f"{steps} steps", made.batch_size, made.batch_size, share)
     return Topic("length", fields, f"{steps:,} steps of {batch}; {minutes(seconds, machine)}{early}")
