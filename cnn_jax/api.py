@@ -28,7 +28,7 @@ from cnn_jax.config import Experiment
 from cnn_jax.data.access import threads
 from cnn_jax.data.files import example_of, reads_pictures
 from cnn_jax.data.inputs import batch_size, in_parts
-from cnn_jax.data.prepare import Placement
+from cnn_jax.data.placement import Placement
 from cnn_jax.data.spec import Spec
 from cnn_jax.inspect.stages import feature_names
 from cnn_jax.inspect.variants import list_models

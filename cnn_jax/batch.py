@@ -83,7 +83,13 @@ class Batch(Mapping[str, jax.Array]):
 
 
 def normalised(inputs: jax.Array, prepare: Prepare) -> jax.Array:
-    """Scaled inputs [B, ..., C] as models read them: minus the mean of each channel, over its standard deviation."""
+    """Scaled inputs [B, ..., C] as models read them: minus the mean of each channel, over its standard deviation.
+
+    Where there is a gamma they are raised to it first.
+    """
+    if prepare.gamma != 1:
+        # An augmentation may leave less than black, and at 0 the derivative by a pixel is infinite.
+        inputs = jnp.maximum(inputs, 1e-6) ** prepare.gamma
     if not prepare.mean:
         return inputs
     mean, std = (jnp.asarray(values, jnp.float32) for values in (prepare.mean, prepare.std))

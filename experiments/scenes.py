@@ -16,7 +16,7 @@ from cnn_jax.data.scenes import scenes
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.point_detector import point_detector
 from cnn_jax.tasks.detect import detect
-from cnn_jax.train.optim import adamw
+from cnn_jax.train.optim import muon
 from cnn_jax.train.schedules import cosine
 
 
@@ -25,7 +25,7 @@ def experiment() -> Experiment:
         name="scenes",
         data=Data(source=scenes, validation=0.0125, batch_size=64),
         model=Model(build=point_detector, task=partial(detect, sizes=(16, 24))),
-        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
+        optim=Optim(build=muon, lr=0.1, weight_decay=0.01, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
         duration="3000 steps",
         evaluate=Evaluate(every="1000 steps"),

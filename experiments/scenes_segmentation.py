@@ -17,28 +17,29 @@ from cnn_jax.launch import experiment_file
 from cnn_jax.models.backbone_unet import BackboneUNet
 from cnn_jax.models.fast_net import FastNet
 from cnn_jax.tasks.segment import segment
-from cnn_jax.train.optim import adamw
+from cnn_jax.train.optim import muon
 from cnn_jax.train.schedules import cosine
 
 
 def experiment() -> Experiment:
     return Experiment(
         name="scenes_segmentation",
-        data=Data(source=partial(scenes, targets="class_map"), validation=0.0125, batch_size=64),
+        data=Data(source=partial(scenes, targets="class_map", gamma=0.45), validation=0.0125, batch_size=64),
         model=Model(
             build=partial(
                 BackboneUNet,
                 backbone=partial(FastNet, features=(32, 64, 128, 192)),
-                features=(64, 32, 16, 8),
+                features=(48, 32, 16),
                 pixels=True,
+                subpixels=2,
             ),
             task=segment,
         ),
-        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
+        optim=Optim(build=muon, lr=0.05, weight_decay=0.03, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
-        duration="2000 steps",
-        evaluate=Evaluate(every="1000 steps"),
-        save_every="1000 steps",
+        duration="2500 steps",
+        evaluate=Evaluate(every="1250 steps"),
+        save_every="1250 steps",
     )
 
 

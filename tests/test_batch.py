@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.batch import Batch, abstract, zeros
+from cnn_jax.batch import Batch, abstract, normalised, zeros
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import VALID, Field
 
 FIELDS = {
@@ -132,3 +133,17 @@ def test_zeros_are_one_example_of_nothing_as_a_model_reads_it() -> None:
         zeros({"kind": FIELDS["kind"]}),
         Batch({"kind": jnp.zeros(1, jnp.int32), VALID: jnp.ones(1)}, {"kind": FIELDS["kind"]}),
     )
+
+
+def test_models_read_values_raised_to_gamma_and_normalised() -> None:
+    x = np.array([[[0.0], [1 / 255], [0.5], [1.0]]], np.float32)
+    how = Prepare(gamma=0.45, mean=(0.3,), std=(0.2,))
+    np.testing.assert_allclose(normalised(x, how), (x**0.45 - 0.3) / 0.2, atol=0.011)
+    np.testing.assert_array_equal(normalised(x, Prepare()), x)
+    # An augmentation may leave less than black; the derivative stays finite there, and at black.
+    below = normalised(x - 0.1, how)
+    assert np.isfinite(below).all() and below[0, 0] == below[0, 1] == normalised(x, how)[0, 0]
+    assert np.isfinite(jax.grad(lambda x: normalised(x, how).sum())(x)).all()
+    for wrong in (0, -1.0, 11, "dark"):
+        with pytest.raises(ValueError, match="gamma must be a power above 0"):
+            Prepare(gamma=wrong)  # type: ignore[arg-type]

@@ -170,7 +170,7 @@ def _each(write: Any, reporter: Any, source: Any) -> Any:
 
     Where examples have no class of their own, all that is said of each has a line, as its boxes.
     """
-    from cnn_jax.data.prepare import placed
+    from cnn_jax.data.placement import placed
     from cnn_jax.data.source import file_names
     from cnn_jax.data.spec import INDEX
 

@@ -81,6 +81,7 @@ def scene_splits(
     *,
     targets: Targets,
     channels: int | None = None,
+    gamma: float = 1.0,
     seed: int,
     made_of: Mapping[str, object],
     classes: Sequence[str],
@@ -99,6 +100,7 @@ def scene_splits(
       targets: what is to be said of a scene: "boxes" of the items; "instances", these and a map of the items; or
         "class_map", a map of the classes, of which BACKGROUND is the first.
       channels: that scenes are brought to.
+      gamma: see `Prepare`.
       seed: of the random numbers of each scene.
       made_of: all else that they depend on.
     """
@@ -125,7 +127,7 @@ def scene_splits(
     return array_splits(
         name,
         arrays,
-        Prepare(size=shape[:2], resize="letterbox", channels=channels or shape[2], background=0),
+        Prepare(size=shape[:2], resize="letterbox", channels=channels or shape[2], background=0, gamma=gamma),
         inputs={"image": "image"},
         targets=roles,
         classes=(BACKGROUND, *classes) if targets == "class_map" else classes,

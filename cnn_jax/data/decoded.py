@@ -9,7 +9,8 @@ import numpy as np
 
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
-from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, read_image
+from cnn_jax.data.placement import Placement
+from cnn_jax.data.prepare import SAMPLED, Prepare, read_image
 from cnn_jax.data.source import Splits, example_bytes, permutation, test_part
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.data.splits import checked, described

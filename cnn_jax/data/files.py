@@ -9,7 +9,8 @@ from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
 from cnn_jax.data.images import MODES, decode_image, native_channels, resized, stretched, upright
-from cnn_jax.data.prepare import SAMPLED, Placement, Prepare, fit, read_image
+from cnn_jax.data.placement import Placement
+from cnn_jax.data.prepare import SAMPLED, Prepare, fit, read_image
 from cnn_jax.data.spec import Spec
 from cnn_jax.paths import printable, written
 

@@ -15,7 +15,7 @@ from cnn_jax.data.access import threads
 from cnn_jax.data.batches import prefetch
 from cnn_jax.data.files import read_example, reads_pictures
 from cnn_jax.data.images import SUFFIXES
-from cnn_jax.data.prepare import Placement
+from cnn_jax.data.placement import Placement
 from cnn_jax.data.spec import Spec
 from cnn_jax.data.tree import ODD, LeftOut, pictures
 from cnn_jax.paths import printable, written

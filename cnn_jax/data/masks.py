@@ -27,17 +27,8 @@ from cnn_jax.data.mask_classes import CLASS_FILES, WHITE, Found, Meaning, meanin
 from cnn_jax.data.mask_files import SAID, Mask, count, read_mask
 from cnn_jax.data.objects import rarest, which_size
 from cnn_jax.data.pairs import Pair, pairs_in
-from cnn_jax.data.prepare import (
-    MULTIPLE,
-    Placement,
-    Prepare,
-    Resize,
-    Sizes,
-    as_vector,
-    map_to_example,
-    nominal,
-    prepared,
-)
+from cnn_jax.data.placement import Placement, as_vector, map_to_example
+from cnn_jax.data.prepare import MULTIPLE, Prepare, Resize, Sizes, nominal, prepared
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import IGNORED, Field
 from cnn_jax.data.splits import copies, digest_files

@@ -143,7 +143,7 @@ def _read(names: tuple[str, str], frames: Sequence[int], shrunk: int) -> Iterato
         image = stretched(image, PERCENTILES)[..., None]
         size = (image.shape[0] // shrunk, image.shape[1] // shrunk)
         name = names[0] if len(frames) == 1 else f"slice {frame} of {names[0]}"
-        half = shrunk // 2  # the nearest pixel, as `prepare.map_to_example` takes it
+        half = shrunk // 2  # the nearest pixel, as `placement.map_to_example` takes it
         yield _Picture(name, resized(image, size, "bilinear"), instances[half::shrunk, half::shrunk])
 
 

@@ -12,7 +12,8 @@ from cnn_jax.data.access import Example
 from cnn_jax.data.annotated import Annotated, Care, Settled, Tally, settle, turned_map
 from cnn_jax.data.decoded import Beside, Files, decoded_splits
 from cnn_jax.data.images import CorruptImage
-from cnn_jax.data.prepare import Placement, Prepare, as_vector, map_to_example, nominal, to_example
+from cnn_jax.data.placement import Placement, as_vector, map_to_example, to_example
+from cnn_jax.data.prepare import Prepare, nominal
 from cnn_jax.data.regions import Region, inside
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND, IGNORED, Field, Targets

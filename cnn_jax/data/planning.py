@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.access import DecodedSource, Example, threads
 from cnn_jax.data.batches import evaluation_batches
-from cnn_jax.data.prepare import placed
+from cnn_jax.data.placement import placed
 from cnn_jax.data.source import Source, View, origin, permutation
 from cnn_jax.data.spec import IGNORED, VALID, Spec, named
 

@@ -1,14 +1,14 @@
 """How a file becomes an example, in one small record that is kept with every model.
 
 Training, evaluation, prediction and whatever serves a model read files through it alone, so what is served is what was
-trained. The same record maps targets into the example and predictions back to the pixels of the original.
+trained. Where the picture then lies in the example is a `Placement`, which moves targets and predictions.
 """
 
 import math
 import operator
 from dataclasses import dataclass, replace
 from types import UnionType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from cnn_jax.data.images import (
     with_channels,
 )
 from cnn_jax.data.keyed import random_box
+from cnn_jax.data.placement import Placement
 
 Resize = Literal["crop", "stretch", "letterbox", "pad", "short_side"]
 # A JPEG is decoded at this many times the size that is wanted, or more. Resizing that smaller copy gives what resizing
@@ -59,11 +60,13 @@ class Prepare:
     percentiles: two, as (1, 99.8), between which the values of each picture are stretched from black to white, as for
       pictures of microscopes, whose brightness says little; () leaves them as they are.
     background: grey value, 0 to 255, that a letterbox adds.
+    gamma: power that the values in [0, 1] are raised to before a model reads them. Below 1 it spreads dark values, of
+      which 1 and 3 of 255 are else the same as 0 to a network: 0.45 makes 0.08 and 0.14 of them. For bytes alone.
     random_area: shares of the original picture, least and most, that a random box of it covers which training sees in
       place of the whole (Szegedy et al. 2015, section 6); () = training sees what evaluation sees.
     random_aspect: width over height of that box, least and most, drawn evenly in the logarithm.
     mean, std: per channel over the train split, in units of [0, 1] where the examples are bytes; what a model reads is
-      (x - mean) / std. A constant channel has std 1.
+      (x^gamma - mean) / std. A constant channel has std 1.
     """
 
     size: tuple[int, int] | None = None
@@ -76,6 +79,7 @@ class Prepare:
     white: int | None = None
     percentiles: tuple[float, ...] = ()
     background: int = 255
+    gamma: float = 1.0
     random_area: tuple[float, ...] = ()
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     mean: tuple[float, ...] = ()
@@ -110,6 +114,8 @@ class Prepare:
             raise ValueError(f"size {self.size} with crop {self.crop} makes more than {limit:,} pixels: choose less")
         if not (isinstance(self.background, int) and 0 <= self.background <= 255):
             raise ValueError(f"background must be a grey value of 0 to 255, not {self.background}")
+        if not (isinstance(self.gamma, int | float) and 0 < self.gamma <= 10):
+            raise ValueError(f"gamma must be a power above 0 and of at most 10, not {self.gamma}")
         if self.random_area and not (_pair(self.random_area) and 0 < self.random_area[0] <= self.random_area[1] <= 1):
             raise ValueError(f"random_area must be two shares 0 < low <= high <= 1, not {self.random_area}")
         if not (_pair(self.random_aspect) and 0 < self.random_aspect[0] <= self.random_aspect[1]):
@@ -153,30 +159,6 @@ def _filled(picture: tuple[int, int], size: tuple[int, int]) -> float:
     """The share of an example of that size which a letterboxed picture fills."""
     height, width = (of / have for of, have in zip(size, picture, strict=True))
     return min(height, width) / max(height, width)
-
-
-class Placement(NamedTuple):
-    """Where a picture lies in its example: position in the example = position in the picture x scale + offset.
-
-    Positions are [y, x] and count from the corner, so that pixel 0 reaches from 0 to 1. original: [H, W] of the upright
-    picture; size: [H, W] of the example.
-    """
-
-    original: tuple[int, int]
-    size: tuple[int, int]
-    scale: tuple[float, float] = (1.0, 1.0)
-    offset: tuple[float, float] = (0.0, 0.0)
-
-
-def as_vector(placement: Placement) -> np.ndarray:
-    """A placement as the float32 [6] that a field of the role "placement" holds for each example."""
-    return np.array([*placement.scale, *placement.offset, *placement.original], np.float32)
-
-
-def placed(vector: np.ndarray, size: tuple[int, int]) -> Placement:
-    """The inverse of `as_vector`, for an example of the size [H, W]; scale and offset are rounded to float32."""
-    down, across, top, left, height, width = vector.tolist()
-    return Placement((round(height), round(width)), size, (down, across), (top, left))
 
 
 def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -272,56 +254,6 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
     return Placement(original, size, scale, (top * scale[0], left * scale[1]))
 
 
-def to_original(boxes: np.ndarray, placement: Placement) -> np.ndarray:
-    """Boxes [..., 4] (left, top, right, bottom) or points [..., 2] (x, y) of an example in the picture's own pixels.
-
-    What lies outside the picture is moved to its border.
-    """
-    scale, offset = (np.resize(pair[::-1], boxes.shape[-1]) for pair in (placement.scale, placement.offset))
-    return np.clip((boxes - offset) / scale, 0, np.resize(placement.original[::-1], boxes.shape[-1]))
-
-
-def to_example(boxes: np.ndarray, placement: Placement) -> np.ndarray:
-    """The inverse of `to_original`; what lies outside the example stays there."""
-    scale, offset = (np.resize(pair[::-1], boxes.shape[-1]) for pair in (placement.scale, placement.offset))
-    return boxes * scale + offset
-
-
-def map_to_original(values: np.ndarray, placement: Placement, outside: int) -> np.ndarray:
-    """A map [h, w, ...] over the example as one [H, W, ...] over the picture, by the nearest pixel.
-
-    `outside` is the value of what the example does not show.
-    """
-    return _nearest(values, placement.original, placement.size, placement.scale, placement.offset, outside)
-
-
-def map_to_example(values: np.ndarray, placement: Placement, outside: int) -> np.ndarray:
-    """A map [H, W, ...] over the picture as one over the example; `outside` is what the example has beside it."""
-    scale = tuple(1 / s for s in placement.scale)
-    offset = tuple(-o / s for o, s in zip(placement.offset, placement.scale, strict=True))
-    return _nearest(values, placement.size, placement.original, scale, offset, outside)
-
-
-def _nearest(
-    values: np.ndarray,
-    out: tuple[int, int],
-    within: tuple[int, int],
-    scale: tuple[float, ...],
-    offset: tuple[float, ...],
-    outside: int,
-) -> np.ndarray:
-    """out[y, x] = values at (y, x) x scale + offset, in units of `within`, which `values` may have more or less of."""
-    picked, inside = [], []
-    for axis in (0, 1):
-        position = (np.arange(out[axis]) + 0.5) * scale[axis] + offset[axis]
-        inside.append((position >= 0) & (position < within[axis]))
-        index = np.floor(position * values.shape[axis] / within[axis]).astype(int)
-        picked.append(np.clip(index, 0, values.shape[axis] - 1))
-    found = values[np.ix_(*picked)]
-    found[~(inside[0][:, None] & inside[1])] = outside
-    return found
-
-
 def _least(prepare: Prepare) -> tuple[int, int]:
     """The size below which a picture may not be decoded, so that resizing does to it what it would do to all of it."""
     largest = (max(lengths) for lengths in zip(*prepare.all_sizes, strict=True))
@@ -371,7 +303,8 @@ def _by_short_side(pixels: np.ndarray, prepare: Prepare, original: tuple[int, in
     inner = _brought_to(pixels, (height, width), prepare.interpolation)
     shape = (*placement.size, inner.shape[-1])
     if inner.dtype == np.uint8:
-        made = np.full(shape, [round(255 * value) for value in prepare.mean] or prepare.background, np.uint8)
+        grey = [round(255 * value ** (1 / prepare.gamma)) for value in prepare.mean]
+        made = np.full(shape, grey or prepare.background, np.uint8)
     else:  # exactly what models subtract
         made = np.full(shape, prepare.mean or prepare.background / 255, np.float32)
     made[:height, :width] = inner

@@ -35,6 +35,7 @@ def scenes(
     overlap: float = 0.3,
     channels: int = 1,
     targets: Targets = "boxes",
+    gamma: float = 1.0,
     seed: int = 0,
 ) -> Splits:
     """The splits "train" and "test", uint8 [size, size, channels].
@@ -47,6 +48,7 @@ def scenes(
       overlap: IoU that the boxes of two items, as if nothing covered them, have at most.
       channels: 3 for grey as RGB, which weights of photographs want.
       targets: "boxes"; "instances", which are boxes and a map of the items; or "class_map", a map of the classes.
+      gamma: that a model reads dark values with, see `Prepare`: clothes have many of 1 to 3 of 255 at their edges.
       seed: of all that is drawn.
 
     Raises:
@@ -84,6 +86,7 @@ def scenes(
         draw,
         targets=targets,
         channels=channels,
+        gamma=gamma,
         seed=seed,
         made_of={
             "size": side,

@@ -30,7 +30,7 @@ from cnn_jax.data.prepare import Prepare
 #   box_areas      [N] area of each object in pixels of the original picture, by which small and large are told apart
 #   points         [N, 2] x, y in pixels of the example
 # Beside an image, among the inputs:
-#   placement      [6] where the original picture lies in the example, as `prepare.placed` reads it
+#   placement      [6] where the original picture lies in the example, as `placement.placed` reads it
 Role = Literal[
     "image",
     "signal",

@@ -155,7 +155,7 @@ def fit_images(images: np.ndarray, prepare: Prepare) -> np.ndarray:
 
 def described(spec: Spec, parts: Iterable[np.ndarray]) -> Spec:
     """The spec with the channel statistics of these examples of train; a constant channel is noted."""
-    mean, std = statistics(parts)
+    mean, std = statistics(parts, spec.prepare.gamma)
     notes = list(spec.notes)
     if constant := [channel for channel, value in enumerate(std) if value == 1]:
         what = f"{len(constant)} of {len(std)} channels have one value in all of train, as channel {constant[0]}"
@@ -163,17 +163,22 @@ def described(spec: Spec, parts: Iterable[np.ndarray]) -> Spec:
     return replace(with_statistics(spec, mean, std), notes=tuple(notes))
 
 
-def statistics(parts: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(parts: Iterable[np.ndarray], gamma: float = 1.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std per channel of arrays [N, ..., C] of one kind, for uint8 in [0, 1] units.
 
-    A constant channel has std 1.
+    They are those of the values to the power `gamma`. A constant channel has std 1.
+
+    Raises ValueError for a gamma of what are not bytes.
     """
+    raised = 255 * (np.arange(256) / 255) ** gamma
     total, squares, count, scale = np.zeros(()), np.zeros(()), 0.0, 1.0
     for images in parts:
         scale = 255.0 if images.dtype == np.uint8 else 1.0
+        if scale == 1 and gamma != 1:
+            raise ValueError(f"gamma is for images of bytes, not of {images.dtype}: leave it out")
         count += images.size / images.shape[-1]
         for part in _parts(images):  # to bound the float64 copies
-            values = part.reshape(-1, images.shape[-1]).astype(np.float64)
+            values = (raised[part] if gamma != 1 else part).reshape(-1, images.shape[-1]).astype(np.float64)
             total, squares = total + values.sum(0), squares + (values**2).sum(0)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))

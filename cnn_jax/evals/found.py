@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_jax.data.prepare import Placement, placed, to_original
+from cnn_jax.data.placement import Placement, placed, to_original
 from cnn_jax.data.spec import INDEX, Role, Spec, named
 from cnn_jax.evals.evaluator import Arrays
 

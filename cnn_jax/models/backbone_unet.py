@@ -7,13 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.heads import Output, classified
+from cnn_jax.models.heads import Output
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, require_size
 from cnn_jax.models.necks import by_stride, nearest
 from cnn_jax.models.resnet import resnet18, resnet50
 from cnn_jax.models.segmenter import LOGITS
 from cnn_jax.models.unet import DoubleConv
 from cnn_jax.models.variant import Variant
+from cnn_jax.ops.fold import folded, unfolded
 
 
 class BackboneUNet(nn.Module):
@@ -25,14 +26,18 @@ class BackboneUNet(nn.Module):
     stride, and to 32 pixels at least; the logits are cut off again.
 
     backbone: called with classes=None; its weights are those of the part "backbone". A ResNet has a map of stride 2
-    with inner=True. pixels: whether the last step, for which most backbones have no map, joins the image itself: edges
-    are then as sharp as it is. norm: of the way up.
+    with inner=True.
+    pixels: whether the last step also joins the image itself, as sharp edges need it where the backbone has no map.
+    subpixels: side of the squares of pixels that the last step stands for. At 2 there is one step less; the image is
+    joined, and the logits are made, as channels of half the size (ops/fold.py), for a quarter of the work.
+    norm: of the way up.
     """
 
     classes: int | None
     backbone: Layer = partial(resnet18, inner=True)
     features: tuple[int, ...] = (256, 128, 64, 32, 16)
     pixels: bool = False
+    subpixels: int = 1
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
@@ -44,7 +49,7 @@ class BackboneUNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=2, smallest=1, model="BackboneUNet")
-        size, stride = x.shape[1:3], 2 ** len(self.features)
+        size, stride = x.shape[1:3], self.subpixels * 2 ** len(self.features)
         x = jnp.pad(x, [(0, 0), *((0, max(-length % stride, 32 - length)) for length in size), (0, 0)])
         features = self.backbone(classes=None, dtype=self.dtype, name="backbone")(x, train=train)
         maps = by_stride(features, x)
@@ -57,19 +62,19 @@ class BackboneUNet(nn.Module):
         double = partial(
             DoubleConv, conv=partial(conv, use_bias=False), norm=partial(self.norm, dtype=self.dtype), act=self.act
         )
-        if self.pixels:
-            maps.setdefault(1, x.astype(self.dtype))
         y = maps[stride]
         for width in self.features:
             stride //= 2
             y = nearest(y, (-(-x.shape[1] // stride), -(-x.shape[2] // stride)))
-            if stride in maps:
-                y = jnp.concatenate([y, maps[stride]], -1)
+            joined = [maps[stride]] if stride in maps else []
+            if self.pixels and stride == self.subpixels:
+                joined.append(folded(x.astype(self.dtype), stride))
+            y = jnp.concatenate([y, *joined], -1)
             features[f"up{stride}"] = y = double(width, name=f"up{stride}")(y, train=train)
-        output = classified(y, features, self.classes, layer=partial(conv, kernel_size=(3, 3), dtype=None))
-        if isinstance(output, dict):
-            return output
-        return output[0][:, : size[0], : size[1]], features
+        if self.classes is None:
+            return features
+        logits = conv(self.classes * self.subpixels**2, (3, 3), dtype=None, name="classifier")(y)
+        return unfolded(logits, self.subpixels)[:, : size[0], : size[1]], features
 
 
 unet_resnet18 = Variant(

@@ -18,6 +18,7 @@ from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer
 from cnn_jax.models.unet import UNet, he_fan_in
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.detection_losses import cross_entropy
+from cnn_jax.ops.fold import folded
 from cnn_jax.ops.rays import centrality, ray_lengths
 
 REACH = 8.0  # pixels: the unit in which the network says lengths
@@ -119,15 +120,6 @@ class StarConvex(nn.Module):
         real = best > 0
         centres, lengths = (jnp.where(real[..., None], array, 0) for array in (centres, lengths))
         return Outlines(best, centres, lengths.astype(jnp.float32), (flat > 0).sum(1, dtype=jnp.int32))
-
-
-def folded(x: jax.Array, stride: int) -> jax.Array:
-    """Images [B, H, W, C] -> [B, h, w, stride^2 C]: squares of pixels as channels, with zeros beyond the picture."""
-    size, height, width, channels = x.shape
-    tall, wide = -(-height // stride), -(-width // stride)
-    x = jnp.pad(x, ((0, 0), (0, tall * stride - height), (0, wide * stride - width), (0, 0)))
-    x = x.reshape(size, tall, stride, wide, stride, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(size, tall, wide, -1)
 
 
 star_convex = Variant(

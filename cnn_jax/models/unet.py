@@ -13,6 +13,7 @@ from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, r
 from cnn_jax.models.segmenter import LOGITS
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.convolution import convolution
+from cnn_jax.ops.fold import unfolded
 from cnn_jax.ops.pooling import max_pool
 
 # Section 3: standard deviation sqrt(2 / N), N the number of inputs of one neuron
@@ -32,13 +33,12 @@ class UpConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, height, width, channels = x.shape
+        channels = x.shape[-1]
         kernel = self.param("kernel", he_one_tap, (2, 2, channels, self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = convolution(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, channels, -1), padding=0)
-        y = y.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
-        return y.reshape(batch, 2 * height, 2 * width, self.features) + bias
+        return unfolded(y, 2) + bias
 
 
 class DoubleConv(nn.Module):

@@ -45,7 +45,7 @@ def pasted(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.nd
     pixels, the last of which is covered too, and the resizing is bilinear. The usual threshold is 0.5.
 
     Args:
-      masks, boxes: of one picture; boxes in its pixels, as `prepare.to_original` gives them.
+      masks, boxes: of one picture; boxes in its pixels, as `placement.to_original` gives them.
     """
     count, cells = masks.shape[:2]
     padded = np.pad(masks.astype(np.float32), ((0, 0), (1, 1), (1, 1)))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from cnn_jax.data.prepare import Placement
+from cnn_jax.data.placement import Placement
 from cnn_jax.data.source import Source, file_names
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores

@@ -238,7 +238,7 @@ def _objects_said(spec: Spec, examples: int, found: _Objects) -> Iterator[str]:
 
 
 def _pictures_said(spec: Spec, placements: NDArray[Any]) -> str:
-    """placements: [N, 6], as `prepare.as_vector` makes them."""
+    """placements: [N, 6], as `placement.as_vector` makes them."""
     scale, offset, original = placements[:, :2], placements[:, 2:4], placements[:, 4:]
     size = np.array([spec.prepare.size_for((h, w)) or (h, w) for h, w in original.round().astype(int).tolist()])
     shown = np.clip(offset + scale * original, 0, size) - np.clip(offset, 0, size)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cnn_jax.data.prepare import Placement, to_original
+from cnn_jax.data.placement import Placement, to_original
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.average_precision import RANGES

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.data.prepare import Placement, placed, to_example
+from cnn_jax.data.placement import Placement, placed, to_example
 from cnn_jax.data.source import Source, file_names
 from cnn_jax.data.spec import Spec, named
 from cnn_jax.evals.found import COUNTS, bounds

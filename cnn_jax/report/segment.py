@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_jax.data.prepare import Placement, map_to_original
+from cnn_jax.data.placement import Placement, map_to_original
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import IGNORED, Spec
 from cnn_jax.evals.evaluator import Scores, digits

@@ -24,7 +24,8 @@ from cnn_jax import config as configuration
 from cnn_jax.batch import Batch, normalised
 from cnn_jax.config import Evaluate, Experiment, Model
 from cnn_jax.data import spec as specs
-from cnn_jax.data.prepare import Placement, Prepare, as_vector
+from cnn_jax.data.placement import Placement, as_vector
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Spec
 from cnn_jax.lookup import EXPERIMENT, Function, describe, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python

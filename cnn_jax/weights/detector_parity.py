@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.batch import normalised
-from cnn_jax.data.prepare import Placement, Prepare, fit, to_example, to_original
+from cnn_jax.data.placement import Placement, to_example, to_original
+from cnn_jax.data.prepare import Prepare, fit
 from cnn_jax.models.detector import Objects
 from cnn_jax.models.fcos import fcos_resnet50_fpn
 from cnn_jax.models.norms import FrozenBatchNorm

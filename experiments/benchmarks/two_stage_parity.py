@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.batch import normalised
-from cnn_jax.data.prepare import Placement, fit, to_example, to_original
+from cnn_jax.data.placement import Placement, to_example, to_original
+from cnn_jax.data.prepare import fit
 from cnn_jax.launch import script
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.models import faster_rcnn

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chisquare
 
 from cnn_jax.augment.crop import crop, pixel_of_class
-from cnn_jax.data.prepare import Placement, as_vector
+from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.spec import IGNORED
 
 quick: Any = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # to compile

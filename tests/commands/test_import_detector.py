@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import cnn_jax
-from cnn_jax.data.prepare import Prepare, fit, to_original
+from cnn_jax.data.placement import to_original
+from cnn_jax.data.prepare import Prepare, fit
 from cnn_jax.lookup import describe
 from cnn_jax.models.necks import FPN
 from cnn_jax.models.norms import FrozenBatchNorm

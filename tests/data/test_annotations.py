@@ -11,7 +11,7 @@ import pytest
 
 from cnn_jax.data.annotated import turned
 from cnn_jax.data.images import ORIENTATION, TURNS, upright
-from cnn_jax.data.prepare import placed, to_original
+from cnn_jax.data.placement import placed, to_original
 from cnn_jax.launch import cli
 from cnn_jax.lookup import lookup
 from tests.data.painted import coco_json, painted, seen

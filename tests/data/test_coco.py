@@ -11,7 +11,7 @@ import pytest
 from cnn_jax.data.batches import evaluation_batches
 from cnn_jax.data.coco import coco, split_in
 from cnn_jax.data.files import read_example
-from cnn_jax.data.prepare import placed, to_original
+from cnn_jax.data.placement import placed, to_original
 from cnn_jax.data.scoring import scored
 from cnn_jax.data.source import buckets, in_memory, made, opened
 from cnn_jax.data.spec import from_json, to_json

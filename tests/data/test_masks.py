@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data.images import ORIENTATION, TURNS
-from cnn_jax.data.prepare import map_to_original, placed
+from cnn_jax.data.placement import map_to_original, placed
 from cnn_jax.data.source import Splits, buckets, in_memory, opened, skipped
 from cnn_jax.data.spec import IGNORED
 from cnn_jax.launch import cli

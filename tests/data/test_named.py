@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import digits, fashion_mnist, mnist1d, trees, tuxpaint
-from cnn_jax.data.prepare import placed, to_original
+from cnn_jax.data.placement import placed, to_original
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import Field
 from cnn_jax.lookup import lookup

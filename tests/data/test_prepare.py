@@ -12,18 +12,8 @@ from PIL import Image
 from scipy import stats
 
 from cnn_jax.data.keyed import mixed
-from cnn_jax.data.prepare import (
-    Placement,
-    Prepare,
-    fit,
-    map_to_example,
-    map_to_original,
-    nominal,
-    read_image,
-    square,
-    to_example,
-    to_original,
-)
+from cnn_jax.data.placement import Placement, map_to_example, map_to_original, to_example, to_original
+from cnn_jax.data.prepare import Prepare, fit, nominal, read_image, square
 
 WAYS = {
     "stored": Prepare(),

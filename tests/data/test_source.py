@@ -51,6 +51,16 @@ def test_statistics_are_those_of_numpy():
     np.testing.assert_allclose(std, signals.std((0, 1)), rtol=1e-5)
 
 
+def test_statistics_of_values_raised_to_gamma():
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), np.uint8)
+    mean, std = statistics([images], 0.45)
+    raised = (images / 255) ** 0.45
+    np.testing.assert_allclose(mean, raised.mean((0, 1, 2)))
+    np.testing.assert_allclose(std, raised.std((0, 1, 2)))
+    with pytest.raises(ValueError, match="gamma is for images of bytes, not of float32"):
+        statistics([images.astype(np.float32)], 0.45)
+
+
 def test_a_constant_channel_has_std_one():
     assert statistics([np.full((5, 2, 2, 1), 51, np.uint8)]) == ((0.2,), (1.0,))
 

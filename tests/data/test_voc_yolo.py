@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.data.prepare import placed, to_original
+from cnn_jax.data.placement import placed, to_original
 from cnn_jax.data.scoring import scored
 from cnn_jax.data.source import made
 from cnn_jax.data.voc import voc

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.data.prepare import Placement, as_vector, to_example
+from cnn_jax.data.placement import Placement, as_vector, to_example
 from cnn_jax.data.spec import INDEX
 from cnn_jax.evals import detection
 from cnn_jax.evals.evaluator import Scores, plain, to_json

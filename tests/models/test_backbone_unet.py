@@ -58,6 +58,22 @@ def test_each_step_repeats_pixels_and_joins_the_map_of_that_size(jit: Any, drawn
     np.testing.assert_allclose(whole[:, :29, :34], logits, atol=1e-6)
 
 
+def test_a_last_step_of_squares_joins_the_image_and_says_each_of_their_pixels(jit: Any, drawn: Any) -> None:
+    net = BackboneUNet(3, backbone=Halving, features=(5, 4), pixels=True, subpixels=2)
+    x = np.random.default_rng(0).normal(size=(2, 29, 34, 1)).astype(np.float32)
+    variables = drawn(net, x)
+    logits, features = jit(partial(net.apply, train=False))(variables, x)
+    assert logits.shape == (2, 29, 34, 3) and features["up2"].shape == (2, 16, 20, 4)
+    assert variables["params"]["up2"]["conv1"]["kernel"].shape[2] == 5 + 2 + 4  # the step below, the map, the image
+    # Channel 3 (2 u + v) + k of the classifier is class k of pixel u, v of each square.
+    last = variables["params"]["classifier"]
+    only = {**last, "kernel": 0 * last["kernel"], "bias": jnp.arange(12.0)}
+    logits, _ = jit(partial(net.apply, train=False))(
+        {**variables, "params": {**variables["params"], "classifier": only}}, x
+    )
+    np.testing.assert_array_equal(logits[0, 2:4, 6:8].reshape(4, 3), np.arange(12.0).reshape(4, 3))
+
+
 @pytest.mark.parametrize(
     ("backbone", "steps"),
     [(convnext.convnext_tiny, 5), (vgg.vgg11, 4), (partial(resnet50d, inner=True), 5)],

@@ -11,7 +11,7 @@ import pytest
 from cnn_jax.models.fcos import fcos_resnet50_fpn
 from cnn_jax.models.resnet import resnet18
 from cnn_jax.models.ssd import ssd300_vgg16
-from cnn_jax.models.star_convex import Shapes, StarConvex, folded, star_convex
+from cnn_jax.models.star_convex import Shapes, StarConvex, star_convex
 from cnn_jax.models.unet import UNet
 from cnn_jax.ops.rays import centrality, ray_lengths
 
@@ -86,14 +86,6 @@ def test_candidates_are_the_pixels_that_no_neighbour_is_surer_than(jit: Any) -> 
     assert level.found.tolist() == [30, 30] and level.scores.shape == (2, 4) and (level.scores > 0.7).all()
     tiny = Shapes(jnp.ones((1, 1, 2)), jnp.ones((1, 1, 2, 8)))
     assert jax.eval_shape(SMALL.outlines, tiny).scores.shape == (1, 2)
-
-
-def test_squares_of_pixels_are_channels() -> None:
-    x = np.arange(2 * 3 * 5 * 2).reshape(2, 3, 5, 2)
-    found = np.asarray(folded(jnp.asarray(x), 2))
-    assert found.shape == (2, 2, 3, 8)
-    np.testing.assert_array_equal(found[1, 0, 1], x[1, :2, 2:4].ravel())
-    assert found[1, 1, 2].tolist() == [*x[1, 2, 4].tolist(), *[0] * 6]  # beyond the picture
 
 
 def test_a_backbone_that_makes_pictures_smaller_is_refused() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data.prepare import Placement, Prepare
+from cnn_jax.data.placement import Placement
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.report import detect
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cnn_jax.data.prepare import Placement, as_vector
+from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import INDEX
 from cnn_jax.evals import detection

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from cnn_jax.data.prepare import Placement, Prepare
+from cnn_jax.data.placement import Placement
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import IGNORED, INDEX, Field, Spec
 from cnn_jax.evals import segmentation

@@ -10,7 +10,8 @@ import pytest
 
 from cnn_jax.augment.draw import LEFT_OUT
 from cnn_jax.batch import Batch
-from cnn_jax.data.prepare import Placement, Prepare, as_vector
+from cnn_jax.data.placement import Placement, as_vector
+from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.models.detector import Objects, found
 from cnn_jax.models.small_cnn import small_cnn

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from cnn_jax.data.prepare import Placement, to_original
+from cnn_jax.data.placement import Placement, to_original
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores

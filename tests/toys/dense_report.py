@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.data.prepare import Placement, map_to_original
+from cnn_jax.data.placement import Placement, map_to_original
 from cnn_jax.data.source import Source
 from cnn_jax.data.spec import IGNORED, Spec
 from cnn_jax.evals.evaluator import Scores

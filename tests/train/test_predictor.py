@@ -17,7 +17,7 @@ from PIL import Image
 
 from cnn_jax.data.files import read_example
 from cnn_jax.data.folder import folder
-from cnn_jax.data.prepare import Placement
+from cnn_jax.data.placement import Placement
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import Field
 from cnn_jax.launch import cli
