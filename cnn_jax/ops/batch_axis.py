@@ -38,6 +38,15 @@ def sum_over_devices(tree: Tree) -> Tree:
     return jax.lax.psum(tree, AXIS) if _bound() else tree
 
 
+def divisor(count: jax.Array) -> jax.Array:
+    """What a sum over this program's examples is divided by, to give its share of the mean over all that is counted.
+
+    The mean of the shares over devices is then the sum over the whole batch divided by its count, and by 1 where that
+    is less. A device may count nothing, or the whole batch less than it has devices.
+    """
+    return jnp.maximum(mean_over_devices(count), 1 / devices())
+
+
 def first_example(local_batch: int) -> jax.Array:
     """int32 position, in the global batch, of the first of this program's `local_batch` examples."""
     return jax.lax.axis_index(AXIS) * local_batch if _bound() else jnp.int32(0)

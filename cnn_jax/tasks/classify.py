@@ -11,7 +11,7 @@ import optax
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import classification
-from cnn_jax.ops.batch_axis import mean_over_devices
+from cnn_jax.ops.batch_axis import divisor
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
@@ -69,7 +69,7 @@ def classify(
         total = (losses * known).sum()
         sums = {"loss": (total, count), "top1": (((logits.argmax(-1) == batch[target]) * known).sum(), count)}
         # Over all devices: a batch's parts may hold different numbers of real examples.
-        return total / jnp.maximum(mean_over_devices(count), 1), new_state, sums
+        return total / divisor(count), new_state, sums
 
     def targets(batch: Batch, weighted: bool) -> jax.Array:
         one_hot = jax.nn.one_hot(batch[target], classes, dtype=jnp.float32)

@@ -11,7 +11,7 @@ from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import detection
 from cnn_jax.models.detector import Detector, Objects, whole
-from cnn_jax.ops.batch_axis import mean_over_devices
+from cnn_jax.ops.batch_axis import divisor
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
@@ -46,7 +46,7 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
         )
         terms = detector.losses(raw, objects)
         # Over all devices: what a term counts, as the objects of a batch, is not the same on each.
-        shares = {name: total / jnp.maximum(mean_over_devices(count), 1) for name, (total, count) in terms.items()}
+        shares = {name: total / divisor(count) for name, (total, count) in terms.items()}
         mean = jnp.sum(jnp.stack(list(shares.values())))
         images = batch[VALID].sum()
         lost = {LEFT_OUT: ((batch[LEFT_OUT] * batch[VALID]).sum(), images)} if LEFT_OUT in batch else {}

@@ -18,7 +18,7 @@ from cnn_jax.evals.evaluator import Arrays, Evaluator
 from cnn_jax.evals.segmentation import BACKGROUND
 from cnn_jax.models.star_convex import StarConvex
 from cnn_jax.ops import polygons
-from cnn_jax.ops.batch_axis import mean_over_devices
+from cnn_jax.ops.batch_axis import divisor
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
@@ -56,7 +56,7 @@ def segment_instances(model: nn.Module, spec: Spec) -> Task:
         truth = batch[target].astype(jnp.int32)
         terms = shapes.losses(raw, truth, counted(batch, truth))
         # Over all devices: how much there is of objects is not the same on each.
-        shares = [sum_ / jnp.maximum(mean_over_devices(count), 1) for sum_, count in terms.values()]
+        shares = [sum_ / divisor(count) for sum_, count in terms.values()]
         mean, images = jnp.sum(jnp.stack(shares)), batch[VALID].sum()
         return mean, new_state, {"loss": (mean * images, images), **terms}
 

@@ -132,7 +132,7 @@ def _gradients(
             one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts))
         )
         sums = jax.tree.map(lambda x: x.sum(0), sums)
-    count = jnp.maximum(mean_over_devices(sums["loss"][1]), 1)
+    count = divisor(sums["loss"][1])
     return jax.tree.map(lambda g: g / (scale * count), grads), model_state, sums
 
 

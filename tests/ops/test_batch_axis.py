@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from cnn_jax.ops.batch_axis import (
     AXIS,
+    divisor,
     first_example,
     gather_over_devices,
     mean_over_devices,
@@ -104,3 +105,17 @@ def test_what_is_gathered_is_in_the_order_of_the_devices() -> None:
     found = jax.jit(jax.shard_map(gather_over_devices, mesh=mesh(), **specs))({"a": BATCH, "b": BATCH[:, None] > 3})
     np.testing.assert_array_equal(found["a"], BATCH)
     np.testing.assert_array_equal(found["b"], BATCH[:, None] > 3)
+
+
+@pytest.mark.parametrize("counts", [[1, 0, 0, 0], [0, 0, 0, 0], [3, 1, 0, 2]])
+def test_shares_of_devices_average_to_the_mean_of_the_whole_batch(counts: list[int]) -> None:
+    """A sum over all of 12, by what the whole batch counts or by 1, however little of it a device has."""
+
+    def share(total: jax.Array, count: jax.Array) -> jax.Array:
+        return mean_over_devices(total[0] / divisor(count[0]))
+
+    specs = {"in_specs": (P(AXIS), P(AXIS)), "out_specs": P()}
+    totals = np.array([2.0, 4.0, 5.0, 1.0], np.float32)
+    found = jax.jit(jax.shard_map(share, mesh=mesh(), **specs))(totals, np.array(counts, np.float32))
+    np.testing.assert_allclose(found, 12 / max(sum(counts), 1), rtol=1e-6)
+    assert share(np.array([12.0]), np.array([sum(counts)])) == 12 / max(sum(counts), 1)
