@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.batch import Batch
-from cnn_jax.ops.batch_axis import first_example, mean_over_devices, sum_over_devices
+from cnn_jax.ops.batch_axis import divisor, first_example, mean_over_devices, sum_over_devices
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train.state import LossScale, State, Tree, averaged
 
