@@ -29,7 +29,16 @@ def experiment() -> Experiment:
         name="trees",
         data=Data(source=trees, validation=0.0, batch_size=8),
         model=Model(
-            build=partial(point_detector, backbone=efficientnet_lite0, strides=(8, 16, 32), start=50), task=detect
+            build=partial(
+                point_detector,
+                backbone=efficientnet_lite0,
+                strides=(8, 16, 32),
+                levels=2,
+                width=128,
+                depth=2,
+                start=50,
+            ),
+            task=detect,
         ),
         optim=Optim(build=adamw, lr=1e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
         augment=compose(partial(crop, size=256), dihedral, partial(scale_jitter, factor=(0.7, 1.4)), colour_jitter),
