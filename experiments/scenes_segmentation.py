@@ -33,11 +33,11 @@ def experiment() -> Experiment:
                 pixels=True,
                 subpixels=2,
             ),
-            task=segment,
+            task=partial(segment, flips="horizontal"),
         ),
         optim=Optim(build=muon, lr=0.05, weight_decay=0.03, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
-        duration="2500 steps",
+        duration="2750 steps",
         evaluate=Evaluate(every="1250 steps"),
         save_every="1250 steps",
     )
