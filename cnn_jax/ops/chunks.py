@@ -62,7 +62,8 @@ def sum_chunks(f: Callable[..., Any], arrays: tuple[jax.Array, ...], bytes_each:
     if size == arrays[0].shape[0]:
         return f(*arrays)
     chunks = tuple(_split(array, size) for array in arrays)
-    total = jax.eval_shape(f, *(jax.ShapeDtypeStruct(chunk.shape[1:], chunk.dtype) for chunk in chunks))
+    f = jax.jit(f, inline=True)  # so that it is traced once for its shapes and for the loop
+    total = jax.eval_shape(lambda *chunks: f(*(chunk[0] for chunk in chunks)), *chunks)
     start = jax.tree.map(partial(_zeros, like=arrays[0]), total)
     return lax.scan(lambda carry, chunk: (jax.tree.map(jnp.add, carry, f(*chunk)), None), start, chunks)[0]
 
@@ -73,7 +74,8 @@ def compute_once(f: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
     XLA's CPU backend would compute an elementwise f again inside every operation that reads its result, those of the
     backward pass included; an optimization barrier does not stop it, a branch whose condition it cannot fold does.
     """
-    result = jax.eval_shape(f, *(jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays))
+    f = jax.jit(f, inline=True)  # so that it is traced once for its shape and for the branch
+    result = jax.eval_shape(f, *arrays)
     always = lax.optimization_barrier(jnp.array(True))
     return lax.cond(always, f, lambda *arrays: _zeros(result, like=arrays[0]), *arrays)
 

@@ -9,10 +9,12 @@ With +-3/4 and +-3/2 in place of the usual +-1 and +-2, m = 4 is about four time
 float32 is about 3e-6, that of m = 2 below 1e-6.
 
 The optimization barriers keep XLA from fusing the two 1-D passes of a transform, which would compute the first pass
-m + 2 times over.
+m + 2 times over. Each transform is a jitted function, so that layers and directions with arrays of one shape share what
+Python traces and lowers of it: that is a quarter of the time of compilation.
 """
 
 from collections.abc import Sequence
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ import numpy as np
 from jax import lax
 
 from cnn_jax.ops.chunks import map_chunks, pad_spatial, sum_chunks
-from cnn_jax.ops.conv_geometry import Geometry
+from cnn_jax.ops.conv_geometry import Geometry, Pads
 
 
 def _matrices(*points: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,27 +50,35 @@ def winograd_forward(x: jax.Array, kernel: jax.Array, geometry: Geometry, m: int
     A kernel [3, 3, D, C] is flipped in space and its channels are swapped on the way, as an input gradient wants it,
     which costs nothing here.
     """
-    height, width = geometry.out_spatial
-    kernels = _transform_kernel(kernel, KERNEL[m][:, ::-1] if flipped else KERNEL[m])
+    kernels, pads = _transform_kernel(kernel, m, flipped), _pads(geometry, m)
 
     def chunk(x: jax.Array) -> jax.Array:
-        tiles = _transform_input(x, geometry, m)
-        products = lax.dot_general(tiles, kernels, (((2,), (2 if flipped else 1,)), ((0,), (0,))))
-        return _transform_output(products, m, x.shape[0], height, width)
+        products = lax.dot_general(
+            _transform_input(x, pads, m), kernels, (((2,), (2 if flipped else 1,)), ((0,), (0,)))
+        )
+        return _transform_output(products, m, (x.shape[0], *geometry.out_spatial))
 
     return map_chunks(chunk, x, *_chunk_budget(geometry, m))
 
 
 def winograd_weight_gradient(x: jax.Array, dy: jax.Array, geometry: Geometry, m: int) -> jax.Array:
     """x [B, H, W, C], dy [B, H', W', D] -> dkernel [3, 3, C, D]: every transform above, transposed."""
-    c, d = geometry.channels
+    (c, d), pads = geometry.channels, _pads(geometry, m)
 
     def chunk(x: jax.Array, dy: jax.Array) -> jax.Array:
-        tiles, cotangents = _transform_input(x, geometry, m), _transform_cotangent(dy, m)
+        tiles, cotangents = _transform_input(x, pads, m), _transform_cotangent(dy, m)
         return lax.dot_general(tiles, cotangents, (((1,), (1,)), ((0,), (0,))))
 
     products = sum_chunks(chunk, (x, dy), *_chunk_budget(geometry, m)).reshape((m + 2) ** 2, c * d)
-    return (_both_ways(KERNEL[m], products.dtype).T @ products).reshape(3, 3, c, d)
+    return (_both_ways(m, products.dtype).T @ products).reshape(3, 3, c, d)
+
+
+def _pads(geometry: Geometry, m: int) -> Pads:
+    """So that whole tiles cover the output."""
+    return tuple(
+        (low, -(-out // m) * m + 2 - size - low)
+        for (low, _), out, size in zip(geometry.padding, geometry.out_spatial, geometry.spatial, strict=True)
+    )
 
 
 def _chunk_budget(geometry: Geometry, m: int) -> tuple[int, int]:
@@ -81,45 +91,45 @@ def _chunk_budget(geometry: Geometry, m: int) -> tuple[int, int]:
 
 def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
     """The matrix-vector product with arrays as entries of the vector; no multiplication by 0 or 1 is left."""
-    rows = []
-    for row in matrix:
-        terms = [
-            part if c == 1 else -part if c == -1 else float(c) * part for c, part in zip(row, parts, strict=True) if c
-        ]
-        rows.append(sum(terms[1:], terms[0]))
-    return rows
+
+    def term(factor: float, part: jax.Array) -> jax.Array:  # of lax, whose functions are traced at once
+        if abs(factor) == 1:
+            return part if factor > 0 else lax.neg(part)
+        return lax.mul(part, lax.full_like(part, factor))
+
+    return [reduce(lax.add, [term(c, part) for c, part in zip(row, parts, strict=True) if c]) for row in matrix]
 
 
-def _transform_kernel(kernel: jax.Array, matrix: np.ndarray) -> jax.Array:
+@partial(jax.jit, static_argnums=(1, 2))
+def _transform_kernel(kernel: jax.Array, m: int, flipped: bool) -> jax.Array:
     """kernel [3, 3, C, D] -> G g G^T [(m + 2)^2, C, D]."""
-    product = _both_ways(matrix, kernel.dtype) @ kernel.reshape(9, -1)
+    product = _both_ways(m, kernel.dtype, flipped) @ kernel.reshape(9, -1)
     return lax.optimization_barrier(product.reshape(-1, *kernel.shape[2:]))
 
 
-def _both_ways(matrix: np.ndarray, dtype: jnp.dtype) -> jax.Array:
-    """A transform of rows and columns as one matrix: for kernels, whose positions lie far apart in memory, a product
-    with it is faster than sums. It is computed, as what is partitioned may hold no constant arrays."""
-    one_way = jnp.stack(_combine(matrix, list(jnp.eye(matrix.shape[1], dtype=dtype))))
+def _both_ways(m: int, dtype: jnp.dtype, flipped: bool = False) -> jax.Array:
+    """G for rows and columns as one matrix: for kernels, whose positions lie far apart in memory, a product with it is
+    faster than sums. It is computed, as what is partitioned may hold no constant arrays."""
+    matrix = KERNEL[m][:, ::-1] if flipped else KERNEL[m]
+    one_way = jnp.stack(_combine(matrix, list(jnp.eye(3, dtype=dtype))))
     return jnp.kron(one_way, one_way)
 
 
-def _transform_input(x: jax.Array, geometry: Geometry, m: int) -> jax.Array:
-    """x [B, H, W, C] -> B^T d B [(m + 2)^2, B * tiles, C], padded so that whole tiles cover the output."""
-    channels = x.shape[-1]
-    down, across = (-(-size // m) for size in geometry.out_spatial)
-    pads = tuple(
-        (low, count * m + 2 - size - low)
-        for (low, _), count, size in zip(geometry.padding, (down, across), geometry.spatial, strict=True)
-    )
+@partial(jax.jit, static_argnums=(1, 2))
+def _transform_input(x: jax.Array, pads: Pads, m: int) -> jax.Array:
+    """x [B, H, W, C] -> B^T d B [(m + 2)^2, B * tiles, C]."""
     x = pad_spatial(x, pads)
-    rows = _combine(INPUT[m], [x[:, i : i + (down - 1) * m + 1 : m] for i in range(m + 2)])
+    height, width, channels = x.shape[1:]
+    rows = _combine(INPUT[m], [x[:, i : height - m - 1 + i : m] for i in range(m + 2)])
     tall = lax.optimization_barrier(jnp.stack(rows))
-    both = _combine(INPUT[m], [tall[:, :, :, j : j + (across - 1) * m + 1 : m] for j in range(m + 2)])
+    both = _combine(INPUT[m], [tall[:, :, :, j : width - m - 1 + j : m] for j in range(m + 2)])
     return lax.optimization_barrier(jnp.stack(both, 1).reshape((m + 2) ** 2, -1, channels))
 
 
-def _transform_output(products: jax.Array, m: int, batch: int, height: int, width: int) -> jax.Array:
-    """products [(m + 2)^2, B * tiles, D] -> y [B, height, width, D], A^T M A of every tile put in its place."""
+@partial(jax.jit, static_argnums=(1, 2))
+def _transform_output(products: jax.Array, m: int, shape: tuple[int, int, int]) -> jax.Array:
+    """products [(m + 2)^2, B * tiles, D] -> y [*shape, D], A^T M A of every tile put in its place."""
+    batch, height, width = shape
     down, across, channels = -(-height // m), -(-width // m), products.shape[-1]
     products = lax.optimization_barrier(products).reshape(m + 2, m + 2, batch, down, across, channels)
     rows = lax.optimization_barrier(jnp.stack(_combine(OUTPUT[m], list(products))))
@@ -128,6 +138,7 @@ def _transform_output(products: jax.Array, m: int, batch: int, height: int, widt
     return y[:, :height, :width]
 
 
+@partial(jax.jit, static_argnums=1)
 def _transform_cotangent(dy: jax.Array, m: int) -> jax.Array:
     """dy [B, height, width, D] -> A dY A^T [(m + 2)^2, B * tiles, D]."""
     height, width = dy.shape[1:3]

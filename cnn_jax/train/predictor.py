@@ -6,7 +6,7 @@ It is made of a run folder or of published weights, and needs neither optimizer 
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,8 @@ from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train import checkpoint, earlier, mesh, run_folder
 from cnn_jax.train.state import Tree
 
-Forward = Callable[[Tree, Mapping[str, np.ndarray]], Any]
+Arrays = Mapping[str, np.ndarray]
+Forward = Callable[[Tree, Arrays], Any]
 Compiled = Callable[[Callable[[Tree, Batch], Any]], Forward]
 SHOWN = 5  # run folders that are named where a folder is none
 
@@ -108,13 +109,30 @@ def computed(
     count = len(next(iter(inputs.values())))
     share = -(-count // predictor.devices)  # of each device
     size = predictor.devices * max(1, min(1 << (share - 1).bit_length(), batch_size // predictor.devices))
-    forward, parts = predictor.compiled(function), []
-    for start in range(0, count, size):
+    forward = partial(predictor.compiled(function), predictor.variables)
+
+    def batch(start: int) -> dict[str, np.ndarray]:
         rows = np.arange(start, start + size)
-        batch = {name: array[np.minimum(rows, count - 1)] for name, array in inputs.items()}
-        outputs = forward(predictor.variables, {**batch, specs.VALID: (rows < count).astype(np.float32)})
-        parts.append(jax.tree.map(lambda array, rows=rows: array[rows < count], jax.device_get(outputs)))
+        taken = {name: array[np.minimum(rows, count - 1)] for name, array in inputs.items()}
+        return {**taken, specs.VALID: (rows < count).astype(np.float32)}
+
+    parts = []
+    for taken, outputs in in_turn(forward, map(batch, range(0, count, size))):
+        real = taken[specs.VALID] > 0
+        parts.append(jax.tree.map(lambda array, real=real: array[real], outputs))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def in_turn(forward: Callable[[Arrays], Any], batches: Iterable[Arrays]) -> Iterator[tuple[Arrays, Any]]:
+    """Each of `batches` with what `forward` makes of it, as NumPy arrays; the next one is under way by then."""
+    before = None
+    for batch in batches:
+        now = batch, forward(batch)
+        if before is not None:
+            yield before[0], jax.device_get(before[1])
+        before = now
+    if before is not None:
+        yield before[0], jax.device_get(before[1])
 
 
 def said_of_each(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.batch import Batch
-from cnn_jax.ops.batch_axis import divisor, first_example, mean_over_devices, sum_over_devices
+from cnn_jax.ops.batch_axis import devices, divisor, first_example, mean_over_devices, sum_over_devices
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train.state import LossScale, State, Tree, averaged
 
@@ -63,8 +63,10 @@ def train_step(
 
     scale = state.loss_scale.scale if state.loss_scale else jnp.float32(1)
     grads, model_state, sums = _gradients(state, batch, jax.random.fold_in(key, DROPOUT), scale, task, settings)
-    grads, sums = mean_over_devices(grads), sum_over_devices(sums)
-    norm = optax.tree.norm(grads)
+    # The norm is of the sums as they arrive, and means are taken where they are used: fewer kernels to compile.
+    summed, sums = sum_over_devices(grads), sum_over_devices(sums)
+    norm = optax.tree.norm(summed) / devices()
+    grads = jax.tree.map(lambda g: g / devices(), summed)
     if settings.clip:
         factor = jnp.minimum(1, settings.clip / jnp.maximum(norm, 1e-12))
         grads = jax.tree.map(lambda g: g * factor, grads)
@@ -114,24 +116,24 @@ def _gradients(
     if settings.remat:
         loss_fn = jax.checkpoint(loss_fn, policy=_keep_products)
 
+    differentiated = jax.grad(loss_fn, has_aux=True)
+    parts = settings.accumulate
+    if parts == 1:
+        grads, (model_state, sums) = differentiated(state.params, state.model_state, batch, key)
+        return jax.tree.map(lambda g: g / scale, grads) if state.loss_scale else grads, model_state, sums
+
     def one_part(carry: tuple[Tree, Tree], part: tuple[Batch, jax.Array]) -> tuple[tuple[Tree, Tree], Sums]:
         model_state, total = carry
-        grads, (model_state, sums) = jax.grad(loss_fn, has_aux=True)(state.params, model_state, *part)
+        grads, (model_state, sums) = differentiated(state.params, model_state, *part)
         # Weighted, as the parts may hold different numbers of real examples.
         count = mean_over_devices(sums["loss"][1])
         return (model_state, jax.tree.map(lambda t, g: t + g * count, total, grads)), sums
 
-    parts = settings.accumulate
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    if parts == 1:
-        (model_state, grads), sums = one_part((state.model_state, zeros), (batch, key))
-    else:
-        # Every parts-th example, not neighbours: so a batch that is split over devices stays where it is.
-        cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
-        (model_state, grads), sums = jax.lax.scan(
-            one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts))
-        )
-        sums = jax.tree.map(lambda x: x.sum(0), sums)
+    # Every parts-th example, not neighbours: so a batch that is split over devices stays where it is.
+    cut = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    (model_state, grads), sums = jax.lax.scan(one_part, (state.model_state, zeros), (cut, jax.random.split(key, parts)))
+    sums = jax.tree.map(lambda x: x.sum(0), sums)
     count = divisor(sums["loss"][1])
     return jax.tree.map(lambda g: g / (scale * count), grads), model_state, sums
 

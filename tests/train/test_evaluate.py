@@ -15,7 +15,7 @@ from cnn_jax.data.source import ArraySource, Example
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
 from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
-from cnn_jax.train.predictor import Predictor, predict
+from cnn_jax.train.predictor import Predictor, in_turn, predict
 from cnn_jax.train.run import assemble, fresh
 from cnn_jax.train.state import State, Tree
 
@@ -82,6 +82,18 @@ class PartlyCorrupt(ArraySource):
             "image": np.where(good[:, None, None, None], batch["image"], 0),
             "valid": good.astype(np.float32),
         }
+
+
+def test_a_batch_is_scored_while_the_next_one_is_under_way() -> None:
+    begun: list[int] = []
+
+    def forward(batch: Example) -> np.ndarray:
+        begun.append(int(batch["n"][0]))
+        return 10 * batch["n"]
+
+    turns = in_turn(forward, ({"n": np.array([n])} for n in range(3)))
+    assert [(batch["n"][0], said[0], len(begun)) for batch, said in turns] == [(0, 0, 2), (1, 10, 3), (2, 20, 3)]
+    assert not list(in_turn(forward, []))
 
 
 def test_images_that_cannot_be_decoded_are_left_out(config: Experiment, source: ArraySource) -> None:
