@@ -37,6 +37,7 @@ PEERS = (
     "experiments/benchmarks/accelerator_torch.py",
     "experiments/benchmarks/detection_torch.py",
     "experiments/benchmarks/on_torch.py",
+    "experiments/benchmarks/serve_torch.py",
     "experiments/benchmarks/parity.py",
     "experiments/benchmarks/segmentation_torch.py",
 )

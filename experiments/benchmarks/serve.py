@@ -62,15 +62,17 @@ def main() -> None:
     torch = importlib.util.find_spec("torch") is not None
     if not torch:
         print("PyTorch is not installed: this project alone is timed (pip install 'cnn_jax[bench]')")
-    rows = [split_row(name, split._replace(batches=2) if QUICK.value else split) for name, split in SPLITS.items()]
+    rounds = 1 if QUICK.value else ROUNDS.value
+    splits = {name: split._replace(batches=2) if QUICK.value else split for name, split in SPLITS.items()}
+    rows = [split_row(name, split, rounds) for name, split in splits.items()]
     head = ("split", "bare forward pass, ms", "evaluation / bare", "prediction / bare")
     print(table(head, rows), flush=True)
     side = 32 if QUICK.value else 224
-    rows = [one_row(name, build, side, torch=torch) for name, build in ONE.items()]
+    rows = [one_row(name, build, side, 5 * rounds, torch=torch) for name, build in ONE.items()]
     print(table(("one image", "this project, ms", "PyTorch, ms", "PyTorch / this project"), rows))
 
 
-def split_row(name: str, split: Split) -> tuple[str, ...]:
+def split_row(name: str, split: Split, rounds: int) -> tuple[str, ...]:
     """A line of the first table."""
     count = split.batch * split.batches
     predictor, image = made(split.build, split.shape, split.classes, count, jax.devices())
@@ -87,7 +89,7 @@ def split_row(name: str, split: Split) -> tuple[str, ...]:
         return now
 
     times = medians(
-        1 if QUICK.value else ROUNDS.value,
+        rounds,
         timed(forwards),
         timed(lambda: evaluate(predictor, source, split.batch).numbers["loss"].value),
         timed(lambda: predict(predictor, {"image": image}, split.batch)),
@@ -96,7 +98,7 @@ def split_row(name: str, split: Split) -> tuple[str, ...]:
     return said, f"{1000 * times[0]:.0f}", *(f"{time / times[0]:.3f}" for time in times[1:])
 
 
-def one_row(name: str, build: Any, side: int, *, torch: bool) -> tuple[str, ...]:
+def one_row(name: str, build: Any, side: int, rounds: int, *, torch: bool) -> tuple[str, ...]:
     """A line of the second table. Raises Failed where PyTorch's network is another."""
     predictor, image = made(build, (side, side, 3), 1000, 1, jax.devices()[:1])
     calls = [timed(partial(predict, predictor, {"image": image}, 1))]
@@ -106,7 +108,7 @@ def one_row(name: str, build: Any, side: int, *, torch: bool) -> tuple[str, ...]
         if facts["params"] != params:
             raise script.Failed(f"{name}: PyTorch's network has {facts['params']:,} parameters, this one {params:,}")
         calls += [asked(form) for form in FORMATS]
-    ours, *theirs = medians(1 if QUICK.value else 5 * ROUNDS.value, *calls)
+    ours, *theirs = medians(rounds, *calls)
     if not theirs:
         return name, f"{1000 * ours:.1f}", "–", "–"
     return name, f"{1000 * ours:.1f}", f"{1000 * min(theirs):.1f}", f"{min(theirs) / ours:.2f}"
