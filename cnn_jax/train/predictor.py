@@ -30,6 +30,7 @@ from cnn_jax.data.spec import Spec
 from cnn_jax.lookup import EXPERIMENT, Function, describe, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python
 from cnn_jax.models.heads import features_of
+from cnn_jax.ops.once import once
 from cnn_jax.tasks.task import Sums, Task
 from cnn_jax.train import checkpoint, earlier, mesh, run_folder
 from cnn_jax.train.state import Tree
@@ -181,7 +182,7 @@ def scored(task: Task) -> Callable[[Tree, Batch], tuple[dict[str, jax.Array], Su
         _, _, sums = task.loss(variables, batch, jax.random.key(0), False)
         return task.predict(variables, batch), jax.tree.map(lambda value: jnp.reshape(value, 1), sums)
 
-    return function
+    return once(function)  # both apply the model
 
 
 class Stored(NamedTuple):

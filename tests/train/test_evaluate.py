@@ -1,7 +1,9 @@
 """Scores of a whole split do not depend on how it is cut into batches, nor on the devices."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +14,12 @@ from cnn_jax.batch import Batch
 from cnn_jax.config import Experiment
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.source import ArraySource, Example
+from cnn_jax.data.spec import VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
 from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
 from cnn_jax.train.predictor import Predictor, in_turn, predict
+from cnn_jax.train.predictor import scored as loss_and_outputs
 from cnn_jax.train.run import assemble, fresh
 from cnn_jax.train.state import State, Tree
 
@@ -94,6 +98,16 @@ def test_a_batch_is_scored_while_the_next_one_is_under_way() -> None:
     turns = in_turn(forward, ({"n": np.array([n])} for n in range(3)))
     assert [(batch["n"][0], said[0], len(begun)) for batch, said in turns] == [(0, 0, 2), (1, 10, 3), (2, 20, 3)]
     assert not list(in_turn(forward, []))
+
+
+def test_loss_and_predictions_take_one_forward_pass(config: Experiment, source: ArraySource) -> None:
+    predictor = made(config, source, "jit", 1)
+    batch = Batch({**source.batch(np.arange(4)), VALID: np.ones(4, np.float32)}, source.spec.fields)  # type: ignore[dict-item]
+
+    def convolutions(function: Callable[[Tree, Batch], Any]) -> int:
+        return str(jax.make_jaxpr(function)(predictor.variables, batch)).count("= convolution[")
+
+    assert convolutions(loss_and_outputs(predictor.task)) == convolutions(predictor.task.predict) > 0
 
 
 def test_images_that_cannot_be_decoded_are_left_out(config: Experiment, source: ArraySource) -> None:
