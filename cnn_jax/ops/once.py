@@ -51,7 +51,7 @@ def _evaluated(traced: ClosedJaxpr, args: Sequence[Any], known: Known) -> list[A
 
 def _computed(equation: Any, operands: list[Any], known: Known) -> list[Any]:
     atoms = [(_name(operand), atom.aval) for atom, operand in zip(equation.invars, operands, strict=True)]
-    key = (equation.primitive, *atoms, *sorted(equation.params.items()))
+    key: Any = (equation.primitive, *atoms, *sorted(equation.params.items()))
     try:
         if not equation.effects and key in known:
             return known[key][0]
