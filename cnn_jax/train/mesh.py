@@ -8,7 +8,6 @@ XLA's partitioner cuts up, because parameters that no device holds whole need it
 """
 
 import functools
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,7 +29,6 @@ ALL, PART = PartitionSpec(), PartitionSpec(AXIS)  # every device holds the whole
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 Fetch = Callable[[], Metrics]
 MOST = 0.75  # of the machine's memory, for a program that may be a stranger's
-LEVEL = "xla_backend_optimization_level"
 SMALLEST_SHARDED = 1024  # elements; below that an array is not worth an all-gather
 
 
@@ -108,12 +106,9 @@ def build(
     packed, unpacked = _packed(train_step)
     layout = jax.tree.map(lambda a: _sharding(a, mesh) if parallel == "fsdp" else everywhere, shapes)
     if parallel == "fsdp":
-        jitted = jax.jit(
-            packed, donate_argnums=0, out_shardings=(layout, everywhere), compiler_options=_compiler_options()
-        )
+        jitted = jax.jit(packed, donate_argnums=0, out_shardings=(layout, everywhere))
     else:
-        program = _per_device(packed, mesh, (ALL, PART, ALL), ALL)
-        jitted = jax.jit(program, donate_argnums=0, compiler_options=_compiler_options())
+        jitted = jax.jit(_per_device(packed, mesh, (ALL, PART, ALL), ALL), donate_argnums=0)
     compiled, key = _inside(jitted, mesh, convolution), jax.device_put(key, everywhere)
 
     def step(state: State, batch: Batch) -> tuple[State, Fetch]:
@@ -207,7 +202,7 @@ def forward(
     """
     mesh = _mesh(devices)
     # Variables that are sharded (fsdp) are gathered by the program: in evaluation each device holds all of them.
-    program = jax.jit(_per_device(function, mesh, (ALL, PART), PART), compiler_options=_compiler_options())
+    program = jax.jit(_per_device(function, mesh, (ALL, PART), PART))
     jitted = _inside(_bounded(program, len(devices)) if bounded else program, mesh, convolution)
     split = NamedSharding(mesh, PART)
     return lambda variables, batch: jitted(variables, _placed(batch, fields, split))
@@ -229,12 +224,6 @@ def _bounded(program: Any, devices: int) -> Callable[..., Any]:
         return compiled[shapes](variables, batch)
 
     return call
-
-
-def _compiler_options() -> dict[str, int]:
-    """On a CPU, LLVM's level 2 compiles in less time than 3, and its code is as fast. What XLA_FLAGS says stands."""
-    wished = LEVEL in os.environ.get("XLA_FLAGS", "")
-    return {LEVEL: 2} if jax.default_backend() == "cpu" and not wished else {}
 
 
 def _mesh(devices: list[jax.Device]) -> Mesh:

@@ -86,15 +86,6 @@ def test_an_array_is_sharded_along_its_largest_dimension_that_the_devices_divide
         assert mesh._sharding(jax.ShapeDtypeStruct(shape, np.float32), devices).spec == expected
 
 
-def test_the_compilers_level_is_that_of_xla_flags_where_they_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[dict[str, int]] = []
-    monkeypatch.setattr(mesh.jax, "jit", lambda function, compiler_options, **_: given.append(compiler_options))
-    for flags in ("", f"--{mesh.LEVEL}=0"):
-        monkeypatch.setenv("XLA_FLAGS", flags)
-        mesh.forward(lambda variables, batch: batch, {}, jax.devices()[:1])
-    assert given == [{mesh.LEVEL: 2}, {}]
-
-
 def test_choose_devices_takes_the_most_that_give_each_an_even_share() -> None:
     counts = {16: 8, 32: 8, 12: 6, 8: 4, 2: 1, 7: 1, 14: 7, 1: 1}
     for batch_size, count in counts.items():
