@@ -1,7 +1,7 @@
 """What detection costs: suppression and whole detectors beside torchvision's, and a train step beside a classifier's.
 
 Command: python experiments/benchmarks/detection.py
-Time: 5 min on two CPU cores, which nothing else may use
+Time: 8 min on two CPU cores, which nothing else may use
 Needs: pip install 'cnn_jax[parity]' (PyTorch and torchvision); without it the last table alone is measured
 
 - Suppression of 1,000 boxes with all their scores: spread over the image, in 20 clusters, and in a chain of which each

@@ -1,7 +1,7 @@
 """What segmentation costs beside PyTorch: a train step of U-Nets, and the classes of a large image, by windows.
 
 Command: python experiments/benchmarks/segmentation.py
-Time: 10 min on two CPU cores, which nothing else may use
+Time: 15 min on two CPU cores, which nothing else may use
 Needs: pip install 'cnn_jax[bench]' (PyTorch); without it this project alone is timed
 
 - A train step: bytes of a batch of grey images, cross entropy of 3 classes for each pixel, gradients, AdamW, float32.
