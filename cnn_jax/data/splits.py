@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.prepare import Prepare, fit
-from cnn_jax.data.source import ArraySource, Splits, example_bytes, test_part, with_statistics
-from cnn_jax.data.spec import IGNORED, Field, Role, Spec
+from cnn_jax.data.source import ArraySource, Splits, test_part
+from cnn_jax.data.spec import IGNORED, Field, Role, Spec, example_bytes, with_statistics
 from cnn_jax.paths import printable
 
 HASHED_BYTES = 2**28  # files up to this size in all are fingerprinted by content, beyond it by name and size
