@@ -85,12 +85,26 @@ class DecodedSource:
         drawn = [None] * len(chosen) if keys is None else keys.tolist()
         shapes = self._shapes(chosen[0]) if chosen else {name: kind.shape for name, kind in self.spec.fields.items()}
         fields = {name: np.empty((len(chosen), *shapes[name]), kind.dtype) for name, kind in self.spec.fields.items()}
-        rows = ({name: array[row, ...] for name, array in fields.items()} for row in range(len(chosen)))
-        waiting = threads().map(self._read, chosen, drawn, rows)
+        problems: list[str | Exception | None] = [None] * len(chosen)
+        rows = iter(range(len(chosen)))  # of which each thread takes the next one: a task for each would cost more
+
+        def work() -> None:
+            for row in rows:
+                try:
+                    place = {name: array[row, ...] for name, array in fields.items()}
+                    problems[row] = self._read(chosen[row], drawn[row], place)
+                except Exception as error:
+                    problems[row] = error
+
+        tasks = [threads().submit(work) for _ in range(min(workers(), len(chosen)))]
 
         def finish() -> Example:
-            problems = list(waiting)
-            self.skipped |= {i: problem for i, problem in zip(chosen, problems, strict=True) if problem is not None}
+            for task in tasks:
+                task.result()
+            for problem in problems:
+                if isinstance(problem, Exception):
+                    raise problem
+            self.skipped |= {i: str(problem) for i, problem in zip(chosen, problems, strict=True) if problem}
             return {**fields, VALID: np.array([problem is None for problem in problems], np.float32)}
 
         return finish
@@ -170,7 +184,12 @@ def sized(name: str) -> str:
     return f"give the source a size, as --config.data.source='{example}'"
 
 
+def workers() -> int:
+    """Of `threads`: one more than cores, so that all are busy while a slow file is waited for."""
+    return cores() + 1
+
+
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """The threads that read and decode: one more than cores, so that all are busy while a slow file is waited for."""
-    return ThreadPoolExecutor(cores() + 1, thread_name_prefix="decode")
+    """The threads that read and decode."""
+    return ThreadPoolExecutor(workers(), thread_name_prefix="decode")

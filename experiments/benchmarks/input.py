@@ -57,8 +57,8 @@ SIZE = flags.DEFINE_integer("size", 224, "side of an image in a batch", lower_bo
 ROUNDS = flags.DEFINE_integer("rounds", 5, "how often each side is timed", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 24, "batches that are timed in a round", lower_bound=1)
 WARM_UP = flags.DEFINE_integer("warm_up", 8, "batches before them that are not", lower_bound=1)
-ONLY = flags.DEFINE_list("sides", SIDES, f"which: {', '.join(SIDES)}")
-WHAT = flags.DEFINE_list("kinds", KINDS, f"which batches: {', '.join(KINDS)}")
+ONLY = flags.DEFINE_list("sides", list(SIDES), f"which: {', '.join(SIDES)}")
+WHAT = flags.DEFINE_list("kinds", list(KINDS), f"which batches: {', '.join(KINDS)}")
 
 
 def main() -> None:
