@@ -232,11 +232,11 @@ def _first_shape(name: str, files: Files, prepare: Prepare) -> tuple[int, ...]:
 
 
 def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]:
-    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD bytes.
+    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD / 4 bytes.
 
     Raises ValueError where there are none.
     """
-    count, good, sample = max(HELD // example_bytes(source.spec), 1), 0, np.sort(sample)
+    count, good, sample = max(HELD // 4 // example_bytes(source.spec), 1), 0, np.sort(sample)
     alike = [sample] if source.kinds is None else [sample[source.kinds[sample] == n] for n in np.unique(source.kinds)]
     for part in (one[start : start + count] for one in alike for start in range(0, len(one), count)):
         batch = source.examples(part)
