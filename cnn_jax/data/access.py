@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,7 +21,7 @@ Groups = np.ndarray | Callable[[], np.ndarray] | None
 
 @dataclass(eq=False)
 class DecodedSource:
-    """Examples decoded on access by a pool of threads, one per core.
+    """Examples decoded on access by a pool of threads, see `threads`.
 
     read(i, key): the fields of one example; may raise CorruptImage, which `corrupt="skip"` turns into VALID 0, with one
     warning in all. `skipped` holds the reasons by index, `lost` those of examples that were taken out before.
@@ -59,23 +60,54 @@ class DecodedSource:
         return None if self.name is None else [self.name(i) for i in indices.tolist()]
 
     def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
-        found = self.examples(indices, keys)
-        self.tell()
-        return found
+        return self.start(indices, keys)()
+
+    def start(self, indices: np.ndarray, keys: Keys | None = None) -> Callable[[], Example]:
+        """Begins to read a batch. What is returned waits for it: the next one can be begun before."""
+        finish = self._started(indices, keys)
+
+        def finished() -> Example:
+            found = finish()
+            self.tell()
+            return found
+
+        return finished
 
     def examples(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
         """`batch`, without a word on those that cannot be decoded."""
-        if self.held is not None and (keys is None or not self.spec.prepare.random_area):
-            return {name: array[indices] for name, array in self.held.items()}
-        drawn = [None] * len(indices) if keys is None else keys.tolist()
-        results = list(threads().map(self._read, np.asarray(indices).tolist(), drawn))
-        problems = {int(i): problem for i, (_, problem) in zip(indices, results, strict=True) if problem is not None}
-        self.skipped |= problems
-        fields = {
-            name: np.stack([example[name] for example, _ in results]).astype(kind.dtype)
-            for name, kind in self.spec.fields.items()
-        }
-        return {**fields, VALID: np.array([problem is None for _, problem in results], np.float32)}
+        return self._started(indices, keys)()
+
+    def _started(self, indices: np.ndarray, keys: Keys | None) -> Callable[[], Example]:
+        held = self.held
+        if held is not None and (keys is None or not self.spec.prepare.random_area):
+            return lambda: {name: array[indices] for name, array in held.items()}
+        chosen = np.asarray(indices).tolist()
+        drawn = [None] * len(chosen) if keys is None else keys.tolist()
+        shapes = self._shapes(chosen[0]) if chosen else {name: kind.shape for name, kind in self.spec.fields.items()}
+        fields = {name: np.empty((len(chosen), *shapes[name]), kind.dtype) for name, kind in self.spec.fields.items()}
+        problems: list[str | Exception | None] = [None] * len(chosen)
+        rows = iter(range(len(chosen)))  # of which each thread takes the next one: a task for each would cost more
+
+        def work() -> None:
+            for row in rows:
+                try:
+                    place = {name: array[row, ...] for name, array in fields.items()}
+                    problems[row] = self._read(chosen[row], drawn[row], place)
+                except Exception as error:
+                    problems[row] = error
+
+        tasks = [threads().submit(work) for _ in range(min(workers(), len(chosen)))]
+
+        def finish() -> Example:
+            for task in tasks:
+                task.result()
+            for problem in problems:
+                if isinstance(problem, Exception):
+                    raise problem
+            self.skipped |= {i: str(problem) for i, problem in zip(chosen, problems, strict=True) if problem}
+            return {**fields, VALID: np.array([problem is None for problem in problems], np.float32)}
+
+        return finish
 
     def without_skipped(self) -> "DecodedSource":
         """The source of those examples alone that were not skipped; what is held is held on."""
@@ -103,24 +135,46 @@ class DecodedSource:
             what = f"{count} of {self.size} images cannot be decoded (up to now) and are left out, as {reason}"
             warnings.warn(f"{self.spec.name}: {what}; corrupt='error' in the source stops instead", stacklevel=3)
 
-    def _read(self, index: int, key: int | None) -> tuple[Example, str | None]:
+    def _shapes(self, index: int) -> dict[str, tuple[int, ...]]:
+        """Of the fields of an example."""
         shapes = {name: kind.shape for name, kind in self.spec.fields.items()}
         if self.kinds is not None:
             size = self.spec.shapes[self.kinds[index]][:2]
             of_pixels = [name for name, kind in self.spec.fields.items() if kind.role in OF_PIXELS]
             shapes |= {name: (*size, *shapes[name][2:]) for name in of_pixels}
+        return shapes
+
+    def _read(self, index: int, key: int | None, row: Example) -> str | None:
+        """Writes an example into its row of a batch, 0 where it cannot be decoded; returns why not."""
         try:
             example = self.read(index, key)
         except CorruptImage as error:
             if self.corrupt == "error":
                 raise
-            return {name: np.zeros(shape, self.spec.fields[name].dtype) for name, shape in shapes.items()}, str(error)
-        for name, shape in shapes.items():
-            if np.shape(example[name]) != shape:
-                found, expected = list(example[name].shape), list(shape)
+            for array in row.values():
+                array[...] = 0
+            return str(error)
+        for name, array in row.items():
+            if np.shape(example[name]) != array.shape:
+                found, expected = list(np.shape(example[name])), list(array.shape)
                 which = self.name(index) if self.name else f"{name} {index}"
                 raise ValueError(f"{self.spec.name}: {which} is {found}, others {expected}: {sized(self.spec.name)}")
-        return example, None
+            array[...] = example[name]
+        return None
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A source that reads a batch while others are begun."""
+
+    def start(self, indices: np.ndarray, keys: Keys | None = None) -> Callable[[], Example]: ...
+
+
+def started(source: Any, indices: np.ndarray, keys: Keys | None = None) -> Callable[[], Example]:
+    """A function that waits for a batch of a source, or reads it, where the source begins with none before."""
+    if isinstance(source, Startable):
+        return source.start(indices, keys)
+    return functools.partial(source.batch, indices, keys)
 
 
 def sized(name: str) -> str:
@@ -130,7 +184,12 @@ def sized(name: str) -> str:
     return f"give the source a size, as --config.data.source='{example}'"
 
 
+def workers() -> int:
+    """Of `threads`: one more than cores, so that all are busy while a slow file is waited for."""
+    return cores() + 1
+
+
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """The threads that decode, one for each core."""
-    return ThreadPoolExecutor(cores(), thread_name_prefix="decode")
+    """The threads that read and decode."""
+    return ThreadPoolExecutor(workers(), thread_name_prefix="decode")

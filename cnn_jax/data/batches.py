@@ -7,16 +7,21 @@ contiguous slice of every global batch, so the examples of a step do not depend 
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from cnn_jax.data.access import started
 from cnn_jax.data.keyed import Keys, mixed
 from cnn_jax.data.source import Example, Source, buckets, permutation
 from cnn_jax.data.spec import INDEX, VALID
 
 T = TypeVar("T")
+Begun = Callable[[], Example]  # waits for a batch, which is being read if its source can do so
+
+AHEAD = 1  # batches that are begun before the one that is waited for is there
 
 
 def training_indices(seed: int, step: int, *, batch_size: int, size: int, shuffle: bool = True) -> np.ndarray:
@@ -72,6 +77,13 @@ def training_batch(
 
     Of a source with buckets its examples are all of one, see `bucket_of`.
     """
+    return begun(source, seed, step, batch_size, process=process, processes=processes, shuffle=shuffle)()
+
+
+def begun(
+    source: Source, seed: int, step: int, batch_size: int, *, process: int = 0, processes: int = 1, shuffle: bool = True
+) -> Begun:
+    """`training_batch`, as one that is being read: see `in_turn`."""
     members, size = _buckets(source), len(source)
     if members:
         sizes = [len(found) for found in members]
@@ -82,21 +94,36 @@ def training_batch(
     indices = members[bucket][indices] if members else indices
     part = _part(batch_size, process, processes)
     # By the example, not by its place in the batch: what is drawn while reading does not depend on who reads it.
-    return _read(source, indices[part], mixed(seed, epochs[part], indices[part]))
+    return _begun(source, indices[part], mixed(seed, epochs[part], indices[part]))
+
+
+def in_turn(batches: Iterable[Begun]) -> Iterator[Example]:
+    """Yields batches in order, while the next one is read too: a file that is slow to come holds up no other."""
+    waiting = deque[Begun]()
+    for batch in batches:
+        waiting.append(batch)
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
 def evaluation_batches(source: Source, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Example]:
-    """Yields every example exactly once, in order; the last batch is padded: example 0, index -1, VALID 0.
+    """Every example exactly once, in order; the last batch is padded: example 0, index -1, VALID 0.
 
     Of a source with buckets one comes after the other, each in order and padded by its first example.
     """
     part = _part(batch_size, process, processes)
-    for members in _buckets(source) or [np.arange(len(source))]:
-        for start in range(0, len(members), batch_size):
-            indices = np.full(batch_size, -1)
-            found = members[start : start + batch_size]
-            indices[: len(found)] = found
-            yield _read(source, indices[part], padding=int(members[0]))
+
+    def all_of_them() -> Iterator[Begun]:
+        for members in _buckets(source) or [np.arange(len(source))]:
+            for start in range(0, len(members), batch_size):
+                indices = np.full(batch_size, -1)
+                found = members[start : start + batch_size]
+                indices[: len(found)] = found
+                yield _begun(source, indices[part], padding=int(members[0]))
+
+    return in_turn(all_of_them())
 
 
 def _buckets(source: Source) -> list[np.ndarray]:
@@ -153,7 +180,12 @@ def _part(batch_size: int, process: int, processes: int) -> slice:
     return slice(process * share, (process + 1) * share)
 
 
-def _read(source: Source, indices: np.ndarray, keys: Keys | None = None, padding: int = 0) -> Example:
+def _begun(source: Source, indices: np.ndarray, keys: Keys | None = None, padding: int = 0) -> Begun:
     real = (indices >= 0).astype(np.float32)
-    batch = source.batch(np.where(indices >= 0, indices, padding), keys)
-    return batch | {INDEX: indices.astype(np.int32), VALID: real * batch.get(VALID, real)}
+    read = started(source, np.where(indices >= 0, indices, padding), keys)
+
+    def finished() -> Example:
+        batch = read()
+        return batch | {INDEX: indices.astype(np.int32), VALID: real * batch.get(VALID, real)}
+
+    return finished

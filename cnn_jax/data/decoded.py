@@ -10,14 +10,16 @@ import numpy as np
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import SAMPLED, Prepare, read_image
-from cnn_jax.data.source import Splits, example_bytes, permutation, test_part
-from cnn_jax.data.spec import VALID, Field, Spec
+from cnn_jax.data.prepare import SAMPLED, Prepare, fit
+from cnn_jax.data.reading import full_for_boxes, pixels_of, read_image
+from cnn_jax.data.source import Splits, permutation, test_part
+from cnn_jax.data.spec import VALID, Field, Spec, example_bytes
 from cnn_jax.data.splits import checked, described
 
 SAMPLE = 2000  # pictures of each split that are looked at; over those of train the channel statistics are taken
 BESIDE = 200  # of other splits than train, where they are larger than SAMPLE
-HELD = 2**28  # bytes of decoded pictures that are kept where all of a split was looked at
+HELD = 2**28  # bytes of examples that are kept where all of a split was looked at
+PICTURES = 2**31  # bytes of decoded pictures that a training keeps, of which it wants another random box at each visit
 
 # What is said of pictures with a trait, and of which channels it is true.
 SAID = {
@@ -188,12 +190,26 @@ def _reasons(splits: Mapping[str, DecodedSource]) -> list[str]:
 
 
 def _reader(files: Files, spec: Spec, beside: Beside) -> Read:
-    prepare = spec.prepare
+    prepare, kept, size = spec.prepare, dict[int, tuple[np.ndarray, Any]](), 0
+
+    def picture(index: int, key: int | None) -> tuple[np.ndarray, tuple[int, int], Any]:
+        """The picture or a smaller copy of it, its full size, and what is known of it."""
+        nonlocal size
+        if key is not None and index in kept:
+            pixels, known = kept[index]
+            return pixels, pixels.shape[:2], known
+        data, known = files.load(index)
+        pixels, full = pixels_of(data, prepare, key)
+        again = key is not None and bool(prepare.random_area) and full_for_boxes(full, prepare)
+        if again and size + pixels.nbytes <= PICTURES:
+            kept[index] = pixels, known
+            size += pixels.nbytes
+        return pixels, full, known
 
     def read(index: int, key: int | None) -> Example:
         try:
-            data, known = files.load(index)
-            image, placement = read_image(data, prepare, key)
+            pixels, full, known = picture(index, key)
+            image, placement = fit(pixels, prepare, key, full)
         except CorruptImage as error:
             raise CorruptImage(f"{files.name(index)}: {error}") from error
         try:
@@ -216,11 +232,11 @@ def _first_shape(name: str, files: Files, prepare: Prepare) -> tuple[int, ...]:
 
 
 def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]:
-    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD bytes.
+    """The images of a sample that can be decoded, in the order of the split and parts of at most HELD / 4 bytes.
 
     Raises ValueError where there are none.
     """
-    count, good, sample = max(HELD // example_bytes(source.spec), 1), 0, np.sort(sample)
+    count, good, sample = max(HELD // 4 // example_bytes(source.spec), 1), 0, np.sort(sample)
     alike = [sample] if source.kinds is None else [sample[source.kinds[sample] == n] for n in np.unique(source.kinds)]
     for part in (one[start : start + count] for one in alike for start in range(0, len(one), count)):
         batch = source.examples(part)

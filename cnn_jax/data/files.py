@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
-from cnn_jax.data.images import MODES, decode_image, native_channels, resized, stretched, upright
+from cnn_jax.data.images import MODES, decode_image, native_channels, stretched, upright
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import SAMPLED, Prepare, fit, read_image
+from cnn_jax.data.prepare import SAMPLED, Prepare, fit
+from cnn_jax.data.reading import read_image
+from cnn_jax.data.resizing import resized
 from cnn_jax.data.spec import Spec
 from cnn_jax.paths import printable, written
 
@@ -77,7 +79,7 @@ def picture_of(path: Path, spec: Spec, longest: int) -> tuple[np.ndarray, tuple[
     No side is longer than `longest` pixels. Raises OSError or ValueError where it can no longer be read.
     """
     data, how = path.read_bytes(), spec.prepare
-    pixels, full = decode_image(data, native_channels(data), (longest, longest), how.white, how.percentiles)
+    pixels, full = decode_image(data, native_channels(data), lambda _: (longest, longest), how.white, how.percentiles)
     shrink = longest / max(pixels.shape[:2])
     if shrink < 1:
         height, width = (max(round(length * shrink), 1) for length in pixels.shape[:2])

@@ -1,6 +1,7 @@
-"""Image files to uint8 pixels: decoding, channels, orientation, and cutting and resizing one picture."""
+"""Image files to uint8 pixels: decoding, channels and orientation."""
 
 import importlib
+import operator
 import os
 import warnings
 from collections.abc import Callable
@@ -15,11 +16,12 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from cnn_jax.data.metadata import is_signed, says_white, white_is_zero, without_metadata
+from cnn_jax.data.resizing import as_picture, as_pixels
 
 T = TypeVar("T")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+SHARES = (8, 4, 2)  # a JPEG is decoded at one of these fast; at 3, 5, 6 or 7 eighths slower than at the next larger
 ORIENTATION = 0x0112  # the EXIF tag; values 2 to 8 say which turn or flip shows the picture upright
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +52,7 @@ DEEP = 65535  # the greatest value of 16 bits
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+Least = Callable[[tuple[int, int]], tuple[int, int]]  # [H, W] of a picture -> what a copy of it may not fall below
 
 
 class CorruptImage(ValueError):
@@ -79,7 +81,7 @@ class Outline(NamedTuple):
 def decode_image(
     data: bytes,
     channels: int,
-    least: tuple[int, int] = (0, 0),
+    least: Least | None = None,
     white: int | None = None,
     percentiles: tuple[float, ...] = (),
 ) -> tuple[np.ndarray, tuple[int, int]]:
@@ -92,8 +94,8 @@ def decode_image(
     Args:
       data: the bytes of the file.
       channels: 1 (grey), 3 (RGB) or 4 (RGBA) of the result.
-      least: height and width that the result may not fall below: a JPEG is then decoded at as few eighths of
-        its size as are enough, which is several times faster.
+      least: height and width of the picture -> what the result may not fall below: a JPEG is then decoded at 1/8, 1/4
+        or 1/2 of its size, where that is enough, which is up to three times faster. None: at full size.
       white: the value that becomes 255 in 16-bit grey, where the file itself does not say (`says_white`); None: the
         least 2^n - 1, n at least 8, that none of its values is above, with a warning.
       percentiles: two, by which the values are `stretched`, 16 bits before they become 8; () leaves them as they are.
@@ -158,14 +160,6 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return pixels if pixels.shape[-1] == channels else as_pixels(_convert(as_picture(pixels), channels))
 
 
-def resized(pixels: np.ndarray, size: tuple[int, int], interpolation: str, box: Box | None = None) -> np.ndarray:
-    """The part `box` of pixels uint8 [H, W, C] (all of them by default) brought to `size` by an antialiased filter."""
-    picture = as_picture(pixels)
-    if box in (None, (0, 0, *picture.size)) and picture.size == size[::-1]:
-        return pixels
-    return as_pixels(picture.resize(size[::-1], FILTERS[interpolation], box=box))
-
-
 def stretched(values: np.ndarray, percentiles: tuple[float, ...]) -> np.ndarray:
     """Whole numbers [H, W, ...] as bytes: 0 at the first percentile of them and below, 255 at the second and above.
 
@@ -177,43 +171,6 @@ def stretched(values: np.ndarray, percentiles: tuple[float, ...]) -> np.ndarray:
     low, high = np.percentile(colours, percentiles)
     made = np.rint((colours - low) * (255 / max(high - low, 1))).clip(0, 255).astype(np.uint8)
     return np.concatenate([made, values[..., 3:]], -1) if values.shape[2:] == (4,) else made
-
-
-def sampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pixels uint8 [H, W, C] brought to `size` as float32 in [0, 1], each between the two next ones of each axis.
-
-    Nothing is smoothed where they become fewer. This is PyTorch's `interpolate(mode="bilinear")`: pixels are squares,
-    whose centres are mapped to one another.
-    """
-    made = pixels.astype(np.float32) / 255
-    for axis, (length, before) in enumerate(zip(size, pixels.shape, strict=False)):
-        if length == before:
-            continue
-        place = np.float32(before / length) * (np.arange(length, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
-        place = np.maximum(place, 0)
-        low = np.minimum(place.astype(int), before - 1)
-        share = (place - low).astype(np.float32).reshape(-1, *[1] * (made.ndim - 1 - axis))
-        high = np.minimum(low + 1, before - 1)
-        made = np.take(made, low, axis) * (1 - share) + np.take(made, high, axis) * share
-    return made
-
-
-def padded(pixels: np.ndarray, size: tuple[int, int], background: int, top: int = 0, left: int = 0) -> np.ndarray:
-    """A picture [H, W, C] at (top, left) in a larger one, whose other pixels are opaque."""
-    made = np.full((*size, pixels.shape[-1]), background, np.uint8)
-    made[..., 3:] = 255
-    made[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    return made
-
-
-def as_picture(pixels: np.ndarray) -> Image.Image:
-    """Pixels uint8 [H, W, C] as Pillow's image."""
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def as_pixels(picture: Image.Image) -> np.ndarray:
-    """Pillow's image as pixels [H, W, C]."""
-    return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
 def upright(picture: Image.Image) -> np.ndarray:
@@ -273,23 +230,24 @@ def _too_large(size: str, limit: int) -> CorruptImage:
 
 
 def _decode(
-    data: bytes, channels: int, least: tuple[int, int], white: int | None, percentiles: tuple[float, ...]
+    data: bytes, channels: int, least: Least | None, white: int | None, percentiles: tuple[float, ...]
 ) -> tuple[np.ndarray, tuple[int, int]]:
     picture = _open(data)
     turn = _turn(picture)
-    full = picture.size if turn in SIDEWAYS else picture.size[::-1]
+    stored = picture.size[::-1]
+    full = stored[::-1] if turn in SIDEWAYS else stored
     pixels, deep = None, picture.mode.startswith("I")
     if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB") and channels != 4:
-        pixels = _decode_jpeg(data, channels, least[::-1] if turn in SIDEWAYS else least)
+        wanted = least(full) if least else full
+        pixels = _decode_jpeg(data, channels, stored, wanted[::-1] if turn in SIDEWAYS else wanted)
     if pixels is None:
         if deep:
             white = says_white(picture, data) or white
         picture.load()
-        picture = _convert(picture, channels, white, percentiles)
-    else:
-        picture = as_picture(pixels)
-    made = as_pixels(picture.transpose(TURNS[turn]) if turn in TURNS else picture)
-    return made if deep else stretched(made, percentiles), full
+        pixels = as_pixels(_convert(picture, channels, white, percentiles))
+    if turn in TURNS:
+        pixels = as_pixels(as_picture(pixels).transpose(TURNS[turn]))
+    return pixels if deep else stretched(pixels, percentiles), full
 
 
 def _turn(picture: Image.Image) -> int:
@@ -344,11 +302,15 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _decode_jpeg(data: bytes, channels: int, least: tuple[int, int]) -> np.ndarray | None:
+def _decode_jpeg(data: bytes, channels: int, full: tuple[int, int], least: tuple[int, int]) -> np.ndarray | None:
+    def at(share: int) -> tuple[int, int]:
+        return -(-full[0] // share), -(-full[1] // share)
+
+    height, width = next((at(n) for n in SHARES if all(map(operator.ge, at(n), least))), full)
     # Strict mode also refuses harmless oddities (stray bytes between markers): then Pillow has the last word.
     try:
         colour = "GRAY" if channels == 1 else "RGB"
-        return simplejpeg.decode_jpeg(data, colour, min_height=least[0], min_width=least[1])
+        return simplejpeg.decode_jpeg(data, colour, min_height=height, min_width=width)
     except ValueError:
         return None
 

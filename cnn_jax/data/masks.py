@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from cnn_jax.data.access import Example, threads
 from cnn_jax.data.annotated import CHOICES, Tally, as_stored
 from cnn_jax.data.decoded import Beside, Files, decoded_splits
-from cnn_jax.data.images import SIDEWAYS, TURNS, CorruptImage, as_picture, outline
+from cnn_jax.data.images import SIDEWAYS, TURNS, CorruptImage, outline
 from cnn_jax.data.mask_classes import CLASS_FILES, WHITE, Found, Meaning, meaning, named
 from cnn_jax.data.mask_files import SAID, Mask, count, read_mask
 from cnn_jax.data.objects import rarest, which_size
 from cnn_jax.data.pairs import Pair, pairs_in
 from cnn_jax.data.placement import Placement, as_vector, map_to_example
 from cnn_jax.data.prepare import MULTIPLE, Prepare, Resize, Sizes, nominal, prepared
+from cnn_jax.data.resizing import as_picture
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import IGNORED, Field
 from cnn_jax.data.splits import copies, digest_files

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_jax.data.composed import IGNORED_BELOW, ROLES, boxes_of
-from cnn_jax.data.images import resized, stretched
+from cnn_jax.data.images import stretched
 from cnn_jax.data.prepare import Prepare, side_of
+from cnn_jax.data.resizing import resized
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND, Targets
 from cnn_jax.data.splits import array_splits, check_sha256

@@ -12,27 +12,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from cnn_jax.data.images import (
-    DEEP,
-    FILTERS,
-    MODES,
-    Box,
-    CorruptImage,
-    decode_image,
-    native_channels,
-    padded,
-    pixel_limit,
-    resized,
-    sampled,
-    with_channels,
-)
+from cnn_jax.data.images import DEEP, MODES, CorruptImage, pixel_limit, with_channels
 from cnn_jax.data.keyed import random_box
 from cnn_jax.data.placement import Placement
+from cnn_jax.data.resizing import FILTERS, Box, padded, resized, sampled
 
 Resize = Literal["crop", "stretch", "letterbox", "pad", "short_side"]
-# A JPEG is decoded at this many times the size that is wanted, or more. Resizing that smaller copy gives what resizing
-# the picture gives, but for 1.3 grey levels on average at most; from a copy of the wanted size it would be 4.
-MARGIN = 3
 SAMPLED = "sampled"
 MULTIPLE = 32  # the largest stride of most networks
 
@@ -187,21 +172,6 @@ def side_of(size: int | tuple[int, int]) -> int:
     return height
 
 
-def read_image(data: bytes, prepare: Prepare, key: int | None = None) -> tuple[np.ndarray, Placement]:
-    """An image file held in memory as an example [H, W, C], and where the picture lies in it.
-
-    With a key, and where `prepare` has a `random_area`, the example shows a random box of the picture.
-    Raises CorruptImage for what is no image, a damaged one, or one that is too large; see `decode_image`.
-    """
-    channels = prepare.channels or native_channels(data)
-    # A random box may be a small part of the picture, which then has to be there in full; so has what is sampled.
-    full_size = prepare.size is None or prepare.resize == "pad" or prepare.interpolation == SAMPLED
-    full_size |= key is not None and bool(prepare.random_area)
-    least = (0, 0) if full_size else _least(prepare)
-    pixels, full = decode_image(data, channels, least, prepare.white, prepare.percentiles)
-    return fit(pixels, prepare, key, full)
-
-
 def fit(
     pixels: np.ndarray, prepare: Prepare, key: int | None = None, original: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, Placement]:
@@ -219,7 +189,9 @@ def fit(
     if prepare.size is None:
         return pixels, Placement(original, (height, width))
     if key is not None and prepare.random_area:
-        box = random_box(key, (height, width), prepare.random_area, prepare.random_aspect)
+        drawn = random_box(key, original, prepare.random_area, prepare.random_aspect)
+        down, across = height / original[0], width / original[1]
+        box = (drawn[0] * across, drawn[1] * down, min(drawn[2] * across, width), min(drawn[3] * down, height))
         made = resized(pixels, prepare.size, prepare.interpolation, box)
         return _shown(made, box, prepare.size, (height, width), original)
     if prepare.resize == "pad":
@@ -252,13 +224,6 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
     top, left = (tall - height) // 2, (wide - width) // 2
     scale = (size[0] / tall, size[1] / wide)
     return Placement(original, size, scale, (top * scale[0], left * scale[1]))
-
-
-def _least(prepare: Prepare) -> tuple[int, int]:
-    """The size below which a picture may not be decoded, so that resizing does to it what it would do to all of it."""
-    largest = (max(lengths) for lengths in zip(*prepare.all_sizes, strict=True))
-    height, width = (math.ceil(MARGIN * length / prepare.crop) for length in largest)
-    return height, width
 
 
 def _cropped(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:

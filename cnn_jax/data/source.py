@@ -8,7 +8,6 @@ never cut up. A named set's module also has `available()`, which returns None or
 
 import functools
 import inspect
-import math
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,9 +16,9 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
-from cnn_jax.data.access import DecodedSource, Example
+from cnn_jax.data.access import DecodedSource, Example, started
 from cnn_jax.data.keyed import Keys
-from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.data.spec import VALID, Spec, example_bytes
 from cnn_jax.lookup import describe, lookup
 from cnn_jax.paths import printable
 
@@ -39,7 +38,7 @@ class Source(Protocol):
     Where `spec.shapes` are several, the examples of a batch must have one of them: `buckets() -> [N]` says which.
 
     Optional: `strata() -> [N]`, a whole number for each example, as its class; subsets and validation splits are drawn
-    from each of these groups alike.
+    from each of these groups alike. `start`, see `Startable`.
     """
 
     spec: Spec
@@ -110,7 +109,10 @@ class View:
         return len(self.indices)
 
     def batch(self, indices: np.ndarray, keys: Keys | None = None) -> Example:
-        return self.source.batch(self.indices[indices], keys)
+        return self.start(indices, keys)()
+
+    def start(self, indices: np.ndarray, keys: Keys | None = None) -> Callable[[], Example]:
+        return started(self.source, self.indices[indices], keys)
 
     def strata(self) -> np.ndarray | None:
         groups = strata(self.source)
@@ -382,16 +384,6 @@ def skipped(splits: Splits) -> dict[str, list[str]]:
             seen.add(id(base))
             found[split] = base.lost + [base.skipped[index] for index in sorted(base.skipped)]
     return {split: reasons for split, reasons in found.items() if reasons}
-
-
-def example_bytes(spec: Spec) -> int:
-    """Bytes of one example."""
-    return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
-
-
-def with_statistics(spec: Spec, mean: tuple[float, ...], std: tuple[float, ...]) -> Spec:
-    """The spec with other statistics of the channels."""
-    return replace(spec, prepare=replace(spec.prepare, mean=tuple(mean), std=tuple(std)))
 
 
 def parts(size: int) -> list[np.ndarray]:

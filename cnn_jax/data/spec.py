@@ -4,8 +4,9 @@ No code outside a source and its task names a field. Scaling, augmentation, the 
 and the pictures of a report all go by the roles, so a new kind of target needs no change in them.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -170,6 +171,16 @@ def from_json(values: Mapping[str, Any]) -> Spec:
         raise ValueError("no description of data: it has no inputs")
     _check_types(spec)
     return spec
+
+
+def example_bytes(spec: Spec) -> int:
+    """Bytes of one example."""
+    return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in spec.fields.values())
+
+
+def with_statistics(spec: Spec, mean: tuple[float, ...], std: tuple[float, ...]) -> Spec:
+    """The spec with other statistics of the channels."""
+    return replace(spec, prepare=replace(spec.prepare, mean=tuple(mean), std=tuple(std)))
 
 
 def _check_types(spec: Spec) -> None:

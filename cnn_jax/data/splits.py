@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.prepare import Prepare, fit
-from cnn_jax.data.source import ArraySource, Splits, example_bytes, test_part, with_statistics
-from cnn_jax.data.spec import IGNORED, Field, Role, Spec
+from cnn_jax.data.source import ArraySource, Splits, test_part
+from cnn_jax.data.spec import IGNORED, Field, Role, Spec, example_bytes, with_statistics
 from cnn_jax.paths import printable
 
 HASHED_BYTES = 2**28  # files up to this size in all are fingerprinted by content, beyond it by name and size
+AT_ONCE = 2**22  # numbers of which copies in float64 are made at a time: 32 MiB each
 EXAMPLE_BYTES = 2**29  # of one example, at most: what a picture of the largest size takes
 FLOATS: tuple[Role, ...] = ("image", "signal", "value", "boxes", "points")  # which must be finite
 
@@ -188,7 +189,9 @@ def statistics(parts: Iterable[np.ndarray], gamma: float = 1.0) -> tuple[tuple[f
     return tuple((mean / scale).tolist()), tuple((std / scale).tolist())
 
 
-def _parts(array: np.ndarray, size: int = 512) -> Iterator[np.ndarray]:
+def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """At most 512 examples of at most AT_ONCE numbers at a time, one at least."""
+    size = max(min(512, AT_ONCE * len(array) // max(array.size, 1)), 1)
     for start in range(0, len(array), size):
         yield array[start : start + size]
 

@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_jax.data.composed import IGNORED_BELOW
-from cnn_jax.data.images import decode_image, resized
+from cnn_jax.data.images import decode_image
 from cnn_jax.data.placement import Placement, as_vector, to_example
 from cnn_jax.data.prepare import Prepare, side_of
+from cnn_jax.data.resizing import resized
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.data.voc import Place, annotation

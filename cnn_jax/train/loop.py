@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn_jax.data.batches import prefetch, training_batch
+from cnn_jax.data.batches import begun, in_turn, prefetch
 from cnn_jax.data.source import Source
 from cnn_jax.train import checkpoint, earlier
 from cnn_jax.train.checkpoint import Checkpoints
@@ -81,9 +81,8 @@ def fit(
         steps, run.schedule, data.batch_size, config.max_skipped, hooks.write, hooks.show, start, unlogged or {}
     )
     checkpoints.prepare(run.engine.whole(state))
-    batches = (
-        place(training_batch(train, config.seed, step, data.batch_size, shuffle=data.shuffle))
-        for step in range(start, steps.total)
+    batches = in_turn(
+        begun(train, config.seed, step, data.batch_size, shuffle=data.shuffle) for step in range(start, steps.total)
     )
 
     def save(step: int, score: float | None, *, unscored: bool = False) -> None:
@@ -95,7 +94,7 @@ def fit(
 
     done, saved, verdict = start, start, Verdict()
     try:
-        with closing(prefetch(batches)) as ready, hooks.stop.held():
+        with closing(prefetch(map(place, batches))) as ready, hooks.stop.held():
             if unscored:
                 verdict = hooks.evaluate(start, state)
                 hooks.sync()

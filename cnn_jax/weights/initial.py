@@ -10,8 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.config import Experiment
-from cnn_jax.data.source import with_statistics
-from cnn_jax.data.spec import Spec
+from cnn_jax.data.spec import Spec, with_statistics
 from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import BACKBONE, backbone_of, last_layer_paths, within_backbone

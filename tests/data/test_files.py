@@ -172,7 +172,7 @@ def test_every_source_of_files_has_a_case() -> None:
         "cnn_jax.data.images",
         "cnn_jax.data.decoded",
         "cnn_jax.data.objects",
-        "cnn_jax.data.prepare.read_image",
+        "cnn_jax.data.reading.read_image",
         "PIL",
         "simplejpeg",
     }

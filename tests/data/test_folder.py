@@ -1,6 +1,11 @@
+import os
 import re
+import shutil
+import threading
 import time
+import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +15,13 @@ from cnn_jax.data import access, decoded
 from cnn_jax.data import source as source_module
 from cnn_jax.data import splits as splits_module
 from cnn_jax.data.access import DecodedSource
-from cnn_jax.data.batches import evaluation_batches, training_batch
+from cnn_jax.data.batches import begun, evaluation_batches, in_turn, prefetch, training_batch
 from cnn_jax.data.prepare import fit
-from cnn_jax.data.source import ArraySource, View, in_memory, opened, origin, skipped
+from cnn_jax.data.source import ArraySource, View, file_names, in_memory, opened, origin, skipped
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.lookup import lookup
 from tests.data.reading import image, labels, read
+from tests.data.test_batches import wait
 
 
 def write(path, value: int, size=(5, 4), form: str = "png"):
@@ -372,6 +378,80 @@ def test_a_box_is_cut_from_the_original_at_full_size(noisy):
     cut = {fit(original, source.spec.prepare, key)[0].tobytes() for original in originals}
     jpeg = {fit(np.asarray(Image.open(f)), source.spec.prepare, key)[0].tobytes() for f in files if f.suffix == ".jpg"}
     assert {example.tobytes() for example in made} <= cut | jpeg
+
+
+def test_a_file_that_is_slow_to_come_holds_up_no_other(noisy, tmp_path):
+    shutil.copytree(noisy, tmp_path / "slow")
+    place = f"folder:{tmp_path / 'slow'}"
+    expected = [training_batch(read(place, "train", size=4, random_area=(0.1, 0.5)), 0, step, 3) for step in range(3)]
+    source = read(place, "train", size=4, random_area=(0.1, 0.5))
+    (first,) = file_names(source, expected[0][INDEX][:1])
+    data = Path(first).read_bytes()
+    Path(first).unlink()
+    os.mkfifo(first)  # opening it waits for somebody who writes
+    base, done = origin(source)[0], []
+    plain = base.read
+
+    def noted(index, key):
+        example = plain(index, key)
+        done.append(index)
+        return example
+
+    base.read = noted
+    found = []
+    batches = prefetch(in_turn(begun(source, 0, step, 3) for step in range(3)))
+    taken = threading.Thread(target=lambda: found.extend(batches))
+    taken.start()
+    try:
+        wait(lambda: len(done) == 5)  # all others of this batch and of the next
+    finally:
+        Path(first).write_bytes(data)
+    taken.join()
+    for batch, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(batch["image"], other["image"])
+
+
+def test_decoded_pictures_are_kept_for_other_boxes_up_to_a_limit(noisy, tmp_path, monkeypatch):
+    shutil.copytree(noisy, tmp_path / "set")
+    monkeypatch.setattr(decoded, "HELD", 100)
+
+    def opened_again(size):
+        return read(f"folder:{tmp_path / 'set'}", "train", size=size, random_area=(0.1, 0.5))
+
+    def epochs(source):
+        return [training_batch(source, 0, step, len(source))["image"] for step in range(3)]
+
+    monkeypatch.setattr(decoded, "PICTURES", 0)
+    expected = epochs(opened_again(9))
+    monkeypatch.setattr(decoded, "PICTURES", 5 * 40 * 50 * 3)
+    np.testing.assert_array_equal(epochs(opened_again(9)), expected)
+    monkeypatch.undo()
+    all_kept, large = opened_again(9), opened_again(4)
+    np.testing.assert_array_equal(training_batch(all_kept, 0, 0, len(all_kept))["image"], expected[0])
+    training_batch(large, 0, 0, len(large))
+    shutil.rmtree(tmp_path / "set")
+    np.testing.assert_array_equal(training_batch(all_kept, 0, 1, len(all_kept))["image"], expected[1])
+    # Of pictures so large that some boxes are cut from a smaller copy, none is kept.
+    with pytest.warns(UserWarning, match="cannot be decoded"):
+        assert not training_batch(large, 0, 1, len(large))[VALID].any()
+
+
+def test_a_set_is_streamed_and_memory_does_not_grow_over_epochs(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoded, "HELD", 100)
+    flat(tmp_path, 25)
+    source = read(f"folder:{tmp_path}", "train", size=96, random_area=(0.1, 0.5))
+    whole, peaks = len(source) * 96 * 96 * 3, []
+    tracemalloc.start()
+    try:
+        for epoch in range(3):
+            tracemalloc.reset_peak()
+            steps = range(epoch * len(source), (epoch + 1) * len(source))
+            for _ in in_turn(begun(source, 0, step, 1) for step in steps):
+                pass
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert max(peaks) < whole / 3 and max(peaks[1:]) < peaks[0] + whole / 10
 
 
 def test_a_share_of_a_carved_split_fits_in_memory_too(noisy):

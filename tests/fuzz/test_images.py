@@ -20,7 +20,8 @@ from cnn_jax.data import images
 from cnn_jax.data.folder import folder
 from cnn_jax.data.images import CorruptImage, decode_image, native_channels, traits
 from cnn_jax.data.metadata import without_metadata
-from cnn_jax.data.prepare import Prepare, read_image
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.reading import read_image
 from cnn_jax.data.source import in_memory, opened
 
 LIMIT = 2**21  # pixels, for these tests
