@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.data.images import decode_image
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.reading import read_image
 from cnn_jax.models.efficientnet import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from cnn_jax.models.mobilenet_v2 import mobilenet_v2
 from cnn_jax.models.variant import Preprocessing, Variant
@@ -38,10 +39,9 @@ def package_files(package: str, pattern: str) -> list[Path]:
 
 def read_photo(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     """The image as the model reads it: [size, size, 3] float32."""
-    resized = decode_image(path.read_bytes(), 3, round(preprocessing.size / preprocessing.crop))
-    start = (len(resized) - preprocessing.size) // 2
-    inside = slice(start, start + preprocessing.size)
-    return ((resized[inside, inside] / 255 - preprocessing.mean) / preprocessing.std).astype(np.float32)
+    side = preprocessing.size
+    pixels, _ = read_image(path.read_bytes(), Prepare(size=(side, side), crop=preprocessing.crop, channels=3))
+    return ((pixels / 255 - preprocessing.mean) / preprocessing.std).astype(np.float32)
 
 
 class Recognised(NamedTuple):
