@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import child
+from child import Modes, serve
 
 AREAS, ASPECTS = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -22,14 +22,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Stream = tuple[Iterator[Any], str]  # batches, and of which version of what
 
 
-def serve(makers: Mapping[str, Callable[[dict[str, Any]], Stream]]) -> None:
-    """Answers until the input ends; the side of the job says which of the streams it is."""
-    child.serve(partial(_prepare, makers))
-
-
-def _prepare(
+def started(
     makers: Mapping[str, Callable[[dict[str, Any]], Stream]], job: dict[str, Any]
-) -> tuple[dict[str, Any], child.Modes]:
+) -> tuple[dict[str, Any], Modes]:
+    """What the parent is told first, and what it may ask for; the side of the job says which of the streams it is."""
     batches, version = makers[job["side"]](job)
 
     def run(steps: int) -> None:
@@ -140,12 +136,16 @@ def cropped(picture: Any, size: int) -> Any:
     return made.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else made
 
 
+prepare = partial(
+    started,
+    {
+        "project": partial(_project, held=False),
+        "project_held": partial(_project, held=True),
+        "grain_workers": partial(_grain, workers=True),
+        "grain_threads": partial(_grain, workers=False),
+    },
+)
+
+
 if __name__ == "__main__":
-    serve(
-        {
-            "project": partial(_project, held=False),
-            "project_held": partial(_project, held=True),
-            "grain_workers": partial(_grain, workers=True),
-            "grain_threads": partial(_grain, workers=False),
-        }
-    )
+    serve(prepare)

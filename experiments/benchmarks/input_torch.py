@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from input_sides import AREAS, ASPECTS, MEAN, STD, Stream, cropped, files, opened, serve
+from child import serve
+from input_sides import AREAS, ASPECTS, MEAN, STD, Stream, cropped, files, opened, started
 
 
 def _torch(job: dict[str, Any]) -> Stream:
@@ -64,5 +65,8 @@ def _tensor(picture: Any, floats: bool) -> Any:
     )
 
 
+prepare = partial(started, {"torch": _torch})
+
+
 if __name__ == "__main__":
-    serve({"torch": _torch})
+    serve(prepare)

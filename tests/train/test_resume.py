@@ -211,9 +211,9 @@ def keys_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def data_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches from the first one on again."""
-    batch = loop.training_batch
+    batch = loop.begun
     monkeypatch.setattr(
-        loop, "training_batch", lambda source, seed, step, *rest, **more: batch(source, seed, step - 20, *rest, **more)
+        loop, "begun", lambda source, seed, step, *rest, **more: batch(source, seed, step - 20, *rest, **more)
     )
 
 
