@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,20 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SECONDS = 60  # until a browser that does not answer is killed
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars", "--no-first-run"),
     *("--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--proxy-server=127.0.0.1:9", "--in-process-gpu"),
 )
+
+# Chromium reads from descriptor 3 and writes to 4.
+START = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for number, end in enumerate(ends, 3):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def program() -> str | None:
@@ -103,8 +112,7 @@ def browser(program: str) -> Iterator[Browser]:
     """A browser of its own, with a profile that goes with it."""
     (read_there, to), (back, write_there) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # Chromium reads from descriptor 3 and writes to 4.
-        words = ["sh", "-c", f'exec "$0" "$@" 3<&{read_there} 4>&{write_there}', program, *OPTIONS]
+        words = [sys.executable, "-I", "-S", "-c", START, str(read_there), str(write_there), program, *OPTIONS]
         words.append(f"--user-data-dir={profile}")
         child = subprocess.Popen(
             words, pass_fds=(read_there, write_there), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnn_jax.evals import seeds
 from cnn_jax.evals.evaluator import Score
+from cnn_jax.paths import printable
 from cnn_jax.report.compare import brief
 from cnn_jax.report.costs import mean_costs
 from cnn_jax.report.runs import MISSING, VALIDATION, Group, Run, is_setting, varying
@@ -28,7 +29,7 @@ Logged = dict[tuple[str, str], Points]  # by (metric, split)
 
 
 class Part(NamedTuple):
-    """Groups that can be compared: of the same data, by the same headline."""
+    """Groups that can be compared: of the same data, by the same headline; the best by validation first."""
 
     headline: str
     groups: tuple[Group, ...]
@@ -38,48 +39,49 @@ class Part(NamedTuple):
         return self.groups[0].runs[0]
 
 
-def parts(groups: Sequence[Group]) -> list[Part]:
+class Best(NamedTuple):
+    """What validation says of the groups of a part.
+
+    by: the score that ranks them. scores: of the groups that have it, the best first. close: how many others have an
+    interval that overlaps that of the best. why_not: in words, where none is chosen.
+    """
+
+    by: Criterion
+    scores: list[Score]
+    close: int
+    why_not: str
+
+
+def parts(groups: Sequence[Group]) -> list[tuple[Part, Best]]:
     """The groups by data and headline, in the order of their first."""
     found: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         first = group.runs[0]
         found.setdefault((first.fingerprint, first.headline), []).append(group)
-    return [Part(headline, tuple(members)) for (_, headline), members in found.items()]
+    return [_ranked(headline, members) for (_, headline), members in found.items()]
 
 
-class Best(NamedTuple):
-    """The groups by their validation.
-
-    by: the score that ranks them. order: numbers of the groups, the best first; of those validated alone. scores: by
-    the number of a group. close: how many others have an interval that overlaps that of the best. why_not: in words,
-    where none is chosen.
-    """
-
-    by: Criterion
-    order: list[int]
-    scores: dict[int, Score]
-    close: int
-    why_not: str
-
-
-def best(part: Part) -> Best:
-    """Ranks the groups by validation alone, by the score that chose their checkpoints, or else the headline."""
-    fields = [group.runs[0].config.get("evaluate") for group in part.groups]
+def _ranked(headline: str, groups: Sequence[Group]) -> tuple[Part, Best]:
+    """By validation alone: by the score that chose their checkpoints, where it is the same, or else the headline."""
+    fields = [group.runs[0].config.get("evaluate") for group in groups]
     wanted = {str(field.get("best_by", "")) if isinstance(field, dict) else "" for field in fields}
-    by = criterion(wanted.pop() if len(wanted) == 1 else "", part.headline)
+    by = criterion(wanted.pop() if len(wanted) == 1 else "", headline)
     if by.name == "loss":
         by = by._replace(sign=-1)
-    found = {number: group.score(VALIDATION, by.name) for number, group in enumerate(part.groups)}
+    found = {number: group.score(VALIDATION, by.name) for number, group in enumerate(groups)}
     scores = {number: score for number, score in found.items() if score is not None}
+    unranked = Part(headline, tuple(groups))
     if not scores:
-        return Best(by, [], {}, 0, "no run was validated (data.validation = 0), and none is chosen by its test score")
-    if "data.validation" in varying(part.groups):
-        return Best(
-            by, [], scores, 0, "the runs were validated on different splits (data.validation), so none is chosen"
-        )
+        why = "no run was validated (data.validation = 0), and none is chosen by its test score"
+        return unranked, Best(by, [], 0, why)
+    if "data.validation" in varying(groups):
+        why = "the runs were validated on different splits (data.validation)"
+        return unranked, Best(by, [], 0, why)
     order = sorted(scores, key=lambda number: -by.sign * scores[number].value)
-    first = scores[order[0]]
-    return Best(by, order, scores, sum(_overlap(first, scores[number]) for number in order[1:]), "")
+    rest = [number for number in range(len(groups)) if number not in scores]
+    ranked = [scores[number] for number in order]
+    close = sum(_overlap(ranked[0], score) for score in ranked[1:])
+    return Part(headline, tuple(groups[number] for number in (*order, *rest))), Best(by, ranked, close, "")
 
 
 def _overlap(a: Score, b: Score) -> bool:
@@ -115,7 +117,7 @@ def curves(part: Part, room: int) -> Curves:
         for split in [split for metric, split in keys if metric == name]:
             drawn = [_curve([one[name, split] for one in group if (name, split) in one]) for group in logged]
             room -= sum(_size(curve) for curve in drawn)
-            splits.append({"name": split[:NAME], "curves": [_packed(curve, every, steps) for curve in drawn]})
+            splits.append({"name": _name(split), "curves": [_packed(curve, every, steps) for curve in drawn]})
             notes["apart"] = notes.get("apart", 0) + sum(
                 curve is None and any((name, split) in one for one in group)
                 for curve, group in zip(drawn, logged, strict=True)
@@ -124,7 +126,7 @@ def curves(part: Part, room: int) -> Curves:
             left = len(names) - len(found)
             break
         if splits:
-            found.append({"name": name[:NAME], "splits": splits})
+            found.append({"name": _name(name), "splits": splits})
     said = []
     if left:
         said.append(f"{left} of {len(names)} logged scores have no curves here, as the page would be too large: {name}")
@@ -234,9 +236,9 @@ def _axis(name: str, values: Sequence[str]) -> dict[str, Any]:
     if all(number is not None or value == MISSING for number, value in zip(numbers, values, strict=True)):
         there = [number for number in numbers if number is not None]
         far = min(there) > 0 and max(there) > FAR * min(there)
-        return {"name": name[:NAME], "at": numbers, "ticks": None, "log": far}
+        return {"name": _name(name), "at": numbers, "ticks": None, "log": far}
     ticks = sorted(set(values), key=lambda value: (_leading(value), value))
-    return {"name": name[:NAME], "at": [ticks.index(value) for value in values], "ticks": _ends(ticks), "log": False}
+    return {"name": _name(name), "at": [ticks.index(value) for value in values], "ticks": _ends(ticks), "log": False}
 
 
 def _ends(texts: Sequence[str]) -> list[str]:
@@ -263,23 +265,26 @@ def _leading(text: str) -> float:
 def chart_data(part: Part, ranking: Best, drawn: Curves, settings: dict[str, list[str]]) -> dict[str, Any]:
     """All that the page's script draws of a part."""
     by = part.first.split, part.headline
-    if len(ranking.scores) > 1 or not any(group.score(*by) for group in part.groups):
+    if ranking.scores or not any(group.score(*by) for group in part.groups):
         by = VALIDATION, ranking.by.name
     scores = [group.score(*by) for group in part.groups]
     seconds = mean_costs(part.groups).get("seconds total", [None] * len(part.groups))
     return {
-        "groups": [{"name": group.label[:NAME], "epoch": steps_per_epoch(group)} for group in part.groups],
-        "order": ranking.order or list(range(len(part.groups))),
+        "groups": [{"name": _name(group.label), "epoch": steps_per_epoch(group)} for group in part.groups],
         "metrics": drawn.metrics,
         "steps": drawn.steps,
         "axes": axes(settings),
         "score": {
-            "name": f"{by[0]} {by[1]}"[:NAME],
+            "name": _name(f"{by[0]} {by[1]}"),
             "sign": ranking.by.sign,
             "at": [_plain(score) for score in scores],
         },
         "seconds": seconds,
     }
+
+
+def _name(text: str) -> str:
+    return printable(text[:NAME])
 
 
 def _plain(score: Score | None) -> list[float | None] | None:

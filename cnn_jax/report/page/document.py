@@ -25,19 +25,20 @@ def page(groups: Sequence[Group], differences: Sequence[Difference], left_out: S
     differences: of each group but the first from the first. left_out: in lines, what could not be compared.
     """
     found, room, pictured = content.parts(groups), content.NUMBERS, ROOM
-    gains = {id(group): difference for group, difference in zip(groups[1:], differences, strict=True)}
+    gains = {group.label: difference for group, difference in zip(groups[1:], differences, strict=True)}
+    compared = sections.Compared(groups[0].label, gains) if len(groups) > 1 else None
     bodies, data = [], []
-    for number, part in enumerate(found):
-        ranking, fields = content.best(part), content.fields(part)
+    for number, (part, ranking) in enumerate(found):
+        fields, own = content.fields(part), len(part.groups) > 1 and any(one is groups[0] for one in part.groups)
         drawn = content.curves(part, room)
         room = drawn.room
         # What room there is goes to those that are looked at first.
-        shown = list(pictures([part.groups[at].runs[0] for at in sections.ranked(part, ranking)], pictured))
+        shown = list(pictures([group.runs[0] for group in part.groups], pictured))
         pictured -= sum(len(picture.content or b"") for _, of_run in shown for picture in of_run)
         data.append(content.chart_data(part, ranking, drawn, fields.settings))
         pieces = [
             sections.heading(part),
-            sections.scores(part, ranking, fields, gains if part.groups[0] is groups[0] else {}, folder),
+            sections.scores(part, ranking, fields, compared if own else None, folder),
             sections.curves(part, drawn),
             sections.coordinates(part, fields),
             sections.differing(part, fields),
@@ -47,7 +48,7 @@ def page(groups: Sequence[Group], differences: Sequence[Difference], left_out: S
         bodies.append(f'<section id="part{number}" data-part="{number}">{"".join(pieces)}</section>')
     count = sum(len(group.runs) for group in groups)
     title = f"{plural(count, 'run')} in {plural(len(groups), 'configuration')}" if count > 1 else groups[0].label
-    return _document(title, _contents(found), "".join(bodies) + _left_out(left_out), data)
+    return _document(title, _contents([part for part, _ in found]), "".join(bodies) + _left_out(left_out), data)
 
 
 def _document(title: str, head: str, body: str, data: Any) -> str:

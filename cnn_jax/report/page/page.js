@@ -325,7 +325,7 @@ function part(section, data) {
   const draw = () => { curves(); coordinates(); cost(); };
   for (const [group, box] of boxes) box.addEventListener("change", () => { pick(group, box.checked); draw(); });
   data.groups.forEach((_, group) => pick(group, false));
-  data.order.slice(0, SLOTS).forEach(group => pick(group, true));
+  data.groups.slice(0, SLOTS).forEach((_, group) => pick(group, true));
   controls();
   return draw;
 }

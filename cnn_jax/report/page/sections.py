@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cnn_jax.evals.evaluator import Score, digits
 from cnn_jax.paths import printable
@@ -38,11 +39,6 @@ def name(part: Part) -> str:
     return f"{text(part.first.data['name'])}, {text(part.headline)}"
 
 
-def ranked(part: Part, ranking: Best) -> list[int]:
-    """Numbers of all groups, the best by validation first, then those that are not ranked."""
-    return [*ranking.order, *(number for number in range(len(part.groups)) if number not in ranking.order)]
-
-
 def heading(part: Part) -> str:
     data, count = part.first.data, sum(len(group.runs) for group in part.groups)
     names = dict.fromkeys(str(run.config.get("name", "")) for group in part.groups for run in group.runs)
@@ -59,22 +55,29 @@ def heading(part: Part) -> str:
     )
 
 
-def scores(part: Part, ranking: Best, fields: content.Fields, gains: dict[int, Difference], folder: Path) -> str:
+class Compared(NamedTuple):
+    """What all others are compared with, and the difference of each, by the label of the group."""
+
+    first: str
+    differences: dict[str, Difference]
+
+
+def scores(part: Part, ranking: Best, fields: content.Fields, compared: Compared | None, folder: Path) -> str:
     pairs = columns(part.groups)[:COLUMNS]
     settings = list(fields.settings.items())[:SETTINGS]
-    first = ranking.order[0] if len(part.groups) > 1 and ranking.order else None
+    best = part.groups[0] if len(part.groups) > 1 and ranking.scores else None
     heads = [Cell("run"), Cell("n", "number"), *heads_of([f"{split} {name}" for split, name in pairs])]
     heads += heads_of([name for name, _ in settings], "")
-    heads += [Cell(f"compared with {text(part.groups[0].label)}")] * bool(gains)
+    heads += [Cell(f"compared with {text(compared.first)}")] if compared else []
     rows = []
-    for number in ranked(part, ranking):
-        group, found = part.groups[number], gains.get(id(part.groups[number]))
+    for number, group in enumerate(part.groups):
         cells = [Cell(str(len(group.runs)), "number", len(group.runs)), *_group_scores(group, pairs)]
         cells += word_cells([values[number] for _, values in settings])
-        if gains:
+        if compared:
+            found = compared.differences.get(group.label)
             cells.append(Cell(f"{text(found.gain)}<small>{text(found.words)}</small>" if found else "", "gain"))
-        mark = '<br><small class="mark">best by validation</small>' if number == first else ""
-        kind = of_class("best" if number == first else "")
+        mark = '<br><small class="mark">best by validation</small>' if group is best else ""
+        kind = of_class("best" if group is best else "")
         rows.append((kind, Cell(_pick(number, group) + mark, "", group.label), cells))
     said = f"{scored_at(part.groups)}; {interval_of(part.groups)}"
     return (
@@ -93,10 +96,10 @@ def _best(part: Part, ranking: Best) -> str:
         return ""
     if ranking.why_not:
         return f"<p>No best one: {text(ranking.why_not)}.</p>"
-    chosen = part.groups[ranking.order[0]]
+    chosen = part.groups[0]
     words = [
-        f"Best by validation, of {plural(len(ranking.order), 'configuration')}: <b>{text(chosen.label)}</b>, "
-        f"{text(ranking.by.name)} {_inline(ranking.scores[ranking.order[0]])} over {plural(len(chosen.runs), 'seed')}."
+        f"Best by validation, of {plural(len(ranking.scores), 'configuration')}: <b>{text(chosen.label)}</b>, "
+        f"{text(ranking.by.name)} {_inline(ranking.scores[0])} over {plural(len(chosen.runs), 'seed')}."
     ]
     if ranking.close:
         words.append(
