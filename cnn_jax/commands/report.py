@@ -86,6 +86,8 @@ def _report(named: list[Path], out: Path | None, table: Path | None) -> None:
         try:
             _write(groups, differences, [*refused, *left], path)
         except OSError as error:
+            if out is not None:
+                raise
             words = f"'{path}' cannot be written ({error.strerror}): say --out=FILE.html"
             warnings.warn(words, stacklevel=2)
     if len(refused) == 1:

@@ -264,9 +264,9 @@ def _leading(text: str) -> float:
 
 def chart_data(part: Part, ranking: Best, drawn: Curves, settings: dict[str, list[str]]) -> dict[str, Any]:
     """All that the page's script draws of a part."""
-    by = part.first.split, part.headline
-    if ranking.scores or not any(group.score(*by) for group in part.groups):
-        by = VALIDATION, ranking.by.name
+    validated = bool(ranking.scores)
+    by = (VALIDATION, ranking.by.name) if validated else (part.first.split, part.headline)
+    sign = ranking.by.sign if validated else -1 if part.headline == "loss" else 1
     scores = [group.score(*by) for group in part.groups]
     seconds = mean_costs(part.groups).get("seconds total", [None] * len(part.groups))
     return {
@@ -276,7 +276,7 @@ def chart_data(part: Part, ranking: Best, drawn: Curves, settings: dict[str, lis
         "axes": axes(settings),
         "score": {
             "name": _name(f"{by[0]} {by[1]}"),
-            "sign": ranking.by.sign,
+            "sign": sign,
             "at": [_plain(score) for score in scores],
         },
         "seconds": seconds,

@@ -31,10 +31,12 @@ def text(value: object) -> str:
 
 
 def plural(count: int, noun: str) -> str:
+    """A count in words: 3 seeds."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def bullets(title: str, lines: Sequence[object]) -> str:
+    """A list that opens at a click; nothing where it is empty."""
     if not lines:
         return ""
     more = [AND_MORE.format(f"{len(lines) - NOTES:,}")] if len(lines) > NOTES else []
@@ -56,18 +58,22 @@ def table(heads: Sequence[Cell], rows: Sequence[tuple[str, Cell, Sequence[Cell]]
 
 
 def of_class(kind: str) -> str:
+    """The attribute of a tag; none where it is empty."""
     return f' class="{kind}"' if kind else ""
 
 
 def of_value(cell: Cell) -> str:
+    """The attribute by which the page's script sorts."""
     return "" if cell.value is None else f' data-value="{html.escape(str(cell.value))}"'
 
 
 def heads_of(names: Sequence[str], kind: str = "number") -> list[Cell]:
+    """The heads of columns; kind: that of their cells."""
     return [Cell(text(name), kind) for name in names]
 
 
 def score_cell(score: Score | None, count: int = 1, of: int = 1) -> Cell:
+    """A score above its interval; count: how many `of` the runs have it."""
     if score is None or not math.isfinite(score.value):
         return Cell("–", "number", "")
     below = [] if score.low is None or score.high is None else [f"[{score.low:.4f}, {score.high:.4f}]"]
@@ -77,6 +83,7 @@ def score_cell(score: Score | None, count: int = 1, of: int = 1) -> Cell:
 
 
 def word_cells(values: Sequence[str]) -> list[Cell]:
+    """Cells of texts that may wrap."""
     return [Cell(text(value), "words", printable(value)[:TEXT]) for value in values]
 
 
@@ -88,15 +95,18 @@ def link(path: Path, folder: Path) -> str:
 
 
 def notes(lines: Sequence[str]) -> str:
+    """Sentences in small type."""
     return f'<p class="note">{" ".join(map(text, lines))}</p>' if lines else ""
 
 
 def amount(value: float | None) -> str:
+    """A number as a table of costs says it."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
+    """In hours or minutes, where it is two of them or more."""
     large = next(((size, unit) for size, unit in ((3600, "h"), (60, "min")) if seconds >= 2 * size), None)
     return f"{seconds / large[0]:,.1f} {large[1]}" if large else f"{seconds:,.0f} s"

@@ -60,10 +60,18 @@ function logTicks(low, high) {
   return found.length > 1 ? found : ticks(low, high);
 }
 
-function range(values, log) {
+// The smallest and the largest of finite values; null where there is none. (Math.min(...values) fails for very many.)
+function extent(values, positive = false) {
   let low = Infinity, high = -Infinity;
-  for (const value of values) if (finite(value) && (!log || value > 0)) { low = Math.min(low, value); high = Math.max(high, value); }
-  if (low > high) return null;
+  for (const value of values) if (finite(value) && !(positive && value <= 0)) { low = Math.min(low, value); high = Math.max(high, value); }
+  return low > high ? null : [low, high];
+}
+
+// The extent with some room on either side.
+function range(values, log) {
+  const found = extent(values, log);
+  if (!found) return null;
+  const [low, high] = found;
   if (log) return low === high ? [low / 2, high * 2] : [low / (high / low) ** .04, high * (high / low) ** .04];
   const room = (high - low || Math.abs(high) || 1) * .05;
   return [low - room, high + room];
@@ -160,13 +168,13 @@ function part(section, data) {
     const place = (number, step) => view.at === "epoch" && data.groups[number].epoch ? step / data.groups[number].epoch : step;
     const xs = number => data.steps[split.curves[number].x].map(step => place(number, step));
     const scope = coloured.length ? coloured : groups;
-    const values = scope.flatMap(number => split.curves[number].y.flat()).filter(finite);
-    const low = Math.min(...values), high = Math.max(...values);
+    const values = scope.flatMap(number => split.curves[number].y.flat());
+    const [low, high] = extent(values) ?? [0, 0];
     const log = view.log === "log" ? high > 0 : view.log === "auto" && low > 0 && high > FAR * low;
     const up = range(values, log);
     if (!up) { holder.replaceChildren(node("p", { className: "note" }, `${metric.name}, ${split.name}: no finite number`)); return; }
-    const places = scope.flatMap(xs);
-    const across = axis(Math.min(0, ...places), Math.max(...places, Math.min(...places) + 1e-9), false);
+    const [first, last] = extent(scope.flatMap(xs));
+    const across = axis(Math.min(0, first), last || 1, false);
     const f = frame(holder, holder.clientWidth || 480, 260, `${metric.name}, ${split.name}`, across, axis(up[0], up[1], log), view.at);
     for (const number of groups.filter(number => !shown.has(number))) {
       const curve = split.curves[number];
@@ -237,7 +245,7 @@ function part(section, data) {
 
   const scores = data.score.at.map(score => score ? score[0] : null);
   const tone = value => {
-    const there = scores.filter(finite), low = Math.min(...there), high = Math.max(...there);
+    const [low, high] = extent(scores);
     const share = high > low ? (value - low) / (high - low) : 1;
     return `color-mix(in oklab, var(--high) ${Math.round(100 * (data.score.sign < 0 ? 1 - share : share))}%, var(--low))`;
   };
@@ -307,7 +315,7 @@ function part(section, data) {
     if (!holder) return;
     const points = data.groups.map((_, group) => group).filter(group => finite(scores[group]) && data.seconds[group] > 0);
     if (points.length < 2) return;
-    const seconds = points.map(group => data.seconds[group]), log = Math.max(...seconds) > 10 * Math.min(...seconds);
+    const seconds = points.map(group => data.seconds[group]), log = extent(seconds)[1] > 10 * extent(seconds)[0];
     const across = range(seconds, log), up = range(points.map(group => scores[group]), false);
     const width = Math.min(holder.clientWidth || 640, 760);
     holder.style.maxWidth = "760px";

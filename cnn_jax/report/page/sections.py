@@ -36,10 +36,12 @@ SHOWN = 8  # curves that have a colour of their own
 
 
 def name(part: Part) -> str:
+    """What the groups of a part have in common."""
     return f"{text(part.first.data['name'])}, {text(part.headline)}"
 
 
 def heading(part: Part) -> str:
+    """Of which experiments and data the runs are, and what was noted of the data."""
     data, count = part.first.data, sum(len(group.runs) for group in part.groups)
     names = dict.fromkeys(str(run.config.get("name", "")) for group in part.groups for run in group.runs)
     shown = ", ".join(map(text, list(names)[:SETTINGS])) + (" …" if len(names) > SETTINGS else "")
@@ -63,6 +65,7 @@ class Compared(NamedTuple):
 
 
 def scores(part: Part, ranking: Best, fields: content.Fields, compared: Compared | None, folder: Path) -> str:
+    """The table of groups, the sentence on the best by validation, and below all scores and all runs."""
     pairs = columns(part.groups)[:COLUMNS]
     settings = list(fields.settings.items())[:SETTINGS]
     best = part.groups[0] if len(part.groups) > 1 and ranking.scores else None
@@ -154,6 +157,7 @@ def _group_scores(group: Group, pairs: Sequence[tuple[str, str]]) -> list[Cell]:
 
 
 def curves(part: Part, drawn: content.Curves) -> str:
+    """Where the script draws what was logged, and what is to be known of it."""
     if not drawn.metrics:
         return notes(drawn.notes)
     many = len(part.groups) > SHOWN
@@ -168,6 +172,7 @@ def curves(part: Part, drawn: content.Curves) -> str:
 
 
 def coordinates(part: Part, fields: content.Fields) -> str:
+    """Where the script draws parallel coordinates: of three groups or more that differ in two settings or more."""
     if len(fields.settings) < 2 or len(part.groups) < 3:
         return ""
     more = len(fields.settings) - content.AXES
@@ -180,6 +185,7 @@ def coordinates(part: Part, fields: content.Fields) -> str:
 
 
 def differing(part: Part, fields: content.Fields) -> str:
+    """What differs between the groups, as far as the table of scores does not say it."""
     if len(part.groups) == 1:
         return ""
     every = list({**fields.settings, **fields.others}.items())
@@ -197,6 +203,7 @@ def differing(part: Part, fields: content.Fields) -> str:
 
 
 def spent(part: Part) -> str:
+    """What the runs have cost."""
     found = list(mean_costs(part.groups).items())[:COLUMNS]
     heads = [Cell("run"), *heads_of([name.replace("_", " ") for name, _ in found]), Cell("devices")]
     rows = []
@@ -216,6 +223,7 @@ def spent(part: Part) -> str:
 
 
 def shown_pictures(shown: Sequence[tuple[Run, list[Picture]]], folder: Path) -> str:
+    """The pictures of a run of each group; of those without content a link."""
     blocks, without, opened = [], 0, " open"
     for run, found in shown:
         if not found:
