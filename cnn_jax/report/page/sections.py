@@ -42,19 +42,17 @@ def name(part: Part) -> str:
 
 def heading(part: Part) -> str:
     """Of which experiments and data the runs are, and what was noted of the data."""
-    data, count = part.first.data, sum(len(group.runs) for group in part.groups)
-    names = dict.fromkeys(str(run.config.get("name", "")) for group in part.groups for run in group.runs)
-    shown = ", ".join(map(text, list(names)[:SETTINGS])) + (" …" if len(names) > SETTINGS else "")
-    words = [
-        f"{plural(count, 'run')} of {shown}",
-        f"data fingerprint <code>{text(part.first.fingerprint[:12])}</code>",
-    ]
+    data, runs = part.first.data, [run for group in part.groups for run in group.runs]
+    names = list(dict.fromkeys(str(run.config.get("name", "")) for run in runs))
+    shown = ", ".join(map(text, names[:SETTINGS])) + (" …" if len(names) > SETTINGS else "")
+    words = [f"{plural(len(runs), 'run')} of {shown}"]
     if isinstance(data.get("examples"), int):
-        words.insert(1, f"{data['examples']:,} training examples")
-    said = data.get("notes")
-    return f'<h2>{name(part)}</h2><p class="soft">{"; ".join(words)}</p>' + bullets(
-        "What was left out, changed or guessed of the data", said if isinstance(said, list) else []
-    )
+        words.append(f"{data['examples']:,} training examples")
+    words.append(f"data fingerprint <code>{text(part.first.fingerprint[:12])}</code>")
+    noted = [run.data["notes"] for run in runs if isinstance(run.data.get("notes"), list)]
+    said = list(dict.fromkeys(str(note) for found in noted for note in found))
+    listed = bullets("What was left out, changed or guessed of the data", said)
+    return f'<h2>{name(part)}</h2><p class="soft">{"; ".join(words)}</p>{listed}'
 
 
 class Compared(NamedTuple):
