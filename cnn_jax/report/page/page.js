@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SLOTS = 8; // curves with a colour of their own
 const FAR = 50; // the largest loss over the smallest, from which on its axis is logarithmic
+const WIDE = 5; // intervals over scores, up to which the axis of a chart holds them all
 const FEW = 12; // points, up to which each is marked
 const tip = document.getElementById("tip");
 
@@ -316,7 +317,8 @@ function part(section, data) {
     const points = data.groups.map((_, group) => group).filter(group => finite(scores[group]) && data.seconds[group] > 0);
     if (points.length < 2) return;
     const seconds = points.map(group => data.seconds[group]), log = extent(seconds)[1] > 10 * extent(seconds)[0];
-    const across = range(seconds, log), up = range(points.map(group => scores[group]), false);
+    const across = range(seconds, log), near = range(points.map(group => scores[group]), false);
+    const far = range(points.flatMap(group => data.score.at[group]), false), up = far[1] - far[0] <= WIDE * (near[1] - near[0]) ? far : near;
     const width = Math.min(holder.clientWidth || 640, 760);
     holder.style.maxWidth = "760px";
     const f = frame(holder, width, 280, `${data.score.name} and time`, axis(across[0], across[1], log), axis(up[0], up[1], false), "seconds of a run");

@@ -161,7 +161,7 @@ def curves(part: Part, drawn: content.Curves) -> str:
     many = len(part.groups) > SHOWN
     repeated = max(len(group.runs) for group in part.groups) > 1
     said = ["The band is the 95 % interval of the mean over seeds."] if repeated else []
-    said += [f"{SHOWN} have a colour: those checked in the table of scores. The others are grey."] if many else []
+    said += [f"Up to {SHOWN} are coloured, those checked in the table of scores; the others are grey."] if many else []
     said += [f"A curve of more than {content.POINTS} points is drawn as the means of {content.POINTS} parts."]
     return (
         '<h3>Curves</h3><div class="live-only"><div class="controls" data-controls="curves"></div>'
