@@ -132,7 +132,7 @@ def differences(groups: Sequence[Group]) -> list[Difference]:
         gain, unpaired = float(np.mean(more) - np.mean(less)), False
         if first.runs[0].fingerprint != group.runs[0].fingerprint:
             words = "of other data: no difference of the runs alone"
-        elif len(less) == len(more) == 1:
+        elif len(first.runs) == len(group.runs) == 1:
             words, unpaired = _sureness(first.runs[0], group.runs[0], split, name)
         elif min(len(less), len(more)) == 1:
             words = f"of {len(more)} and {len(less)} seeds: of one seed there is no spread"
@@ -187,14 +187,14 @@ def paired(a: Run, b: Run, split: str, name: str) -> Paired | None:
 
 def _terms(run: Run, name: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Positions and terms [N] of the examples of known class whose mean is the score, by the outputs that were kept."""
-    targets = [key for key, field in run.data.get("targets", {}).items() if field.get("role") == LABEL]
     folder = run.folder / run_folder.OUTPUTS
     try:
+        targets = [key for key, field in run.data.get("targets", {}).items() if field.get("role") == LABEL]
         logits, labels, index = (_array(folder / f"{part}.npy") for part in (LOGITS, *targets[:1], INDEX))
         known = (index >= 0) & (labels >= 0)
         order = np.argsort(index[known], kind="stable")
         terms = per_example(logits[known], labels[known])[name][order]
-    except (ValueError, TypeError, IndexError, OSError):
+    except (ValueError, TypeError, AttributeError, IndexError, OSError):
         return None
     return (index[known][order], terms) if abs(terms.mean() - run.scores[run.split][name].value) < 1e-6 else None
 
@@ -232,7 +232,7 @@ def write_csv(groups: Sequence[Group], path: Path) -> None:
     heads = [f"{split} {name}{end}" for split, name in scored for end in ("", " low", " high")]
     paid = list(mean_costs(groups))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(map(_no_formula, ["group", "folder", "seed", *heads, "step", *paid, *fields]))
         for number, group in enumerate(groups):

@@ -143,6 +143,7 @@ def _row(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("split"), str):
         raise ValueError("no row")
     row = {name: NOT_FINITE.get(value, value) if isinstance(value, str) else value for name, value in values.items()}
+    row["split"] = values["split"]
     numbers = {name: value for name, value in row.items() if name != "split"}
     step = numbers.get("step")
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:

@@ -163,8 +163,8 @@ def _scores(values: Mapping[str, Any]) -> dict[str, Score]:
     found, intervals = {}, values.get(INTERVALS, {})
     for name, value in values.items():
         if name not in (*OF_THE_LOG, INTERVALS) and (value is None or isinstance(value, int | float)):
-            pair = [float(bound) for bound in intervals.get(name, ())] or (None, None)
-            found[name] = Score(math.nan if value is None else float(value), *pair)
+            low, high = [float(bound) for bound in intervals.get(name, ())] or (None, None)
+            found[name] = Score(math.nan if value is None else float(value), low, high)
     return found
 
 

@@ -183,6 +183,14 @@ def test_runs_with_the_same_seed_are_told_apart_by_versions_and_scores_or_left_o
     assert said_of(new, other)[-1] == "Nothing differs in configuration, data, devices and versions."
 
 
+def test_a_seed_without_the_score_leaves_the_others(write: Write) -> None:
+    first, *_ = folders = [write(f"both/{seed}", seed=seed) for seed in (0, 1)] + [write("single", lr=0.2)]
+    results = json.loads((first / "results.json").read_text())
+    (first / "results.json").write_text(json.dumps({**results, "test": None}))
+    said = said_of(*folders)
+    assert said[1].startswith("both 2 0.9500 (n=1) ") and "single +0.0000 of 1 and 1 seeds: of one" in "\n".join(said)
+
+
 def test_runs_of_other_data_are_not_subtracted(write: Write) -> None:
     said = said_of(write("a"), write("b", data="b" * 64))
     assert any("of other data" in line for line in said) and f"made, fingerprint {'b' * 12} (b)" in said
@@ -280,6 +288,7 @@ def test_no_text_of_a_run_is_a_formula_of_a_table(write: Write, tmp_path: Path) 
         ("results.json", {"test": None, "validation": None}, "' is scored on no split"),
         ("results.json", {"parameters": "many"}, "is damaged: a number is none"),
         ("results.json", {"test": {"top1": 1, "interval95": {"top1": [1, 2, 3]}}}, "is damaged: "),
+        ("results.json", {"test": {"top1": 1, "interval95": {"top1": [1]}}}, "is damaged: "),
         ("data.json", {"fingerprint": 3}, "is damaged: a name is no text"),
         ("config.json", {"optim": 3}, "is damaged: 3 stands where fields are wanted"),
     ],

@@ -3,9 +3,13 @@
 import base64
 import hashlib
 import json
+import math
+import random
 import re
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -227,6 +231,54 @@ def test_texts_stay_texts_and_the_page_asks_for_nothing(hostile: Path) -> None:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+
+
+VALUES = [
+    None,
+    True,
+    -1,
+    3.5,
+    1e308,
+    math.inf,
+    math.nan,
+    10**30,
+    "",
+    "x",
+    "NaN",
+    [],
+    [1],
+    {},
+    {"a": 1},
+    "\ud800",
+    "x" * 9999,
+]
+
+
+def test_whatever_stands_in_run_folders_is_compared_or_refused_in_a_line(tmp_path: Path) -> None:
+    draw, compared = random.Random(1), 0
+    folders = made_runs.sweep(tmp_path / "runs", configurations=2, seeds=2, rows=4)
+    whole = {path: path.read_text() for folder in folders for path in folder.iterdir()}
+    for _ in range(30):
+        for path in draw.sample(sorted(whole), 4):
+            lines = [json.loads(line) for line in whole[path].splitlines()]
+            at = draw.choice(lines)
+            while isinstance(at.get(key := draw.choice(list(at))), dict) and at[key] and draw.random() < 0.8:
+                at = at[key]
+            at[key] = draw.choice(VALUES)
+            path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        found = []
+        for folder in folders:
+            with suppress(ValueError), warnings.catch_warnings(action="ignore"):
+                found.append(runs.read(folder))
+        if found:
+            groups, _ = runs.grouped(found)
+            compare.lines(groups, compare.differences(groups))
+            compare.write_csv(groups, tmp_path / "all.csv")
+            assert written(tmp_path, groups).stat().st_size < 3e5
+            compared += len(found)
+        for path, text in whole.items():
+            path.write_text(text)
+    assert 30 < compared < 120
 
 
 def test_two_hundred_runs_take_three_seconds_and_little_room(tmp_path: Path) -> None:
