@@ -4,7 +4,7 @@ import csv
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_jax.data.spec import INDEX
-from cnn_jax.evals import bootstrap
+from cnn_jax.evals import bootstrap, seeds
 from cnn_jax.evals.classification import MEANS, per_example
 from cnn_jax.evals.evaluator import Score, digits
 from cnn_jax.inspect.table import table
 from cnn_jax.paths import printable
-from cnn_jax.report.runs import TEST, VALIDATION, Group, Run, differing, scored_at
+from cnn_jax.report.costs import costs, mean_costs
+from cnn_jax.report.runs import MISSING, TEST, VALIDATION, Group, Run, differing, scored_at, varying
 from cnn_jax.train import run_folder
 
 LOGITS, LABEL = "logits", "label"  # an output of classifiers, and the role of what they predict
@@ -27,13 +28,13 @@ SHOWN = 160  # characters of a value that differs
 HINT = "--config.evaluate.outputs=true keeps what a paired interval needs"
 
 
-def lines(groups: Sequence[Group]) -> list[str]:
-    """All that is said of one or more groups."""
+def lines(groups: Sequence[Group], found: Sequence["Difference"]) -> list[str]:
+    """All that is said of one or more groups; found: their `differences`."""
     if len(groups) == len(groups[0].runs) == 1:
         return _one(groups[0].label, groups[0].runs[0])
     said = [*_scores(groups), ""]
     if len(groups) > 1:
-        said += [*_differences(groups), "", *_what_differs(groups)]
+        said += [*_worded(found, groups), "", *_what_differs(groups)]
     return said if said[-1] else said[:-1]
 
 
@@ -81,49 +82,65 @@ def _scores(groups: Sequence[Group]) -> list[str]:
         for group in groups
     ]
     heads = ("run", "n", *(printable(f"{split} {name}") for split, name in shown), "step", "parameters", "seconds")
-    notes = []
-    if any(len(group.runs) == 1 for group in groups):
-        notes.append("[...]: 95 % interval over the examples of the split, of one run")
-    if any(len(group.runs) > 1 for group in groups):
-        notes.append("±: standard deviation over n seeds")
-    return [*table(heads, rows).splitlines(), "; ".join([scored_at(groups), *notes])]
+    return [*table(heads, rows).splitlines(), "; ".join([scored_at(groups), interval_of(groups)])]
+
+
+def interval_of(groups: Sequence[Group]) -> str:
+    """What the scores of these groups and their intervals are, in words."""
+    counts = [len(group.runs) for group in groups]
+    of_one = "95 % interval over the examples of the split, of one run"
+    of_more = "the mean over n seeds and its 95 % interval (Student's t)"
+    return f"[...]: {'; '.join([of_more] * (max(counts) > 1) + [of_one] * (min(counts) == 1))}"
 
 
 def _cell(group: Group, split: str, name: str) -> str:
-    values = group.values(split, name)
-    if len(group.runs) == 1 and values:
-        return _number(group.runs[0].scores[split][name])
-    if len(values) < 2:
-        return f"{values[0]:.4f} (n=1)" if values else "–"
-    short = f" (n={len(values)})" if len(values) < len(group.runs) else ""
-    return f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}{short}"
+    score, count = group.score(split, name), len(group.values(split, name))
+    if score is None:
+        return MISSING
+    return _number(score) + (f" (n={count})" if count < len(group.runs) else "")
 
 
-def _differences(groups: Sequence[Group]) -> list[str]:
-    """What the headline of each group has more than that of the first, and how sure that is."""
+def _worded(found: Sequence["Difference"], groups: Sequence[Group]) -> list[str]:
+    first, name = groups[0], printable(groups[0].runs[0].headline)
+    hint = f" ({HINT})" if any(difference.unpaired for difference in found) else ""
+    rows = [(group.label, *difference[:2]) for group, difference in zip(groups[1:], found, strict=True)]
+    below = table(("run", "difference", ""), rows).splitlines()[1:]
+    return [f"{name} compared with {first.label}{hint}:", *(f"  {line}" for line in below)]
+
+
+class Difference(NamedTuple):
+    """What the headline of a group has more than that of the first, and how sure that is, in words.
+
+    unpaired: that both are single runs which did not keep what a paired interval needs.
+    """
+
+    gain: str
+    words: str
+    unpaired: bool = False
+
+
+def differences(groups: Sequence[Group]) -> list[Difference]:
+    """Of each group but the first, from the first."""
     first, *others = groups
-    name, said = first.runs[0].headline, []
-    kept = True
+    name, said = first.runs[0].headline, list[Difference]()
     for group in others:
         split = shared_split(first, group, name)
         if split is None:
-            said.append((group.label, "–", f"not scored by {printable(name)} on the same split"))
+            said.append(Difference(MISSING, f"not scored by {printable(name)} on the same split"))
             continue
         less, more = first.values(split, name), group.values(split, name)
-        gain = statistics.fmean(more) - statistics.fmean(less)
+        gain, unpaired = float(np.mean(more) - np.mean(less)), False
         if first.runs[0].fingerprint != group.runs[0].fingerprint:
             words = "of other data: no difference of the runs alone"
-        elif len(less) == len(more) == 1:
-            words, paired = _sureness(first.runs[0], group.runs[0], split, name)
-            kept = kept and paired
+        elif len(first.runs) == len(group.runs) == 1:
+            words, unpaired = _sureness(first.runs[0], group.runs[0], split, name)
         elif min(len(less), len(more)) == 1:
             words = f"of {len(more)} and {len(less)} seeds: of one seed there is no spread"
         else:
-            error = math.hypot(*(statistics.stdev(values) / math.sqrt(len(values)) for values in (less, more)))
-            words = f"± {error:.4f}, its standard error over {len(more)} and {len(less)} seeds"
-        said.append((group.label, f"{gain:+.4f}", words))
-    heading = f"{printable(name)} compared with {first.label}" + ("" if kept else f" ({HINT})")
-    return [f"{heading}:", *(f"  {line}" for line in table(("run", "difference", ""), said).splitlines()[1:])]
+            _, low, high = seeds.difference(less, more)
+            words = f"95 % interval {low:+.4f} to {high:+.4f} over {len(more)} and {len(less)} seeds (Welch)"
+        said.append(Difference(f"{gain:+.4f}", words, unpaired))
+    return said
 
 
 def shared_split(a: Group, b: Group, name: str) -> str | None:
@@ -132,15 +149,15 @@ def shared_split(a: Group, b: Group, name: str) -> str | None:
 
 
 def _sureness(a: Run, b: Run, split: str, name: str) -> tuple[str, bool]:
-    """How sure the difference of two single runs is, and whether both kept what a paired interval needs."""
+    """How sure the difference of two single runs is, and whether what a paired interval needs was not kept."""
     found = paired(a, b, split, name)
     if found is not None:
-        return f"paired 95 % interval {found.low:+.4f} to {found.high:+.4f} over {found.examples:,} examples", True
+        return f"paired 95 % interval {found.low:+.4f} to {found.high:+.4f} over {found.examples:,} examples", False
     one, other = a.scores[split][name], b.scores[split][name]
     if None in (one.low, one.high, other.low, other.high):
-        return "without intervals", False
+        return "without intervals", True
     apart = one.high < other.low or other.high < one.low  # type: ignore[operator]
-    return f"the 95 % intervals {'do not overlap' if apart else 'overlap, which leaves open which is better'}", False
+    return f"the 95 % intervals {'do not overlap' if apart else 'overlap, which leaves open which is better'}", True
 
 
 class Paired(NamedTuple):
@@ -170,14 +187,14 @@ def paired(a: Run, b: Run, split: str, name: str) -> Paired | None:
 
 def _terms(run: Run, name: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Positions and terms [N] of the examples of known class whose mean is the score, by the outputs that were kept."""
-    targets = [key for key, field in run.data.get("targets", {}).items() if field.get("role") == LABEL]
     folder = run.folder / run_folder.OUTPUTS
     try:
+        targets = [key for key, field in run.data.get("targets", {}).items() if field.get("role") == LABEL]
         logits, labels, index = (_array(folder / f"{part}.npy") for part in (LOGITS, *targets[:1], INDEX))
         known = (index >= 0) & (labels >= 0)
         order = np.argsort(index[known], kind="stable")
         terms = per_example(logits[known], labels[known])[name][order]
-    except (ValueError, TypeError, IndexError, OSError):
+    except (ValueError, TypeError, AttributeError, IndexError, OSError):
         return None
     return (index[known][order], terms) if abs(terms.mean() - run.scores[run.split][name].value) < 1e-6 else None
 
@@ -197,31 +214,44 @@ def _what_differs(groups: Sequence[Group]) -> list[str]:
         said.append(f"  {printable(name)}")
         usual = max(values, key=lambda value: len(values[value]))
         for value, labels in values.items():
-            # Of names of this project the end, by which they are found.
-            text = printable(OWN_MODULES.sub("", value)) or "''"
-            text = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+            text = brief(value)
             others = value == usual and len(labels) > 3
             said.append(f"    {text}   ({f'the other {len(labels)}' if others else ', '.join(labels)})")
     return said
 
 
+def brief(value: str) -> str:
+    """A value as it is shown: of names of this project the end, by which they are found, and nothing at length."""
+    text = printable(OWN_MODULES.sub("", value)) or "''"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
 def write_csv(groups: Sequence[Group], path: Path) -> None:
-    """A row for each run: its scores with their intervals, and what the groups differ in."""
-    shown, fields = columns(groups), [name for name in differing(groups) if name != "seed"]
-    heads = [f"{split} {name}{end}" for split, name in shown for end in ("", " low", " high")]
+    """A row for each run: its scores with their intervals, what it cost, and what the groups differ in."""
+    scored, fields = columns(groups), {name: values for name, values in varying(groups).items() if name != "seed"}
+    heads = [f"{split} {name}{end}" for split, name in scored for end in ("", " low", " high")]
+    paid = list(mean_costs(groups))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["group", "folder", "seed", *heads, "step", "steps", "parameters", "seconds", *fields])
-        values = differing(groups)
-        for group in groups:
-            own = [_value(values[name], group.label) for name in fields]
+        rows.writerow(map(_no_formula, ["group", "folder", "seed", *heads, "step", *paid, *fields]))
+        for number, group in enumerate(groups):
+            own = [values[number] for values in fields.values()]
             for run in group.runs:
-                scores = [run.scores.get(split, {}).get(name, Score(math.nan)) for split, name in shown]
+                scores = [run.scores.get(split, {}).get(name, Score(math.nan)) for split, name in scored]
                 numbers = ["" if n is None or not math.isfinite(n) else n for score in scores for n in score]
-                facts = [run.step, run.results["steps"], run.results["parameters"], run.results["seconds"]["total"]]
-                rows.writerow([group.label, printable(run.folder), run.seed, *numbers, *facts, *own])
+                spent = costs(run)
+                facts = [run.step, *(spent.get(name, "") for name in paid)]
+                names = (group.label, printable(run.folder))
+                rows.writerow([*map(_no_formula, names), run.seed, *numbers, *facts, *map(_no_formula, own)])
 
 
-def _value(values: Mapping[str, Sequence[str]], label: str) -> str:
-    return next(value for value, labels in values.items() if label in labels)
+def _no_formula(text: str) -> str:
+    """A text of a stranger's as a cell that no spreadsheet computes: after an apostrophe, unless it is a number."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

@@ -142,14 +142,17 @@ def _row(values: Any) -> dict[str, Any]:
     """A row as `write` makes them, from its JSON. Raises ValueError for anything else."""
     if not isinstance(values, dict) or not isinstance(values.get("split"), str):
         raise ValueError("no row")
-    row = {name: NOT_FINITE.get(value, value) if isinstance(value, str) else value for name, value in values.items()}
-    numbers = {name: value for name, value in row.items() if name != "split"}
-    step = numbers.get("step")
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        raise ValueError("no step")
-    for value in numbers.values():
+    row = dict(values)
+    for name, value in values.items():
+        if isinstance(value, float) or name == "split":
+            continue
+        if isinstance(value, str):
+            value = row[name] = NOT_FINITE.get(value, value)
         if not isinstance(value, int | float) or (isinstance(value, int) and abs(value) >= 2**63):
             raise ValueError("no number")
+    step = row.get("step")
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise ValueError("no step")
     return row
 
 

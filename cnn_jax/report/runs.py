@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax.evals import seeds
 from cnn_jax.evals.evaluator import Score
 from cnn_jax.paths import printable
 from cnn_jax.report import log
@@ -16,6 +17,7 @@ from cnn_jax.train import earlier, run_folder
 DEEPEST = 3  # folders below the one that is named, in which runs are looked for
 TEST, VALIDATION, INTERVALS = "test", "validation", "interval95"
 LAST_STEP = "last step"
+MISSING, VERSION = "–", "version of "
 FREE = ("seed", "name")  # fields of a configuration that may differ within a group
 OF_THE_LOG = ("step", "epoch", "time")  # what a row has beside its scores
 
@@ -62,6 +64,16 @@ class Group(NamedTuple):
         """A score of each of the runs that have it."""
         found = (run.scores.get(split, {}).get(name) for run in self.runs)
         return [score.value for score in found if score is not None and math.isfinite(score.value)]
+
+    def score(self, split: str, name: str) -> Score | None:
+        """The mean over the runs that have it, with its 95 % interval over seeds; None where none has.
+
+        Of a single run it is its own, with the interval over examples.
+        """
+        values = self.values(split, name)
+        if not values:
+            return None
+        return self.runs[0].scores[split][name] if len(self.runs) == 1 else seeds.mean(values)
 
 
 def find(folder: Path) -> list[Path]:
@@ -151,8 +163,8 @@ def _scores(values: Mapping[str, Any]) -> dict[str, Score]:
     found, intervals = {}, values.get(INTERVALS, {})
     for name, value in values.items():
         if name not in (*OF_THE_LOG, INTERVALS) and (value is None or isinstance(value, int | float)):
-            pair = [float(bound) for bound in intervals.get(name, ())] or (None, None)
-            found[name] = Score(math.nan if value is None else float(value), *pair)
+            low, high = [float(bound) for bound in intervals.get(name, ())] or (None, None)
+            found[name] = Score(math.nan if value is None else float(value), low, high)
     return found
 
 
@@ -246,15 +258,25 @@ def scored_at(groups: Sequence[Group]) -> str:
 
 def differing(groups: Sequence[Group]) -> dict[str, dict[str, list[str]]]:
     """{what: {value: labels of the groups that have it}}, for all in which the groups' descriptions differ."""
-    facts = {group.label: _facts(group) for group in groups}
     table: dict[str, dict[str, list[str]]] = {}
-    for name in dict.fromkeys(name for found in facts.values() for name in found):
-        values: dict[str, list[str]] = {}
-        for label, found in facts.items():
-            values.setdefault(found.get(name, "–"), []).append(label)
-        if len(values) > 1:
-            table[name] = values
+    for name, values in varying(groups).items():
+        found = table.setdefault(name, {})
+        for group, value in zip(groups, values, strict=True):
+            found.setdefault(value, []).append(group.label)
     return table
+
+
+def varying(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """{what: its value in each of the groups}, for all in which the groups' descriptions differ."""
+    facts = [_facts(group) for group in groups]
+    names = dict.fromkeys(name for found in facts for name in found)
+    table = {name: [found.get(name, MISSING) for found in facts] for name in names}
+    return {name: values for name, values in table.items() if len(set(values)) > 1}
+
+
+def is_setting(name: str) -> bool:
+    """Whether that which differs is a field of the configuration other than the seed, and not what a run met."""
+    return name not in ("seed", "data", "devices") and not name.startswith(VERSION)
 
 
 def _facts(group: Group) -> dict[str, str]:
@@ -263,7 +285,7 @@ def _facts(group: Group) -> dict[str, str]:
     for run in group.runs:
         config = dict(_flat({name: value for name, value in run.config.items() if name != "name"}))
         data = {"data": f"{run.data['name']}, fingerprint {run.fingerprint[:12]}"}
-        versions = {f"version of {name}": str(value) for name, value in run.versions.items()}
+        versions = {f"{VERSION}{name}": str(value) for name, value in run.versions.items()}
         for name, text in {**config, **data, "devices": run.results["devices"], **versions}.items():
             found.setdefault(name, {})[text] = None
     return {name: ", ".join(values) for name, values in found.items()}

@@ -1,7 +1,6 @@
 """The figure of runs side by side: curves of training and validation over each other, and final scores."""
 
 import itertools
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from cnn_jax.evals import seeds
 from cnn_jax.report.compare import shared_split
 from cnn_jax.report.figures import (
     BLUE,
@@ -40,7 +40,7 @@ Curve = tuple[NDArray[Any], NDArray[Any]]
 def draw(groups: Sequence[Group], path: Path) -> None:
     """Writes the figure of the first MOST groups; of a single run its learning curves.
 
-    A group of several seeds is drawn as their mean within a band of one standard deviation.
+    A group of several seeds is drawn as their mean within a band, its 95 % interval.
     """
     groups = groups[:MOST]
     headline = groups[0].runs[0].headline
@@ -112,13 +112,15 @@ def _draw(ax: Axes, curves: Sequence[Curve], style: Style) -> None:
         for (places, _), one in zip(curves, values, strict=True):
             ax.plot(places, one, linewidth=1.8 if len(curves) == 1 else 0.9, **marker, **style)
         return
-    places, mean, spread = curves[0][0], np.mean(values, axis=0), np.std(values, axis=0, ddof=1)
+    places, (mean, low, high) = curves[0][0], seeds.means(np.array(values))
     ax.plot(places, mean, linewidth=1.8, **marker, **style)
-    ax.fill_between(places, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+    limits = ax.dataLim.frozen()  # those of the means: the interval of two seeds would press all curves onto a line
+    ax.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    ax.dataLim.set(limits)
 
 
 def _finals(ax: Axes, groups: Sequence[Group], name: str, styles: Sequence[Style]) -> None:
-    """The final headline of each group: of one run with its interval, of several their mean, deviation and each."""
+    """The final headline of each group with its interval, and of several runs each of them."""
     tidy(ax)
     every: list[float] = []
     splits = [shared_split(groups[0], group, name) for group in groups]
@@ -126,27 +128,23 @@ def _finals(ax: Axes, groups: Sequence[Group], name: str, styles: Sequence[Style
         if split is None:
             ax.text(0.01, row, "not scored on the same split", transform=ax.get_yaxis_transform(), va="center")
             continue
-        values = group.values(split, name)
-        middle = statistics.fmean(values)
-        low = high = middle
-        if len(group.runs) == 1:
-            score = group.runs[0].scores[split][name]
-            if score.low is not None and score.high is not None:
-                low, high = score.low, score.high
-        elif len(values) > 1:
-            spread = statistics.stdev(values)
-            low, high = middle - spread, middle + spread
+        values, score = group.values(split, name), group.score(split, name)
+        if score is None:  # there is one on a split that is shared
+            continue
+        middle, low, high = score.value, score.low, score.high
+        low, high = middle if low is None else low, middle if high is None else high
+        if len(values) > 1:
             ax.plot(values, [row] * len(values), "|", color=style["color"], markersize=9)
         ax.plot([low, high], [row, row], linewidth=2.2, **style)
         ax.plot([middle], [row], "o", color=style["color"], markersize=6)
-        every += [low, high]
+        every += values  # an interval may reach beyond what a score can be
     ax.set_yticks(range(len(groups)), [_named(group) for group in groups], fontsize=9.5)
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.margins(x=0.04)
     if _is_share(np.array(every)):
         ax.xaxis.set_major_formatter(PercentFormatter(1))
     parts = ["95 % interval of one run" * any(len(group.runs) == 1 for group in groups)]
-    parts.append("standard deviation over n seeds" * any(len(group.runs) > 1 for group in groups))
+    parts.append("95 % interval over n seeds" * any(len(group.runs) > 1 for group in groups))
     scored = " and ".join(dict.fromkeys(split for split in splits if split))
     at = "last step" if scored_at(groups) == LAST_STEP else "last or best step"
     ax.set_title(f"{scored} {short(name, 30)}, {at}; bars: {', '.join(filter(None, parts))}", fontsize=11, loc="left")

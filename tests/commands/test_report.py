@@ -1,4 +1,4 @@
-"""report: which folders are compared, what is said of the others, and where the figure goes."""
+"""report: which folders are compared, what is said of the others, and where the page goes."""
 
 import json
 import shutil
@@ -33,13 +33,14 @@ def test_runs_are_found_in_a_folder_and_the_unfinished_are_said(trained, tmp_pat
         "    2   (a)",
         "    7   (deep/b)",
         "table in all.csv",
-        "drawn in runs/report.png",
+        "page in runs/report.html",
     ]
-    assert (tmp_path / "all.csv").read_text().count("\n") == 3 and (tmp_path / "runs/report.png").exists()
+    assert (tmp_path / "all.csv").read_text().count("\n") == 3
+    assert "deep/b" in (tmp_path / "runs/report.html").read_text()
     assert launch("report", "runs/a", "--out=new.svg").out.endswith("drawn in new.svg\n")
-    again = launch("report", *sorted(Path("runs").glob("[ar]*")))  # with the figure, as runs/* names it
-    assert again.code == 0 and "drawn in runs/a/figures/report.png" in again.out
-    assert launch("report", "runs/a").out.endswith("drawn in runs/a/figures/report.png\n")
+    again = launch("report", *sorted(Path("runs").glob("[ar]*")))  # with the page, as runs/* names it
+    assert again.code == 0 and "page in runs/a/figures/report.html" in again.out
+    assert launch("report", "runs/a").out.endswith("page in runs/a/figures/report.html\n")
 
 
 def test_what_was_named_and_cannot_be_compared_is_an_error(trained, run, tmp_path, monkeypatch, launch):
@@ -59,7 +60,7 @@ def test_what_was_named_and_cannot_be_compared_is_an_error(trained, run, tmp_pat
     ]
     for words, text in (
         ((), "say at least one run: launch.py report RUN"),
-        ((trained, "--out=x.jpg"), "ends in .png, .pdf or .svg"),
+        ((trained, "--out=x.jpg"), "ends in .html, .png, .pdf or .svg"),
         (("foreign",), "'foreign' is no run folder"),
         ((run.parent,), "there is no finished run"),
     ):

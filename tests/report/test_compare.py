@@ -1,5 +1,6 @@
 """Runs side by side: what is read of their folders, what is said of them, and how it is drawn."""
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,7 +98,8 @@ def groups_of(*folders: Path) -> list[runs.Group]:
 
 
 def said_of(*folders: Path) -> list[str]:
-    return [" ".join(line.split()) for line in compare.lines(groups_of(*folders))]
+    groups = groups_of(*folders)
+    return [" ".join(line.split()) for line in compare.lines(groups, compare.differences(groups))]
 
 
 def test_two_runs_are_told_apart_in_numbers_and_settings(write: Write) -> None:
@@ -160,9 +162,11 @@ def test_runs_that_differ_in_their_seeds_are_one(write: Write) -> None:
     plain = [write(f"plain{seed}", 20, seed=seed) for seed in (0, 5)]
     single = write("single", lr=0.7)
     said = said_of(*wide, *plain, single)
-    assert said[1].startswith("wide 3 0.9400 ± 0.0100 0.5000 ± 0.0000 ")
-    assert said[2].startswith("plain0, plain5 2 0.9000 ± 0.0000 ")
-    assert "plain0, plain5 -0.0400 ± 0.0058, its standard error over 2 and 3 seeds" in said
+    assert said[1].startswith("wide 3 0.9400 [0.9152, 0.9648] 0.5000 [0.5000, 0.5000] ")
+    assert said[2].startswith("plain0, plain5 2 0.9000 [0.9000, 0.9000] ")
+    assert said[4].endswith("over n seeds and its 95 % interval (Student's t); 95 % interval over the examples of the "
+                            "split, of one run")  # fmt: skip
+    assert "plain0, plain5 -0.0400 95 % interval -0.0648 to -0.0152 over 2 and 3 seeds (Welch)" in said
     assert "single +0.0100 of 1 and 3 seeds: of one seed there is no spread" in said
     at = said.index("seed")
     assert said[at + 1 : at + 4] == ["0, 1, 2 (wide)", "0, 5 (plain0, plain5)", "0 (single)"]
@@ -179,6 +183,14 @@ def test_runs_with_the_same_seed_are_told_apart_by_versions_and_scores_or_left_o
     assert said_of(new, other)[-1] == "Nothing differs in configuration, data, devices and versions."
 
 
+def test_a_seed_without_the_score_leaves_the_others(write: Write) -> None:
+    first, *_ = folders = [write(f"both/{seed}", seed=seed) for seed in (0, 1)] + [write("single", lr=0.2)]
+    results = json.loads((first / "results.json").read_text())
+    (first / "results.json").write_text(json.dumps({**results, "test": None}))
+    said = said_of(*folders)
+    assert said[1].startswith("both 2 0.9500 (n=1) ") and "single +0.0000 of 1 and 1 seeds: of one" in "\n".join(said)
+
+
 def test_runs_of_other_data_are_not_subtracted(write: Write) -> None:
     said = said_of(write("a"), write("b", data="b" * 64))
     assert any("of other data" in line for line in said) and f"made, fingerprint {'b' * 12} (b)" in said
@@ -186,7 +198,7 @@ def test_runs_of_other_data_are_not_subtracted(write: Write) -> None:
 
 def test_one_run_is_its_own_summary(write: Write, tmp_path: Path, drawn: list[Figure]) -> None:
     group = groups_of(write("only"))
-    said = compare.lines(group)
+    said = compare.lines(group, [])
     assert said[0] == "only: made, 1,234 parameters, 6 steps, 10 s on 2 x cpu, seed 0"
     assert (
         said[1:4:2] == ["test, step 6:", "  top1         0.9500 [0.9300, 0.9700]"]
@@ -248,6 +260,18 @@ def test_a_table_of_all_runs(write: Write, tmp_path: Path) -> None:
         ("plain", "0", "0.1"),
     ]
     assert head[-1] == "optim.lr" and rows[0][3:6] == ["0.95", "0.9299999999999999", "0.97"]
+    assert [rows[0][head.index(name)] for name in ("step", "parameters", "steps", "seconds total")] == (
+        ["6", "1234", "6", "10.0"]
+    )
+
+
+def test_no_text_of_a_run_is_a_formula_of_a_table(write: Write, tmp_path: Path) -> None:
+    folders = [write("=1+1"), write("b", schedule="@SUM(A1)", lr=-0.5), write("c", schedule="-1e-3")]
+    compare.write_csv(groups_of(*folders), tmp_path / "all.csv")
+    head, *rows = list(csv.reader((tmp_path / "all.csv").read_text().splitlines()))
+    assert [row[0] for row in rows] == ["'=1+1", "b", "c"]
+    assert [row[head.index("optim.schedule")] for row in rows] == ["constant", "'@SUM(A1)", "-1e-3"]
+    assert [row[head.index("optim.lr")] for row in rows] == ["0.1", "-0.5", "0.1"]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +288,7 @@ def test_a_table_of_all_runs(write: Write, tmp_path: Path) -> None:
         ("results.json", {"test": None, "validation": None}, "' is scored on no split"),
         ("results.json", {"parameters": "many"}, "is damaged: a number is none"),
         ("results.json", {"test": {"top1": 1, "interval95": {"top1": [1, 2, 3]}}}, "is damaged: "),
+        ("results.json", {"test": {"top1": 1, "interval95": {"top1": [1]}}}, "is damaged: "),
         ("data.json", {"fingerprint": 3}, "is damaged: a name is no text"),
         ("config.json", {"optim": 3}, "is damaged: 3 stands where fields are wanted"),
     ],

@@ -5,10 +5,12 @@ file may run, no program start, nothing be connected to, nothing be written outs
 or one line; the memory and the time it takes are bounded.
 """
 
+import base64
 import json
 import os
 import resource
 import shutil
+import struct
 import sys
 import time
 from pathlib import Path
@@ -155,7 +157,9 @@ def test_report_of_all_that_strangers_send(answers, run, tmp_path):
         "deep": ("results.json", "[" * 100_000),
         "large": ("results.json", '{"seed": ' + "9" * 5000 + "}"),
         "log": ("metrics.jsonl", '{"step": 1e999, "split": "train"}\n' * 2),
-        "split": ("results.json", put("also", {"\x1b[2J\n": {"loss": 1e308}})),
+        "split": ("results.json", put("also", {"\x1b[2J\n": {"loss": 1e308}, "<script>x": {"loss": 1}})),
+        "notes": ("data.json", put("notes", ["<script>x", {"<script>x": "</script><script>x"}])),
+        "name": ("config.json", lambda values: values.update(name="</script><script>x", keep=8)),
     }
     for name, (file, change) in changes.items():
         folder = shutil.copytree(run, runs / name, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
@@ -163,12 +167,20 @@ def test_report_of_all_that_strangers_send(answers, run, tmp_path):
         (folder / "outputs").mkdir()
         with (folder / "outputs" / "logits.npy").open("wb") as array:
             array.truncate(2**40)
+    changed(runs / "notes" / "config.json", put("keep", 9))  # or it would repeat another one, and be left out
+    (tmp_path / "precious.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">IIII", 0, 0, 8, 8) + b"precious" * 3)
+    (runs / "notes" / "figures").mkdir(exist_ok=True)
+    (runs / "notes" / "figures" / "gallery.png").unlink(missing_ok=True)
+    (runs / "notes" / "figures" / "gallery.png").symlink_to(tmp_path / "precious.png")
     (runs / "log" / "data.json").unlink()
     os.mkfifo(runs / "log" / "data.json")
     said = answers(["report", runs], runs, refused=False)
-    assert said.code == 0 and "drawn in" in said.out and "\x1b" not in said.out + said.err
+    assert said.code == 0 and "page in" in said.out and "\x1b" not in said.out + said.err
+    page = (runs / "report.html").read_text()
+    assert "\x1b" not in page and "<script>x" not in page and page.count("&lt;script&gt;x") > 4
+    assert base64.b64encode(b"precious").decode()[:-4] not in page and "gallery.png" not in page
     assert said.err.count("\n") < len(changes) + 2
-    (runs / "c0" / "figures" / "report.png").symlink_to(tmp_path / "canary")
+    (runs / "c0" / "figures" / "report.html").symlink_to(tmp_path / "canary")
     assert "is a link" in answers(["report", runs / "c0"], runs, refused=True).err
 
 
