@@ -13,8 +13,7 @@ from cnn_jax.augment.compose import identity
 from cnn_jax.config import Data, Experiment, Model, Optim, Transfer
 from cnn_jax.data import spec as specs
 from cnn_jax.data.digits import digits
-from cnn_jax.data.source import with_statistics
-from cnn_jax.data.spec import Field
+from cnn_jax.data.spec import Field, with_statistics
 from cnn_jax.inspect.stages import within_backbone
 from cnn_jax.models.convmixer import convmixer_768_32
 from cnn_jax.models.fcn import fcn_resnet50
