@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 DRAWN = (".png", ".pdf", ".svg")
-BESIDE = (NAME, "report.png", "summary.json")  # files that stand beside runs, as runs/* names them, too
+DRAWN_BEFORE = "report.png"  # by earlier versions, in the place of the page
 
 
 def run(arguments: list[str]) -> int:
@@ -55,11 +55,13 @@ def run(arguments: list[str]) -> int:
 
 def _report(named: list[Path], out: Path | None, table: Path | None) -> None:
     from cnn_jax.report import compare, runs  # these take their time: not for --help
+    from cnn_jax.train import run_folder
 
     refused, left = list[str](), list[str]()
     folders: dict[Path, Path] = {}
+    beside = (NAME, DRAWN_BEFORE, run_folder.SUMMARY)  # what stands beside runs, as runs/* names it, too
     for folder in named:
-        if folder.name in BESIDE and folder.is_file():
+        if folder.name in beside and folder.is_file():
             continue
         try:
             folders |= {path.resolve(): path for path in runs.find(folder)}

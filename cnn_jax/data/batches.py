@@ -21,7 +21,7 @@ from cnn_jax.data.spec import INDEX, VALID
 T = TypeVar("T")
 Begun = Callable[[], Example]  # waits for a batch, which is being read if its source can do so
 
-AHEAD = 1  # batches that are begun before the one that is waited for is there
+AHEAD = 1  # that are begun before the one that is waited for is there
 
 
 def training_indices(seed: int, step: int, *, batch_size: int, size: int, shuffle: bool = True) -> np.ndarray:
@@ -97,11 +97,14 @@ def begun(
     return _begun(source, indices[part], mixed(seed, epochs[part], indices[part]))
 
 
-def in_turn(batches: Iterable[Begun]) -> Iterator[Example]:
-    """Yields batches in order, while the next one is read too: a file that is slow to come holds up no other."""
-    waiting = deque[Begun]()
-    for batch in batches:
-        waiting.append(batch)
+def in_turn(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """What each of `calls`, which are begun, waits for, in order, while the next one is under way too.
+
+    So a file that is slow to come holds up no other batch, and a device computes while one is scored.
+    """
+    waiting = deque[Callable[[], T]]()
+    for call in calls:
+        waiting.append(call)
         if len(waiting) > AHEAD:
             yield waiting.popleft()()
     while waiting:

@@ -13,7 +13,7 @@ from cnn_jax.data.source import Example, Source, file_names
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
-from cnn_jax.train.predictor import Predictor, in_turn, scored
+from cnn_jax.train.predictor import Predictor, computed_in_turn, scored
 
 FILES = "files.txt"
 
@@ -49,7 +49,7 @@ def evaluate_also(
     batch_size = predictor.devices * -(-min(batch_size, len(source)) // predictor.devices)
     forward = partial(predictor.compiled(evaluation.predict or scored(predictor.task)), predictor.variables)
     totals, sums = evaluator.start(), np.zeros(2)
-    for batch, said in in_turn(forward, _each(prefetch(evaluation_batches(source, batch_size)), waiting)):
+    for batch, said in computed_in_turn(forward, _each(prefetch(evaluation_batches(source, batch_size)), waiting)):
         outputs, losses = (said, None) if evaluation.predict else said
         # Every call has one shape, or one of a few, each with a program; rows that stand for no example end here.
         real = batch[VALID] > 0

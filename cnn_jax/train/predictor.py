@@ -24,6 +24,7 @@ from cnn_jax import config as configuration
 from cnn_jax.batch import Batch, normalised
 from cnn_jax.config import Evaluate, Experiment, Model
 from cnn_jax.data import spec as specs
+from cnn_jax.data.batches import in_turn
 from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Spec
@@ -118,22 +119,20 @@ def computed(
         return {**taken, specs.VALID: (rows < count).astype(np.float32)}
 
     parts = []
-    for taken, outputs in in_turn(forward, map(batch, range(0, count, size))):
+    for taken, outputs in computed_in_turn(forward, map(batch, range(0, count, size))):
         real = taken[specs.VALID] > 0
         parts.append(jax.tree.map(lambda array, real=real: array[real], outputs))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def in_turn(forward: Callable[[Arrays], Any], batches: Iterable[Arrays]) -> Iterator[tuple[Arrays, Any]]:
+def computed_in_turn(forward: Callable[[Arrays], Any], batches: Iterable[Arrays]) -> Iterator[tuple[Arrays, Any]]:
     """Each of `batches` with what `forward` makes of it, as NumPy arrays; the next one is under way by then."""
-    before = None
-    for batch in batches:
-        now = batch, forward(batch)
-        if before is not None:
-            yield before[0], jax.device_get(before[1])
-        before = now
-    if before is not None:
-        yield before[0], jax.device_get(before[1])
+
+    def begun(batch: Arrays) -> Callable[[], tuple[Arrays, Any]]:
+        outputs = forward(batch)
+        return lambda: (batch, jax.device_get(outputs))
+
+    return in_turn(map(begun, batches))
 
 
 def said_of_each(

@@ -32,12 +32,19 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Modes]]) -> 
         command = json.loads(line)
         began = time.perf_counter()
         modes[command["mode"]](command["steps"])
-        say(seconds=time.perf_counter() - began, peak_mb=_peak_megabytes())
+        seconds = time.perf_counter() - began
+        try:
+            say(seconds=seconds, peak_mb=megabytes("VmHWM"))
+        except ValueError as error:
+            sys.exit(f"error: {error}")
 
 
-def _peak_megabytes() -> float:
-    """The most memory this process ever held. Not getrusage's number, which the parent's memory may be part of."""
+def megabytes(field: str) -> float:
+    """The memory that this process holds, field "VmRSS", or the most that it ever held, "VmHWM".
+
+    Not getrusage's number, which the parent's memory may be part of.
+    """
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
-    sys.exit("error: this benchmark reads /proc/self/status, which only Linux has")
+    raise ValueError("this benchmark reads /proc/self/status, which only Linux has")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from child import Modes, serve
+from child import Modes, megabytes, serve
 
 AREAS, ASPECTS = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,12 +32,7 @@ def started(
         for batch in itertools.islice(batches, steps):
             assert batch.shape[0] == job["batch"] and job["size"] in batch.shape[1:3] + batch.shape[2:]
 
-    return {"pid": os.getpid(), "version": version, "rest": _resident()}, {"batches": run}
-
-
-def _resident() -> float:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+    return {"pid": os.getpid(), "version": version, "rest": megabytes("VmRSS")}, {"batches": run}
 
 
 # This project

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
+from child import megabytes
 
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
 from cnn_jax.launch import script
@@ -148,7 +149,7 @@ def _memory() -> list[float]:
     sizes: list[float] = []
 
     def watch(*_: object) -> loop.Verdict:
-        sizes.append(_resident_megabytes())
+        sizes.append(megabytes("VmRSS"))
         return loop.Verdict()
 
     steps = run.steps
@@ -163,13 +164,6 @@ def _memory() -> list[float]:
     )
     loop.fit(run, source, fresh(run), 0, _NoCheckpoints(), hooks)  # type: ignore[arg-type]
     return sizes
-
-
-def _resident_megabytes() -> float:
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise ValueError("this benchmark reads /proc/self/status, which only Linux has")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ All take turns, and a number is the median over rounds.
 """
 
 import importlib.util
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +36,7 @@ from cnn_jax.train.predictor import Predictor, compiler, predict
 
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often each side is timed", lower_bound=1)
 QUICK = flags.DEFINE_bool("quick", False, "a few small images: to see that everything works")
-STEPS = 10  # images in a turn
+STEPS = 10  # images of a call
 FORMATS = ("contiguous", "channels_last")
 
 
@@ -104,26 +102,19 @@ def one_row(name: str, build: Any, side: int, rounds: int, *, torch: bool) -> tu
     """A line of the second table. Raises Failed where PyTorch's network is another."""
     predictor, image = made(build, (side, side, 3), 1000, 1, jax.devices()[:1])
 
-    def ours(steps: int) -> Call:
-        return timed(lambda: [predict(predictor, {"image": image}, 1) for _ in range(steps)])
-
-    calls = [partial(turn, ours)]
+    calls: list[Call] = [timed(lambda: [predict(predictor, {"image": image}, 1) for _ in range(STEPS)])]
     if torch:
         facts, asked = beside("serve_torch.py", {"net": name, "side": side})
         params = sum(leaf.size for leaf in jax.tree.leaves(predictor.variables["params"]))
         if facts["params"] != params:
             raise script.Failed(f"{name}: PyTorch's network has {facts['params']:,} parameters, this one {params:,}")
-        calls += [partial(turn, lambda steps, form=form: lambda: steps * asked(form, steps)()) for form in FORMATS]
-    mine, *theirs = medians(rounds, *calls)
+        calls += [asked(form, STEPS) for form in FORMATS]
+    # The first call of two in a row does not count: threads of the other side still spin for work.
+    turn, *theirs = medians(rounds, *calls)
+    mine = turn / STEPS
     if not theirs:
         return name, f"{1000 * mine:.1f}", "–", "–"
     return name, f"{1000 * mine:.1f}", f"{1000 * min(theirs):.1f}", f"{min(theirs) / mine:.2f}"
-
-
-def turn(calls: Callable[[int], Call]) -> float:
-    """The seconds of an image. The first few of a turn do not count: threads of the other side still spin for work."""
-    calls(STEPS)()
-    return calls(STEPS)() / STEPS
 
 
 def made(

@@ -1,6 +1,7 @@
-"""Sets that are prepared as TFDS does, without TensorFlow."""
+"""Sets that are prepared as TFDS does, without TensorFlow; and tests in which nothing may warn."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,12 @@ def prepare_set() -> Callable[[Path, str, str, dict[str, Any], dict[str, list]],
         Toy(data_dir=folder, file_format="array_record").download_and_prepare()
 
     return prepare
+
+
+@pytest.fixture
+def no_warnings() -> Iterator[None]:
+    """None but that a set without splits is split."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*: it has no splits: ")
+        yield

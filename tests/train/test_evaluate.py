@@ -18,7 +18,7 @@ from cnn_jax.data.spec import VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
 from cnn_jax.train.evaluate import evaluate, evaluate_also, writer
-from cnn_jax.train.predictor import Predictor, in_turn, predict
+from cnn_jax.train.predictor import Predictor, computed_in_turn, predict
 from cnn_jax.train.predictor import scored as loss_and_outputs
 from cnn_jax.train.run import assemble, fresh
 from cnn_jax.train.state import State, Tree
@@ -95,9 +95,9 @@ def test_a_batch_is_scored_while_the_next_one_is_under_way() -> None:
         begun.append(int(batch["n"][0]))
         return 10 * batch["n"]
 
-    turns = in_turn(forward, ({"n": np.array([n])} for n in range(3)))
+    turns = computed_in_turn(forward, ({"n": np.array([n])} for n in range(3)))
     assert [(batch["n"][0], said[0], len(begun)) for batch, said in turns] == [(0, 0, 2), (1, 10, 3), (2, 20, 3)]
-    assert not list(in_turn(forward, []))
+    assert not list(computed_in_turn(forward, []))
 
 
 def test_loss_and_predictions_take_one_forward_pass(config: Experiment, source: ArraySource) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cnn_jax.evals.evaluator import Score, digits
 from cnn_jax.paths import printable
+from cnn_jax.report.runs import MISSING
 
 NOTES = 40  # of a list at most
 TEXT = 300  # characters of a text from a run folder
@@ -75,7 +76,7 @@ def heads_of(names: Sequence[str], kind: str = "number") -> list[Cell]:
 def score_cell(score: Score | None, count: int = 1, of: int = 1) -> Cell:
     """A score above its interval; count: how many `of` the runs have it."""
     if score is None or not math.isfinite(score.value):
-        return Cell("–", "number", "")
+        return Cell(MISSING, "number", "")
     below = [] if score.low is None or score.high is None else [f"[{score.low:.4f}, {score.high:.4f}]"]
     below += [f"n={count}"] if count < of else []
     small = f"<small>{', '.join(below)}</small>" if below else ""
@@ -102,7 +103,7 @@ def notes(lines: Sequence[str]) -> str:
 def amount(value: float | None) -> str:
     """A number as a table of costs says it."""
     if value is None:
-        return "–"
+        return MISSING
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
 
 

@@ -1,35 +1,22 @@
 """The benchmark of the input pipeline: its photographs are written once, and its sides make batches."""
 
-import importlib
 import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from cnn_jax.data import decoded
 
-BENCHMARKS = Path(__file__).parents[3] / "experiments" / "benchmarks"
 
-
-@pytest.fixture
-def modules(monkeypatch):
-    """The script and its sides as modules. The flags go again: others have such names."""
-    before = set(flags.FLAGS)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(BENCHMARKS)])
+def test_photographs_are_written_once_and_made_into_batches(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decoded, "PICTURES", decoded.PICTURES)  # which a side sets
-    yield importlib.import_module("input"), importlib.import_module("input_sides")
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    sys.modules.pop("input")
-
-
-def test_photographs_are_written_once_and_made_into_batches(modules: tuple[Any, Any], tmp_path: Path) -> None:
-    script, sides = modules
+    script, sides = load("input"), load("input_sides")
     folder = script.photographs(tmp_path / "photographs", 10)
     files = sides.files(str(folder))
     assert len(files) == 10 and {label for _, label in files} == set(range(10))

@@ -1,29 +1,18 @@
 """The benchmark of segmentation: its tables are made, without PyTorch too, and sides that differ are noticed."""
 
-import importlib
 import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from absl import flags
 
 from cnn_jax.launch import script
 
-BENCHMARKS = Path(__file__).parents[3] / "experiments" / "benchmarks"
-
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """The script as a module. Its flags go again: others have such names."""
-    before = set(flags.FLAGS)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(BENCHMARKS)])
-    yield importlib.import_module("segmentation")
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    sys.modules.pop("segmentation")
+def benchmark(load: Callable[[str], Any]) -> Any:
+    return load("segmentation")
 
 
 def test_both_tables_are_made(benchmark: Any) -> None:

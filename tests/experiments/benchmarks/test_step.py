@@ -1,6 +1,5 @@
 """The benchmark of the train step: its networks are the same ones, it runs, and its page says what was measured."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -25,13 +24,6 @@ NETWORKS = {
     "m5": ((16_000, 1), 10, 559_114, 139_465_728),
     "unet": ((64, 64, 1), 11, 1_942_459, 189_005_824),
 }
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Imports a file of the benchmark. Their folder stands last: their names are short."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(BENCHMARKS)])
-    return importlib.import_module
 
 
 @pytest.mark.parametrize("name", NETWORKS)
