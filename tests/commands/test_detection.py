@@ -219,4 +219,4 @@ def test_a_run_is_made_longer_and_another_begins_from_it(
     longer = launch("train", "one", "--config.duration=6 steps")
     assert longer.code == 0 and "going on from step 4, made longer" in longer.out
     compared = launch("report", "one", "two")
-    assert compared.code == 0 and "test ap" in compared.out and Path("report.png").is_file()
+    assert compared.code == 0 and "test ap" in compared.out and Path("report.html").is_file()
