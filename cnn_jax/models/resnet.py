@@ -1,5 +1,6 @@
 """Residual networks (He, Zhang, Ren & Sun 2015, arXiv:1512.03385): blocks, stems, and the ImageNet variants."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -140,6 +141,7 @@ class ResNet(nn.Module):
     output_stride: the largest stride of a map, 8, 16 or 32 (`output_stride.dilated`). Where a stride goes, `downsample`
     has strides 1, and shortcuts and poolings are not dilated, as in timm's networks.
     inner: whether there is a feature "unpooled", the map of stride 2 before the pooling of an ImageNet stem.
+    Raises ValueError where `inner` is asked of a stem that cannot name that map.
     """
 
     classes: int | None
@@ -167,7 +169,14 @@ class ResNet(nn.Module):
         last_norm = partial(norm, scale_init=nn.initializers.zeros) if self.zero_init else norm
         attention = partial(self.attention, dtype=self.dtype) if self.attention else None
         unpooled: list[jax.Array] = []
-        stem = partial(self.stem, seen=unpooled.append) if self.inner else self.stem
+        stem = self.stem
+        if self.inner:
+            if "seen" not in inspect.signature(stem).parameters:
+                raise ValueError(
+                    "inner=True is for imagenet_stem, whose map before its pooling it names; the stem of this model "
+                    "has none, so leave `inner` out: the feature 'stem' is its largest map"
+                )
+            stem = partial(stem, seen=unpooled.append)
         image, x = x, stem(x, self.features, conv=conv, norm=norm, act=self.act, train=train)
         features = dict(zip(["unpooled"], unpooled, strict=False)) | {"stem": x}
         strides = [stride_between(image, x), 1, *[2] * (len(self.blocks) - 1)]

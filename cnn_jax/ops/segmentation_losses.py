@@ -114,8 +114,9 @@ def ohem(
     """Cross-entropy of the hard pixels of the batch (Shrivastava et al. 2016, for segmentation as HRNet's code has it).
 
     Hard are those whose true class has a probability below `threshold`, and in any case the share `least` of the pixels
-    that count, those with the least probabilities, in the whole batch of all devices; of equal ones all. HRNet keeps
-    at least 100,000 of 12 crops of 1024 x 512, a 63rd. With threshold=0 it is the hardest share alone.
+    that count, those with the least probabilities, in the whole batch of all devices; of equal ones all. Under
+    optim.accumulate it is that share of each part of the batch. HRNet keeps at least 100,000 of 12 crops of
+    1024 x 512, a 63rd. With threshold=0 it is the hardest share alone.
 
     Args:
       class_weights: as those of `cross_entropy`.
@@ -145,6 +146,10 @@ def dice(
     With background=0 it is nnU-Net's, but for the 1. A class that no pixel has counts in the mean, as there: its Dice
     is smooth / (sum p + smooth), 1 where nothing is predicted either, also with smooth=0, and near 0 otherwise, with a
     gradient of the order of `smooth` alone. `lovasz_softmax` leaves such classes out.
+
+    The sums run over the whole batch of all devices, or over each image with per_image=True. Under optim.accumulate
+    they run over each part of the batch, and the mean over parts is not the Dice of the whole: only per_image=True is
+    the same for any number of parts.
     """
     lost, count = _overlap(logits, truth, counted, 0.5, 0.5, smooth / 2, per_image, background)
     return {"dice": (weight * lost, count)}

@@ -16,7 +16,7 @@ from cnn_jax.inspect.anatomy import count_params
 from cnn_jax.models import convnext, mobilenet_v2, vgg
 from cnn_jax.models.backbone_unet import BackboneUNet, unet_resnet18, unet_resnet50
 from cnn_jax.models.layers import Conv
-from cnn_jax.models.resnet import ResNet
+from cnn_jax.models.resnet import ResNet, small_image_stem
 from cnn_jax.models.resnet_d import resnet50d
 
 
@@ -104,3 +104,5 @@ def test_the_map_before_the_pooling_of_a_stem_is_there_where_it_is_asked_for() -
 
     inner = maps(inner=True)
     assert inner.pop("unpooled").shape == (1, 16, 16, 4) and inner == maps()
+    with pytest.raises(ValueError, match="inner=True is for imagenet_stem"):
+        maps(inner=True, stem=small_image_stem)
