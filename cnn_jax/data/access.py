@@ -27,7 +27,7 @@ class DecodedSource:
     warning in all. `skipped` holds the reasons by index, `lost` those of examples that were taken out before.
     groups: [N], for `strata`, where they are known without decoding; or a function that finds them, called if need be.
     name(i): what messages call an example. known(i): its fields but the image, where they are known without decoding.
-    kinds: [N] which of `spec.shapes` the input of each has, None where that is one.
+    sizes: [N, 2] height and width of each example, None where all have those of `spec`.
     """
 
     read: Read
@@ -38,7 +38,7 @@ class DecodedSource:
     name: Callable[[int], str] | None = None
     known: Callable[[int], Example] | None = None
     lost: list[str] = field(default_factory=list)
-    kinds: np.ndarray | None = None
+    sizes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.skipped: dict[int, str] = {}
@@ -54,7 +54,7 @@ class DecodedSource:
         return self.groups
 
     def buckets(self) -> np.ndarray | None:
-        return self.kinds
+        return None if self.sizes is None else np.unique(self.sizes, axis=0, return_inverse=True)[1].ravel()
 
     def files(self, indices: np.ndarray) -> list[str] | None:
         return None if self.name is None else [self.name(i) for i in indices.tolist()]
@@ -122,7 +122,7 @@ class DecodedSource:
             (lambda index: name(int(keep[index]))) if name else None,
             (lambda index: known(int(keep[index]))) if known else None,
             self.lost + [self.skipped[index] for index in sorted(self.skipped)],
-            None if self.kinds is None else self.kinds[keep],
+            None if self.sizes is None else self.sizes[keep],
         )
         found.held = self.held and {name: array[keep] for name, array in self.held.items()}
         return found
@@ -138,8 +138,8 @@ class DecodedSource:
     def _shapes(self, index: int) -> dict[str, tuple[int, ...]]:
         """Of the fields of an example."""
         shapes = {name: kind.shape for name, kind in self.spec.fields.items()}
-        if self.kinds is not None:
-            size = self.spec.shapes[self.kinds[index]][:2]
+        if self.sizes is not None:
+            size = self.sizes[index].tolist()
             of_pixels = [name for name, kind in self.spec.fields.items() if kind.role in OF_PIXELS]
             shapes |= {name: (*size, *shapes[name][2:]) for name in of_pixels}
         return shapes

@@ -38,7 +38,7 @@ class Files(NamedTuple):
     """The encoded pictures of one split.
 
     load: index -> bytes and what is known of the picture, or CorruptImage where they cannot be had. name: index -> what
-    messages call it. groups, known, kinds: as in DecodedSource. lost: why pictures are not among them.
+    messages call it. groups, known, sizes: as in DecodedSource. lost: why pictures are not among them.
     """
 
     load: Callable[[int], tuple[bytes, Any]]
@@ -47,7 +47,7 @@ class Files(NamedTuple):
     groups: Groups
     known: Callable[[int], Example] | None = None
     lost: Sequence[str] = ()
-    kinds: np.ndarray | None = None
+    sizes: np.ndarray | None = None
 
 
 class Beside(NamedTuple):
@@ -97,7 +97,7 @@ def decoded_splits(
     """
     if corrupt not in ("skip", "error"):
         raise ValueError(f"corrupt must be 'skip' or 'error', not {corrupt!r}")
-    if prepare.resize == "short_side":
+    if prepare.resize == "short_side" and any(part.sizes is None for part in files.values()):
         raise ValueError(f"{name}: resize='short_side' gives each picture a size of its own: choose 'letterbox'")
     if empty := [split for split, part in files.items() if not part.size]:
         raise ValueError(f"{name}: the {empty[0]} split has no examples")
@@ -107,7 +107,7 @@ def decoded_splits(
     prepare, lost = _looked_at(files[first], np.sort(permutation(files[first].size, 0)[:SAMPLE]), prepare)
     channels = prepare.channels or 3
     # Where there are several sizes, the first stands for all: a model is initialised with it.
-    shape = (*prepare.size, channels) if prepare.size else _first_shape(name, files[first], prepare)
+    shape = (*prepare.largest, channels) if prepare.size else _first_shape(name, files[first], prepare)
     image = Field("image", shape, "uint8")
     if prepare.interpolation == SAMPLED:
         image = Field("image", shape, "float32", (0.0, 1.0))
@@ -134,7 +134,7 @@ def decoded_splits(
             part.name,
             part.known,
             list(part.lost),
-            part.kinds,
+            part.sizes,
         )
         for split, part in files.items()
     }
@@ -163,7 +163,7 @@ def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
         size = source.size
         looked += len(source.lost)
         if size <= SAMPLE and size * example_bytes(source.spec) <= HELD:
-            if source.kinds is None:
+            if source.sizes is None:
                 source.held = source.examples(np.arange(size))
             else:
                 for _ in _examples(source, np.arange(size)):
@@ -237,7 +237,8 @@ def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]
     Raises ValueError where there are none.
     """
     count, good, sample = max(HELD // 4 // example_bytes(source.spec), 1), 0, np.sort(sample)
-    alike = [sample] if source.kinds is None else [sample[source.kinds[sample] == n] for n in np.unique(source.kinds)]
+    kinds = source.buckets()
+    alike = [sample] if kinds is None else [sample[kinds[sample] == kind] for kind in np.unique(kinds)]
     for part in (one[start : start + count] for one in alike for start in range(0, len(one), count)):
         batch = source.examples(part)
         good += int(batch[VALID].sum())

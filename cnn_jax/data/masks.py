@@ -25,7 +25,7 @@ from cnn_jax.data.decoded import Beside, Files, decoded_splits
 from cnn_jax.data.images import SIDEWAYS, TURNS, CorruptImage, outline
 from cnn_jax.data.mask_classes import CLASS_FILES, WHITE, Found, Meaning, meaning, named
 from cnn_jax.data.mask_files import SAID, Mask, count, read_mask
-from cnn_jax.data.objects import rarest, which_size
+from cnn_jax.data.objects import own_sizes, rarest
 from cnn_jax.data.pairs import Pair, pairs_in
 from cnn_jax.data.placement import Placement, as_vector, map_to_example
 from cnn_jax.data.prepare import MULTIPLE, Prepare, Resize, Sizes, nominal, prepared
@@ -312,5 +312,5 @@ def _files(part: Part, meant: Meaning, first: Part, prepare: Prepare, read: Call
         groups=rarest(len(seen), (first.pixels[:, :-1] > 0).sum(0), *np.nonzero(seen)),
         known=lambda index: fields(index, nominal(sizes[index], prepare)),
         lost=part.lost,
-        kinds=which_size(sizes, prepare),
+        sizes=own_sizes(sizes, prepare),
     )

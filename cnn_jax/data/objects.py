@@ -87,13 +87,8 @@ def object_splits(
         tally.add(len(absent), f"of {len(classes)} classes have no object to learn from", f"'{classes[absent[0]]}'")
     if targets != "boxes":
         _say_shared(first, tally)
-    height, width = prepare.size or first.sizes[0].tolist()
-    fields = {
-        "boxes": Field("boxes", (most, 4), "float32"),
-        "objects": Field("box_labels", (most,), "int32"),
-        "ignored": Field("box_ignored", (most,), "uint8"),
-        "areas": Field("box_areas", (most,), "float32"),
-    }
+    height, width = prepare.largest if prepare.size else first.sizes[0].tolist()
+    fields = box_fields(most)
     if targets == "instances":
         fields["instances"] = Field("instance_map", (height, width), str(np.min_scalar_type(most)))
     if targets == "class_map":
@@ -119,6 +114,16 @@ def object_splits(
         ),
         class_ids=class_ids,
     )
+
+
+def box_fields(most: int) -> dict[str, Field]:
+    """What there is to know of up to `most` objects of a picture; `areas` are in pixels of the original."""
+    return {
+        "boxes": Field("boxes", (most, 4), "float32"),
+        "objects": Field("box_labels", (most,), "int32"),
+        "ignored": Field("box_ignored", (most,), "uint8"),
+        "areas": Field("box_areas", (most,), "float32"),
+    }
 
 
 def _fields(objects: Objects, placement: Placement, most: int, wanted: Iterable[str]) -> Example:
@@ -207,15 +212,15 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare, field
         groups=rarest(len(part.files), counts, picture[counted], part.labels[counted]),
         known=known,
         lost=part.lost,
-        kinds=which_size(part.sizes.tolist(), prepare),
+        sizes=own_sizes(part.sizes.tolist(), prepare),
     )
 
 
-def which_size(sizes: Iterable[tuple[int, int]], prepare: Prepare) -> NDArray[np.int64] | None:
-    """[n] which of several sizes the example of each picture [H, W] has; None where there is one."""
-    if not prepare.sizes:
+def own_sizes(sizes: Iterable[tuple[int, int]], prepare: Prepare) -> NDArray[np.int64] | None:
+    """[n, 2] height and width of the example of each picture [H, W]; None where all have the same."""
+    if not prepare.sizes and prepare.resize != "short_side":
         return None
-    return np.array([prepare.all_sizes.index(prepare.size_for((h, w))) for h, w in sizes])
+    return np.array([nominal((h, w), prepare).size for h, w in sizes])
 
 
 def rarest(

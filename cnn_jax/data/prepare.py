@@ -127,6 +127,15 @@ class Prepare:
         return self.resize in ("pad", "short_side")
 
     @property
+    def largest(self) -> tuple[int, int]:
+        """The [H, W] that stands for all examples: `size`, for "short_side" the largest square of what may come."""
+        assert self.size is not None
+        if self.resize != "short_side":
+            return self.size
+        side = -(-max(self.size) // self.multiple) * self.multiple
+        return side, side
+
+    @property
     def all_sizes(self) -> tuple[tuple[int, int], ...]:
         """All that examples may have, () where they have those of the pictures."""
         return () if self.size is None else (self.size, *self.sizes)
@@ -153,11 +162,16 @@ def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (size, size) if size else None
 
 
-Sizes = int | tuple[int, int] | tuple[tuple[int, int], ...]
+Sizes = int | tuple[int, int] | tuple[tuple[int, int], ...] | Prepare
 
 
 def prepared(size: Sizes, **settings: Any) -> Prepare:
-    """`Prepare` with `size` as settings give it: see `square`, or several heights and widths."""
+    """`Prepare` with `size` as settings give it: see `square`, or several heights and widths.
+
+    One that is a `Prepare` already, that of a model whose data is to be read like its own, stays as it is.
+    """
+    if isinstance(size, Prepare):
+        return size
     if isinstance(size, tuple | list) and size and all(isinstance(one, tuple | list) for one in size):
         first, *others = (tuple(one) for one in size)  # type: ignore[arg-type]
         return Prepare(size=first, sizes=tuple(others), **settings)  # type: ignore[arg-type]

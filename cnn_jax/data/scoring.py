@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -45,19 +46,27 @@ def together(splits: Splits) -> Source:
 
 
 def aligned(source: Source, spec: Spec) -> Source:
-    """The source with the classes of `spec`, which must be its own but for their order.
+    """The source with the classes of `spec`, which must be its own but for their order; boxes may be of some only.
 
     Raises ValueError, in one line, for other classes or fields.
     """
     _check_alike(source.spec, spec)
     if source.spec.classes == spec.classes:
         return source
-    say([f"{source.spec.name}: its classes are in another order than the run's and are taken by their names"])
+    absent = [name for name in spec.classes if name not in source.spec.classes]
+    if absent:
+        first = printable(absent[0])
+        counted = f"{len(absent)} of {len(spec.classes)} classes of the model are not in the data, as '{first}'"
+        say([f"{source.spec.name}: {counted}: what is found of them is not scored"])
+    else:
+        say([f"{source.spec.name}: its classes are in another order than the run's and are taken by their names"])
     return Renumbered(source, spec.classes)
 
 
 def _check_alike(found: Spec, spec: Spec) -> None:
-    if sorted(found.classes) != sorted(spec.classes):
+    # A detector may know more than a set has boxes of: classes without objects have no part in any mean.
+    some = any(field.role == "boxes" for field in spec.targets.values()) and set(found.classes) <= set(spec.classes)
+    if not some and sorted(found.classes) != sorted(spec.classes):
         raise ValueError(
             f"'{found.name}' has other classes than the run was trained on "
             f"({_differences(spec.classes, found.classes)}): use data of the same classes"
@@ -124,7 +133,7 @@ class Joined:
 
 @dataclasses.dataclass(eq=False)
 class Renumbered:
-    """A source whose classes have the numbers of their names in `classes`."""
+    """A source whose classes have the numbers of their names in `classes`, of which it may have some only."""
 
     source: Source
     classes: tuple[str, ...]
@@ -132,7 +141,10 @@ class Renumbered:
     def __post_init__(self) -> None:
         found = self.source.spec
         self.places = np.array([self.classes.index(name) for name in found.classes])
-        ids = tuple(found.class_ids[k] for k in np.argsort(self.places)) if found.class_ids else ()
+        # Classes that the set does not have get numbers that it does not use.
+        free = itertools.count(max(found.class_ids, default=0) + 1)
+        known = dict(zip(found.classes, found.class_ids, strict=True)) if found.class_ids else {}
+        ids = tuple(known[name] if name in known else next(free) for name in self.classes) if known else ()
         self.spec = dataclasses.replace(found, classes=self.classes, class_ids=ids)
 
     def __len__(self) -> int:
@@ -169,6 +181,8 @@ def _read_alike(function: Callable[[], Splits], spec: Spec) -> Callable[[], Spli
     how["channels"] = how["channels"] or spec.input.shape[-1]
     if spec.prepare.sizes:
         how["size"] = spec.prepare.all_sizes
+    if spec.prepare.resize == "short_side":  # of which no source has all the settings
+        how["size"] = spec.prepare
     roles = [field.role for field in spec.targets.values()]
     how["targets"] = "class_map" if "class_map" in roles else "instances" if "instance_map" in roles else "boxes"
     how["classes"] = spec.classes  # where annotations do not list them all

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.data.objects import box_fields
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Field, Spec, to_json
 from cnn_jax.lookup import Function, describe
@@ -22,17 +23,25 @@ TASKS: dict[str, Function] = {"classify": classify, "detect": detect, "segment":
 
 def targets_of(task: str, size: tuple[int, int]) -> dict[str, Field]:
     """What there is to know of images [H, W] beside them."""
-    boxes = {"boxes": Field("boxes", (100, 4), "float32"), "box_labels": Field("box_labels", (100,), "int32")}
     maps = {"class_map": Field("class_map", size, "uint8")}
-    return {"classify": {"label": Field("label", (), "int32")}, "detect": boxes, "segment": maps}[task]
+    return {"classify": {"label": Field("label", (), "int32")}, "detect": box_fields(100), "segment": maps}[task]
 
 
 def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, ...]) -> Spec:
     """What a variant with published weights reads and says."""
     images, channels = found.images, variant.input_shape[-1]
     size = (images.size, images.size) if isinstance(images.size, int) else images.size
-    longest = -(-max(size) // images.multiple) * images.multiple
-    shape = (longest, longest, channels) if images.resize == "short_side" else (*size, channels)
+    prepare = Prepare(
+        size=size,
+        resize=images.resize,
+        multiple=images.multiple,
+        crop=images.crop,
+        interpolation=images.interpolation,
+        channels=channels,
+        mean=images.mean,
+        std=images.std,
+    )
+    shape = (*prepare.largest, channels)
     image = Field("image", shape, "float32", (0.0, 1.0)) if images.interpolation == "sampled" else None
     inputs = {"image": image or Field("image", shape, "uint8")}
     if variant.task == "detect":
@@ -42,16 +51,7 @@ def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, .
         classes=classes,
         inputs=inputs,
         targets=targets_of(variant.task, (shape[0], shape[1])),
-        prepare=Prepare(
-            size=size,
-            resize=images.resize,
-            multiple=images.multiple,
-            crop=images.crop,
-            interpolation=images.interpolation,
-            channels=channels,
-            mean=images.mean,
-            std=images.std,
-        ),
+        prepare=prepare,
         licence="",
         citation=variant.source,
         fingerprint=found.sha256,

@@ -65,7 +65,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensors: dict[str, np.
     object.__setattr__(retinanet_resnet50_fpn, "preprocessing", before)
 
 
-def test_a_picture_is_predicted(here: Path, launch: Any, tensors: Any) -> None:
+def test_a_picture_is_predicted_and_scored_in_its_own_size(here: Path, launch: Any, tensors: Any) -> None:
     said = launch("import", TINY, "weights.safetensors", "--classes=names.txt", "--workdir=run")
     assert said.code == 0 and said.err == "", said.err
     assert "3 classes, named as by torchvision" in said.out and "frozen, with epsilon 0 " in said.out
@@ -98,6 +98,32 @@ def test_a_picture_is_predicted(here: Path, launch: Any, tensors: Any) -> None:
     assert len(ours.found) == 20 and differences(ours, theirs) == []
     assert found.names == tuple(NAMES[label] for label in found.labels)
     assert (found.boxes[:, 2:] <= (50, 70)).all()
+    score(launch, found)
+
+
+def score(launch: Any, found: Any) -> None:
+    """Scores the run on tall.png, in which it has found that, and a picture that becomes an example of another size."""
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 90, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save("wide.png")
+    sizes = {"tall.png": (70, 50), "wide.png": (40, 90)}
+    images = [
+        {"id": number, "file_name": name, "height": height, "width": width}
+        for number, (name, (height, width)) in enumerate(sizes.items(), 1)
+    ]
+    row = {"id": 1, "image_id": 1, "category_id": 10, "iscrowd": 0, "bbox": [5, 5, 20, 30]}
+    categories = [{"id": 3, "name": "ant"}, {"id": 10, "name": "bee"}]
+    Path("truth.json").write_text(json.dumps({"images": images, "annotations": [row], "categories": categories}))
+    said = launch("eval", "run", "--data=coco:truth.json", "--coco", "--out=scores")
+    assert said.code == 0, said.err
+    assert "1 of 3 classes of the model are not in the data, as 'cat': what is found of them is not scored" in said.err
+    written = json.loads(Path("scores/detections.json").read_text())
+    assert {one["image_id"] for one in written} == {1, 2}
+    rows = [one for one in written if one["image_id"] == 1]
+    # The class that is not in the data has a number that no other has.
+    assert [one["category_id"] for one in rows] == [(3, 10, 11)[label] for label in found.labels]
+    boxes = np.array([one["bbox"] for one in rows])
+    np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:], found.boxes[:, 2:], atol=1e-3)
+    np.testing.assert_allclose([one["score"] for one in rows], found.scores, rtol=1e-5)
 
 
 def test_weights_say_how_many_classes_they_are_for(tensors: Any) -> None:
