@@ -54,7 +54,13 @@ class DecodedSource:
         return self.groups
 
     def buckets(self) -> np.ndarray | None:
-        return None if self.sizes is None else np.unique(self.sizes, axis=0, return_inverse=True)[1].ravel()
+        if self.sizes is None:
+            return None
+        sizes = [(height, width) for height, width in self.sizes.tolist()]
+        numbers = {(height, width): number for number, (height, width, *_) in enumerate(self.spec.shapes)}
+        for size in sorted(set(sizes)):  # those that are none of the settings'
+            numbers.setdefault(size, len(numbers))
+        return np.array([numbers[size] for size in sizes])
 
     def files(self, indices: np.ndarray) -> list[str] | None:
         return None if self.name is None else [self.name(i) for i in indices.tolist()]

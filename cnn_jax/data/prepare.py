@@ -172,6 +172,8 @@ def prepared(size: Sizes, **settings: Any) -> Prepare:
     """
     if isinstance(size, Prepare):
         return size
+    if settings.get("resize") == "short_side":  # a training would compile a step for each size
+        raise ValueError("resize='short_side' gives each picture a size of its own: choose 'letterbox'")
     if isinstance(size, tuple | list) and size and all(isinstance(one, tuple | list) for one in size):
         first, *others = (tuple(one) for one in size)  # type: ignore[arg-type]
         return Prepare(size=first, sizes=tuple(others), **settings)  # type: ignore[arg-type]
