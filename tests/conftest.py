@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Test programs run a few times: to optimise them would take twice the time. With CNN_JAX_TEST_OPTIMISED=1 they are
+# compiled as in use, as .ci/run does for those tests that compare bits.
+QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true")
+_flags = () if "CNN_JAX_TEST_OPTIMISED" in os.environ else QUICK
+os.environ["XLA_FLAGS"] = " ".join(("--xla_force_host_platform_device_count=8", *_flags))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Read when JAX is imported; xdist's workers and child processes inherit them. The folder goes when the session ends.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
