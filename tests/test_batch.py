@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.batch import Batch, abstract, normalised, zeros
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import VALID, Field
 
 FIELDS = {
@@ -137,13 +137,13 @@ def test_zeros_are_one_example_of_nothing_as_a_model_reads_it() -> None:
 
 def test_models_read_values_raised_to_gamma_and_normalised() -> None:
     x = np.array([[[0.0], [1 / 255], [0.5], [1.0]]], np.float32)
-    how = Prepare(gamma=0.45, mean=(0.3,), std=(0.2,))
+    how = ImagePrepare(gamma=0.45, mean=(0.3,), std=(0.2,))
     np.testing.assert_allclose(normalised(x, how), (x**0.45 - 0.3) / 0.2, atol=0.011)
-    np.testing.assert_array_equal(normalised(x, Prepare()), x)
+    np.testing.assert_array_equal(normalised(x, ImagePrepare()), x)
     # An augmentation may leave less than black; the derivative stays finite there, and at black.
     below = normalised(x - 0.1, how)
     assert np.isfinite(below).all() and below[0, 0] == below[0, 1] == normalised(x, how)[0, 0]
     assert np.isfinite(jax.grad(lambda x: normalised(x, how).sum())(x)).all()
     for wrong in (0, -1.0, 11, "dark"):
         with pytest.raises(ValueError, match="gamma must be a power above 0"):
-            Prepare(gamma=wrong)  # type: ignore[arg-type]
+            ImagePrepare(gamma=wrong)  # type: ignore[arg-type]

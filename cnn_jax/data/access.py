@@ -85,7 +85,7 @@ class DecodedSource:
 
     def _started(self, indices: np.ndarray, keys: Keys | None) -> Callable[[], Example]:
         held = self.held
-        if held is not None and (keys is None or not self.spec.prepare.random_area):
+        if held is not None and (keys is None or not self.spec.prepare.draws):
             return lambda: {name: array[indices] for name, array in held.items()}
         chosen = np.asarray(indices).tolist()
         drawn = [None] * len(chosen) if keys is None else keys.tolist()

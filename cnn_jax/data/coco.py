@@ -74,7 +74,7 @@ def coco(
       size: a side, or height and width, in pixels; or several heights and widths, as ((384, 512), (512, 384)): each
         picture is then brought to the one that it fills best, and batches are of one size each.
       resize: "letterbox" or "stretch".
-      interpolation, channels, white: see `Prepare`.
+      interpolation, channels, white: see `ImagePrepare`.
       corrupt, faulty, turned, wrong_size: what is done in cases of doubt, see `Care`.
 
     Raises:

@@ -25,7 +25,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from cnn_jax.data.nifti import read_nifti
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND
 from cnn_jax.data.splits import array_splits, check_sha256
@@ -87,7 +87,7 @@ def colin27(*, parts: Parts = "brain", channels: int = 1) -> Splits:
             split: {"image": _slices(head[half])[..., None], "class_map": _slices(truth[half]).astype(np.uint8)}
             for split, half in halves.items()
         },
-        Prepare(size=(head.shape[1], middle), resize="pad", channels=channels, background=0),
+        ImagePrepare(size=(head.shape[1], middle), resize="pad", channels=channels, background=0),
         inputs={"image": "image"},
         targets={"class_map": "class_map"},
         classes=(BACKGROUND, "brain") if parts == "brain" else tuple(REGIONS),

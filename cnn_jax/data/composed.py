@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_jax.data.kept import kept_on_disk
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND, Role, Targets
 from cnn_jax.data.splits import array_splits
@@ -100,7 +100,7 @@ def scene_splits(
       targets: what is to be said of a scene: "boxes" of the items; "instances", these and a map of the items; or
         "class_map", a map of the classes, of which BACKGROUND is the first.
       channels: that scenes are brought to.
-      gamma: see `Prepare`.
+      gamma: see `ImagePrepare`.
       seed: of the random numbers of each scene.
       made_of: all else that they depend on.
     """
@@ -127,7 +127,7 @@ def scene_splits(
     return array_splits(
         name,
         arrays,
-        Prepare(size=shape[:2], resize="letterbox", channels=channels or shape[2], background=0, gamma=gamma),
+        ImagePrepare(size=shape[:2], resize="letterbox", channels=channels or shape[2], background=0, gamma=gamma),
         inputs={"image": "image"},
         targets=roles,
         classes=(BACKGROUND, *classes) if targets == "class_map" else classes,

@@ -10,7 +10,7 @@ import numpy as np
 from cnn_jax.data.access import DecodedSource, Example, Groups, Read, threads
 from cnn_jax.data.images import DEEP, CorruptImage, Traits, full_bits, traits
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import SAMPLED, Prepare, fit
+from cnn_jax.data.prepare import SAMPLED, ImagePrepare, fit
 from cnn_jax.data.reading import full_for_boxes, pixels_of, read_image
 from cnn_jax.data.source import Splits, permutation, test_part
 from cnn_jax.data.spec import VALID, Field, Spec, example_bytes
@@ -75,7 +75,7 @@ def one_label(classes: int) -> Beside:
 
 def decoded_splits(
     files: Mapping[str, Files],
-    prepare: Prepare,
+    prepare: ImagePrepare,
     *,
     name: str,
     classes: Sequence[str],
@@ -126,7 +126,7 @@ def decoded_splits(
     checked(spec)
     splits = {
         split: DecodedSource(
-            _reader(part, spec, beside),
+            _reader(part, name, prepare, beside),
             part.size,
             spec,
             corrupt,
@@ -189,8 +189,8 @@ def _reasons(splits: Mapping[str, DecodedSource]) -> list[str]:
     return [reason for source in splits.values() for reason in (*source.lost, *source.skipped.values())]
 
 
-def _reader(files: Files, spec: Spec, beside: Beside) -> Read:
-    prepare, kept, size = spec.prepare, dict[int, tuple[np.ndarray, Any]](), 0
+def _reader(files: Files, name: str, prepare: ImagePrepare, beside: Beside) -> Read:
+    kept, size = dict[int, tuple[np.ndarray, Any]](), 0
 
     def picture(index: int, key: int | None) -> tuple[np.ndarray, tuple[int, int], Any]:
         """The picture or a smaller copy of it, its full size, and what is known of it."""
@@ -217,12 +217,12 @@ def _reader(files: Files, spec: Spec, beside: Beside) -> Read:
         except CorruptImage as error:  # a file beside it
             raise CorruptImage(f"{files.name(index)}: {error}") from error
         except ValueError as error:
-            raise ValueError(f"{spec.name}: {files.name(index)} has {error}") from None
+            raise ValueError(f"{name}: {files.name(index)} has {error}") from None
 
     return read
 
 
-def _first_shape(name: str, files: Files, prepare: Prepare) -> tuple[int, ...]:
+def _first_shape(name: str, files: Files, prepare: ImagePrepare) -> tuple[int, ...]:
     for index in range(files.size):
         try:
             return read_image(files.load(index)[0], prepare)[0].shape
@@ -247,7 +247,7 @@ def _examples(source: DecodedSource, sample: np.ndarray) -> Iterator[np.ndarray]
         raise ValueError(_none(source, len(sample)))
 
 
-def _looked_at(files: Files, sample: np.ndarray, prepare: Prepare) -> tuple[Prepare, list[str]]:
+def _looked_at(files: Files, sample: np.ndarray, prepare: ImagePrepare) -> tuple[ImagePrepare, list[str]]:
     """`prepare` with the value that is white, and what is lost in reading pictures like those of a sample."""
 
     def look(index: int) -> Traits:
@@ -269,7 +269,7 @@ def _looked_at(files: Files, sample: np.ndarray, prepare: Prepare) -> tuple[Prep
     return prepare, notes
 
 
-def _lost(found: Mapping[str, Traits], prepare: Prepare) -> Iterator[str]:
+def _lost(found: Mapping[str, Traits], prepare: ImagePrepare) -> Iterator[str]:
     counts, first = Counter[str](), dict[str, str]()
     for name, seen in found.items():
         for word in seen.words:

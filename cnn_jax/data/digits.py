@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.prepare import Prepare, square
+from cnn_jax.data.prepare import ImagePrepare, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256, digest
 
@@ -38,7 +38,7 @@ def digits(
             "train": {"image": images[:half], "label": labels[:half]},
             "test": {"image": images[half:], "label": labels[half:]},
         },
-        Prepare(size=square(size), channels=channels, interpolation=interpolation),
+        ImagePrepare(size=square(size), channels=channels, interpolation=interpolation),
         inputs={"image": "image"},
         targets={"label": "label"},
         classes=[str(digit) for digit in range(10)],

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data import tfds
-from cnn_jax.data.prepare import Prepare, square
+from cnn_jax.data.prepare import ImagePrepare, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256
 from cnn_jax.paths import written
@@ -69,7 +69,7 @@ def fashion_mnist(
     return array_splits(
         "fashion_mnist",
         {split: {"image": images, "label": labels} for split, (images, labels) in arrays.items()},
-        Prepare(size=square(size), channels=channels, interpolation=interpolation),
+        ImagePrepare(size=square(size), channels=channels, interpolation=interpolation),
         inputs={"image": "image"},
         targets={"label": "label"},
         classes=CLASSES,

@@ -1,22 +1,41 @@
-"""One file, or one array, as one example of what a model was trained on; and as the picture that it is."""
+"""One file, or one array, as one example of what a model was trained on; and as the picture that it is.
+
+How a file is read, and which files of a folder are meant, is the `Kind` of the data: the one place where kinds of files
+differ.
+"""
 
 import dataclasses
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from cnn_jax.data.arrays import read_npy
-from cnn_jax.data.images import MODES, decode_image, native_channels, stretched, upright
+from cnn_jax.data.images import MODES, SUFFIXES, decode_image, native_channels, stretched, upright
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import SAMPLED, Prepare, fit
+from cnn_jax.data.prepare import SAMPLED, ImagePrepare, fit
 from cnn_jax.data.reading import read_image
 from cnn_jax.data.resizing import resized
 from cnn_jax.data.spec import Spec
+from cnn_jax.data.tree import ODD
 from cnn_jax.paths import printable, written
 
 Read = tuple[np.ndarray, Placement | None]  # an example, and where a picture lies in it
+
+
+class Kind(NamedTuple):
+    """A kind of files.
+
+    read: (path, spec, convert) -> the file as the first input of `spec`, by the same steps as in training.
+    suffixes: of the names of those that are meant where a folder is named; what: they are called; odd: the others are.
+    """
+
+    read: Callable[[Path, Spec, bool], Read]
+    suffixes: Collection[str]
+    what: str
+    odd: str
 
 
 def read_example(path: Path, spec: Spec, *, convert: bool = False) -> Read:
@@ -33,8 +52,15 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> Read:
             f"there is no file '{printable(path)}'"
             + (", it is a folder: give the files in it" if path.is_dir() else "")
         )
-    if not reads_pictures(spec):
-        return _read_array(path, spec.input.shape), None
+    return kind_of(spec).read(path, spec, convert)
+
+
+def kind_of(spec: Spec) -> Kind:
+    """The files that a model of the data `spec` is asked about."""
+    return PICTURES if reads_pictures(spec) else ARRAYS
+
+
+def _read_picture(path: Path, spec: Spec, convert: bool) -> Read:
     data = path.read_bytes()
     try:
         image, placement = read_image(data, _prepare(spec, convert))
@@ -69,7 +95,8 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
         return pixels, None
     if pixels.ndim != 3 or pixels.shape[-1] not in MODES or not pixels.size:
         raise ValueError(f"an image is an array {array.shape}: give [H, W, C] with 1, 3 or 4 channels")
-    image, placement = fit(stretched(pixels, spec.prepare.percentiles), _prepare(spec, convert))
+    how = _prepare(spec, convert)
+    image, placement = fit(stretched(pixels, how.percentiles), how)
     return _of_the_shape(image, spec, "an image", "" if convert else ", or say convert=True"), placement
 
 
@@ -78,7 +105,7 @@ def picture_of(path: Path, spec: Spec, longest: int) -> tuple[np.ndarray, tuple[
 
     No side is longer than `longest` pixels. Raises OSError or ValueError where it can no longer be read.
     """
-    data, how = path.read_bytes(), spec.prepare
+    data, how = path.read_bytes(), _prepare(spec, False)
     pixels, full = decode_image(data, native_channels(data), lambda _: (longest, longest), how.white, how.percentiles)
     shrink = longest / max(pixels.shape[:2])
     if shrink < 1:
@@ -89,11 +116,15 @@ def picture_of(path: Path, spec: Spec, longest: int) -> tuple[np.ndarray, tuple[
 
 def reads_pictures(spec: Spec) -> bool:
     """Whether the model reads pictures, and not arrays of other numbers."""
-    return spec.input.role == "image" and (spec.input.dtype == "uint8" or spec.prepare.interpolation == SAMPLED)
+    how = spec.prepare
+    return isinstance(how, ImagePrepare) and (
+        spec.input.role == "image" and (spec.input.dtype == "uint8" or how.interpolation == SAMPLED)
+    )
 
 
-def _prepare(spec: Spec, convert: bool) -> Prepare:
+def _prepare(spec: Spec, convert: bool) -> ImagePrepare:
     field, prepare = spec.input, spec.prepare
+    assert isinstance(prepare, ImagePrepare)
     prepare = dataclasses.replace(prepare, channels=prepare.channels or (convert and field.shape[-1]) or None)
     if convert and prepare.size is None:
         prepare = dataclasses.replace(prepare, size=(field.shape[0], field.shape[1]))
@@ -102,7 +133,7 @@ def _prepare(spec: Spec, convert: bool) -> Prepare:
 
 def _of_the_shape(image: np.ndarray, spec: Spec, what: str, convert: str) -> np.ndarray:
     shapes, given = spec.shapes, image.shape
-    if spec.prepare.own_sizes:  # each has a size of its own
+    if _prepare(spec, False).own_sizes:  # each has a size of its own
         shapes, given = (spec.input.shape[-1:],), given[-1:]
     if given not in shapes:
         wanted = f"the run was trained on {' or '.join(map(str, shapes))} (height, width, channels)"
@@ -110,7 +141,8 @@ def _of_the_shape(image: np.ndarray, spec: Spec, what: str, convert: str) -> np.
     return image
 
 
-def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read_array(path: Path, spec: Spec, convert: bool) -> Read:
+    shape = spec.input.shape
     try:
         array = read_npy(path, lambda found: shape in (found, (*found, 1)))
     except IndexError as error:
@@ -118,7 +150,11 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"'{printable(path)}' {what}") from None
     except ValueError as error:
         raise ValueError(f"'{printable(path)}' is no .npy array ({error}): save one with numpy.save") from None
-    return _finite(array, shape, f"'{printable(path)}'")
+    return _finite(array, shape, f"'{printable(path)}'"), None
+
+
+PICTURES = Kind(_read_picture, SUFFIXES, "images", ODD)
+ARRAYS = Kind(_read_array, (".npy",), ".npy files", "files whose names do not end in .npy")
 
 
 def _finite(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:

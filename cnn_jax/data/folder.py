@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn_jax.data.decoded import Files, decoded_splits
 from cnn_jax.data.images import CorruptImage
-from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.prepare import ImagePrepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import copies, digest_files
 from cnn_jax.data.tree import LeftOut, class_folders, split_folders
@@ -41,7 +41,7 @@ def folder(
     Args:
       path: of the folder.
       size: a side, or height and width, in pixels; without it all images must be of the size of the first.
-      resize, crop, interpolation, channels, random_area, random_aspect: see `Prepare`.
+      resize, crop, interpolation, channels, random_area, random_aspect: see `ImagePrepare`.
       white: the value that is white in 16-bit grey; None: what a file says, else the least 2^n - 1 that none of the
         images looked at is above.
       corrupt: "skip" leaves undecodable images out, with a warning and a count; "error" stops at the first.
@@ -55,7 +55,7 @@ def folder(
         raise ValueError(
             f"folder:{printable(path)} is not a folder: give the path that holds train/CLASS or CLASS folders"
         )
-    prepare = Prepare(
+    prepare = ImagePrepare(
         size=square(size),
         resize=resize,
         crop=crop,

@@ -13,11 +13,10 @@ import numpy as np
 
 from cnn_jax.data.access import threads
 from cnn_jax.data.batches import prefetch
-from cnn_jax.data.files import read_example, reads_pictures
-from cnn_jax.data.images import SUFFIXES
+from cnn_jax.data.files import kind_of, read_example
 from cnn_jax.data.placement import Placement
 from cnn_jax.data.spec import Spec
-from cnn_jax.data.tree import ODD, LeftOut, pictures
+from cnn_jax.data.tree import LeftOut, pictures
 from cnn_jax.paths import printable, written
 
 T = TypeVar("T")
@@ -104,10 +103,10 @@ def _found(words: Iterable[str], spec: Spec) -> Iterator[Path | OSError | ValueE
 
 
 def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
-    suffixes, odd = (SUFFIXES, ODD) if reads_pictures(spec) else ((".npy",), "files whose names do not end in .npy")
+    kind = kind_of(spec)
     left, count = LeftOut(folder), 0
     try:
-        for path in pictures(folder, left, suffixes, odd):
+        for path in pictures(folder, left, kind.suffixes, kind.odd):
             if path.name.endswith(WRITTEN):
                 left.add("pictures that predict has drawn", path)
             else:
@@ -121,9 +120,8 @@ def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
         for note in notes:
             warnings.warn(f"{printable(folder)}: {note}", stacklevel=2)
     else:
-        what = "images" if reads_pictures(spec) else ".npy files"
         beside = f": {'; '.join(notes)}" if notes else ""
-        yield FileNotFoundError(f"there are no {what} in the folder '{printable(folder)}'{beside}")
+        yield FileNotFoundError(f"there are no {kind.what} in the folder '{printable(folder)}'{beside}")
 
 
 def _listed(name: str) -> list[str]:

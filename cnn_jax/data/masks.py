@@ -28,7 +28,7 @@ from cnn_jax.data.mask_files import SAID, Mask, count, read_mask
 from cnn_jax.data.objects import own_sizes, rarest
 from cnn_jax.data.pairs import Pair, pairs_in
 from cnn_jax.data.placement import Placement, as_vector, map_to_example
-from cnn_jax.data.prepare import MULTIPLE, Prepare, Resize, Sizes, nominal, prepared
+from cnn_jax.data.prepare import MULTIPLE, ImagePrepare, Resize, Sizes, nominal, prepared
 from cnn_jax.data.resizing import as_picture
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import IGNORED, Field
@@ -109,7 +109,7 @@ def masks(
         fills best, and batches are of one size each. None: that of the pictures, where it is one, else about that of
         the usual one, with at most SIDE x SIDE pixels; for "pad" that of the largest.
       resize: "letterbox" or "stretch"; or "pad", which scales no picture. Masks are resized by the nearest pixel.
-      interpolation, channels, white, percentiles: see `Prepare`.
+      interpolation, channels, white, percentiles: see `ImagePrepare`.
       missing: "error" stops at a picture without a mask, or a mask without a picture, "skip" leaves it out.
       unknown: "error" stops where a value or colour is of no class, "ignore" counts its pixels as IGNORED.
       wrong_size: where a mask has another size than its picture, "error" stops, "scale" brings the mask to the size of
@@ -287,7 +287,7 @@ def _size_of(sizes: Sequence[tuple[int, int]], resize: str, tally: Tally) -> tup
     return height, width
 
 
-def _files(part: Part, meant: Meaning, first: Part, prepare: Prepare, read: Callable[[Pair], Mask]) -> Files:
+def _files(part: Part, meant: Meaning, first: Part, prepare: ImagePrepare, read: Callable[[Pair], Mask]) -> Files:
     def fields(index: int, placement: Placement) -> Example:
         pair, look = part.pairs[index], part.looks[index]
         classes = meant.classed(read(pair).values)

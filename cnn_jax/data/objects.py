@@ -13,7 +13,7 @@ from cnn_jax.data.annotated import Annotated, Care, Settled, Tally, settle, turn
 from cnn_jax.data.decoded import Beside, Files, decoded_splits
 from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.placement import Placement, as_vector, map_to_example, to_example
-from cnn_jax.data.prepare import Prepare, nominal
+from cnn_jax.data.prepare import ImagePrepare, nominal
 from cnn_jax.data.regions import Region, inside
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import BACKGROUND, IGNORED, Field, Targets
@@ -43,7 +43,7 @@ class Objects(NamedTuple):
 
 def object_splits(
     annotated: Mapping[str, Annotated],
-    prepare: Prepare,
+    prepare: ImagePrepare,
     *,
     name: str,
     read_from: Sequence[Path],
@@ -191,7 +191,7 @@ def _objects(part: Settled, index: int) -> Objects:
     return Objects(*columns, (height, width), part.regions[rows], (tall, wide), int(part.turns[index]))
 
 
-def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare, fields: Iterable[str]) -> Files:
+def _files(part: Settled, counts: np.ndarray, most: int, prepare: ImagePrepare, fields: Iterable[str]) -> Files:
 
     def load(index: int) -> tuple[bytes, Objects]:
         try:
@@ -216,7 +216,7 @@ def _files(part: Settled, counts: np.ndarray, most: int, prepare: Prepare, field
     )
 
 
-def own_sizes(sizes: Iterable[tuple[int, int]], prepare: Prepare) -> NDArray[np.int64] | None:
+def own_sizes(sizes: Iterable[tuple[int, int]], prepare: ImagePrepare) -> NDArray[np.int64] | None:
     """[n, 2] height and width of the example of each picture [H, W]; None where all have the same."""
     if not prepare.sizes and prepare.resize != "short_side":
         return None

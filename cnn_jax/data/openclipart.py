@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data.images import DEEP, decode_image
-from cnn_jax.data.prepare import Prepare, fit, square
+from cnn_jax.data.prepare import ImagePrepare, fit, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits
 from cnn_jax.devices import cores
@@ -38,7 +38,7 @@ LARGEST = 4000  # pixels; a dozen road signs are 29,700 wide
 ALIKE = 6  # two drawings look alike if at most so many of the 272 bits of their looks differ
 TELLING = 30  # a look with fewer bits set is that of a nearly empty drawing, and is compared with none
 
-LOOK = Prepare(size=(17, 17), resize="letterbox", channels=1)  # for comparisons of drawings
+LOOK = ImagePrepare(size=(17, 17), resize="letterbox", channels=1)  # for comparisons of drawings
 
 Files = dict[str, list[tuple[Path, int]]]  # by split: a drawing and its label
 
@@ -55,7 +55,9 @@ def openclipart(*, size: int | tuple[int, int] = SIZE, channels: int = 3, interp
       FileNotFoundError: it is in none of the places.
       ValueError: an image is damaged, or a class has no images.
     """
-    prepare = Prepare(size=square(size), resize="letterbox", channels=channels, interpolation=interpolation, white=DEEP)
+    prepare = ImagePrepare(
+        size=square(size), resize="letterbox", channels=channels, interpolation=interpolation, white=DEEP
+    )
     drawings, images, notes = _read(_installed(), prepare)
     return array_splits(
         "openclipart",
@@ -78,7 +80,7 @@ def openclipart(*, size: int | tuple[int, int] = SIZE, channels: int = 3, interp
 
 def files(size: int = SIZE) -> Files:
     """The drawings of each split, in the order of its examples. Raises FileNotFoundError where there are none."""
-    return _read(_installed(), Prepare(size=square(size), resize="letterbox", channels=3, white=DEEP))[0]
+    return _read(_installed(), ImagePrepare(size=square(size), resize="letterbox", channels=3, white=DEEP))[0]
 
 
 def _installed() -> Path:
@@ -89,7 +91,7 @@ def _installed() -> Path:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(folder: Path, prepare: Prepare) -> tuple[Files, dict[Path, np.ndarray], list[str]]:
+def _read(folder: Path, prepare: ImagePrepare) -> tuple[Files, dict[Path, np.ndarray], list[str]]:
     """The drawings of each split, their pixels, and what was left out.
 
     All are decoded, as their looks say which belong together.
@@ -153,7 +155,7 @@ def _family(stem: str) -> str:
     return "_".join(word for word in words if len(word) > 1 and word != "bw") or stem
 
 
-def _decode(path: Path, prepare: Prepare) -> tuple[np.ndarray, np.ndarray]:
+def _decode(path: Path, prepare: ImagePrepare) -> tuple[np.ndarray, np.ndarray]:
     """The drawing as an example, and its look: where 17 x 17 grey values increase, [272] bool."""
     try:
         pixels, _ = decode_image(path.read_bytes(), prepare.channels or 3, white=prepare.white)

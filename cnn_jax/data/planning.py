@@ -61,7 +61,7 @@ class Fingerprint(NamedTuple):
 
 class Plan(NamedTuple):
     """crop: [H, W] that training sees. levels: of a U-Net with `features` channels on the first. batch_size: of crops.
-    foreground: the share of them around a pixel of the foreground. percentiles: see `Prepare`, () for none. whole:
+    foreground: the share of them around a pixel of the foreground. percentiles: see `ImagePrepare`, () for none. whole:
     whether pictures are predicted as a whole, not by windows of the size of a crop."""
 
     crop: tuple[int, int]

@@ -1,4 +1,4 @@
-"""How a file becomes an example, in one small record that is kept with every model.
+"""How a file becomes an example, in one small record that is kept with every model: `Prepare`, of each kind one.
 
 Training, evaluation, prediction and whatever serves a model read files through it alone, so what is served is what was
 trained. Where the picture then lies in the example is a `Placement`, which moves targets and predictions.
@@ -6,7 +6,7 @@ trained. Where the picture then lies in the example is a `Placement`, which move
 
 import math
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import UnionType
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,41 @@ MULTIPLE = 32  # the largest stride of most networks
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
+    """What is known of data of any kind; by itself, of arrays that are examples as they are stored.
+
+    A kind of file has a record of its own, derived from this one: `spec.RECORDS` names them, `files.kind_of` says how a
+    file of each is read.
+
+    gamma: power that the values in [0, 1] are raised to before a model reads them. Below 1 it spreads dark values, of
+      which 1 and 3 of 255 are else the same as 0 to a network: 0.45 makes 0.08 and 0.14 of them. For bytes alone.
+    mean, std: per channel over the train split, in units of [0, 1] where the examples are bytes; what a model reads is
+      (x^gamma - mean) / std. A constant channel has std 1.
+    """
+
+    gamma: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.gamma, int | float) and 0 < self.gamma <= 10):
+            raise ValueError(f"gamma must be a power above 0 and of at most 10, not {self.gamma}")
+
+    @property
+    def draws(self) -> bool:
+        """Whether training sees another part of a file at each visit."""
+        return False
+
+    def shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """All that examples may have, where `shape` is the one that the data is described by."""
+        return (shape,)
+
+    def settings(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Those of a source that reads other data like this, by name; None for what is not to be asked for."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePrepare(Prepare):
     """How images are read.
 
     size: [H, W] of the example; None: as stored. For "short_side" the length of the short side that is wanted, and the
@@ -45,13 +80,9 @@ class Prepare:
     percentiles: two, as (1, 99.8), between which the values of each picture are stretched from black to white, as for
       pictures of microscopes, whose brightness says little; () leaves them as they are.
     background: grey value, 0 to 255, that a letterbox adds.
-    gamma: power that the values in [0, 1] are raised to before a model reads them. Below 1 it spreads dark values, of
-      which 1 and 3 of 255 are else the same as 0 to a network: 0.45 makes 0.08 and 0.14 of them. For bytes alone.
     random_area: shares of the original picture, least and most, that a random box of it covers which training sees in
       place of the whole (Szegedy et al. 2015, section 6); () = training sees what evaluation sees.
     random_aspect: width over height of that box, least and most, drawn evenly in the logarithm.
-    mean, std: per channel over the train split, in units of [0, 1] where the examples are bytes; what a model reads is
-      (x^gamma - mean) / std. A constant channel has std 1.
     """
 
     size: tuple[int, int] | None = None
@@ -64,13 +95,11 @@ class Prepare:
     white: int | None = None
     percentiles: tuple[float, ...] = ()
     background: int = 255
-    gamma: float = 1.0
     random_area: tuple[float, ...] = ()
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size is not None and not (_pair(self.size, int) and min(self.size) >= 1):
             raise ValueError(f"size must be a height and a width of at least 1 pixel, not {self.size}")
         if not (isinstance(self.sizes, tuple) and all(_pair(size, int) and min(size) >= 1 for size in self.sizes)):
@@ -99,8 +128,6 @@ class Prepare:
             raise ValueError(f"size {self.size} with crop {self.crop} makes more than {limit:,} pixels: choose less")
         if not (isinstance(self.background, int) and 0 <= self.background <= 255):
             raise ValueError(f"background must be a grey value of 0 to 255, not {self.background}")
-        if not (isinstance(self.gamma, int | float) and 0 < self.gamma <= 10):
-            raise ValueError(f"gamma must be a power above 0 and of at most 10, not {self.gamma}")
         if self.random_area and not (_pair(self.random_area) and 0 < self.random_area[0] <= self.random_area[1] <= 1):
             raise ValueError(f"random_area must be two shares 0 < low <= high <= 1, not {self.random_area}")
         if not (_pair(self.random_aspect) and 0 < self.random_aspect[0] <= self.random_aspect[1]):
@@ -140,6 +167,19 @@ class Prepare:
         """All that examples may have, () where they have those of the pictures."""
         return () if self.size is None else (self.size, *self.sizes)
 
+    @property
+    def draws(self) -> bool:
+        return bool(self.random_area)
+
+    def shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return (shape, *((*size, shape[-1]) for size in self.sizes))
+
+    def settings(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        size: Any = self.all_sizes if self.sizes else self.size
+        if self.resize == "short_side":  # of which no source has all the settings
+            size = self
+        return {**asdict(self), "random_area": (), "channels": self.channels or shape[-1], "size": size}
+
 
 def _pair(value: object, kind: type | UnionType = int | float) -> bool:
     return (
@@ -158,30 +198,30 @@ def _filled(picture: tuple[int, int], size: tuple[int, int]) -> float:
 def square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as settings give it: one number for a square, a height and a width, or 0 or None for none."""
     if isinstance(size, tuple | list):
-        return tuple(size)  # type: ignore[return-value]  # `Prepare` looks whether it is two numbers
+        return tuple(size)  # type: ignore[return-value]  # `ImagePrepare` looks whether it is two numbers
     return (size, size) if size else None
 
 
-Sizes = int | tuple[int, int] | tuple[tuple[int, int], ...] | Prepare
+Sizes = int | tuple[int, int] | tuple[tuple[int, int], ...] | ImagePrepare
 
 
-def prepared(size: Sizes, **settings: Any) -> Prepare:
-    """`Prepare` with `size` as settings give it: see `square`, or several heights and widths.
+def prepared(size: Sizes, **settings: Any) -> ImagePrepare:
+    """`ImagePrepare` with `size` as settings give it: see `square`, or several heights and widths.
 
-    One that is a `Prepare` already, that of a model whose data is to be read like its own, stays as it is.
+    One that is an `ImagePrepare` already, that of a model whose data is to be read like its own, stays as it is.
     """
-    if isinstance(size, Prepare):
+    if isinstance(size, ImagePrepare):
         return size
     if settings.get("resize") == "short_side":  # a training would compile a step for each size
         raise ValueError("resize='short_side' gives each picture a size of its own: choose 'letterbox'")
     if isinstance(size, tuple | list) and size and all(isinstance(one, tuple | list) for one in size):
         first, *others = (tuple(one) for one in size)  # type: ignore[arg-type]
-        return Prepare(size=first, sizes=tuple(others), **settings)  # type: ignore[arg-type]
-    return Prepare(size=square(size), **settings)  # type: ignore[arg-type]
+        return ImagePrepare(size=first, sizes=tuple(others), **settings)  # type: ignore[arg-type]
+    return ImagePrepare(size=square(size), **settings)  # type: ignore[arg-type]
 
 
 def side_of(size: int | tuple[int, int]) -> int:
-    """The side of a square, given so or as a height and a width, as `Prepare` has it. ValueError where they differ."""
+    """The side of a square, given so or as a height and a width, as settings give it. ValueError where they differ."""
     height, width = square(size) or (0, 0)
     if height != width or height < 1:
         raise ValueError(f"size must be the side of a square, at least 1, not {size}")
@@ -189,7 +229,7 @@ def side_of(size: int | tuple[int, int]) -> int:
 
 
 def fit(
-    pixels: np.ndarray, prepare: Prepare, key: int | None = None, original: tuple[int, int] | None = None
+    pixels: np.ndarray, prepare: ImagePrepare, key: int | None = None, original: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, Placement]:
     """A picture uint8 [H, W, C] as an example, and where it lies in it: bytes, or floats where it is "sampled".
 
@@ -222,7 +262,7 @@ def fit(
     return _cropped(pixels, prepare, original)
 
 
-def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
+def nominal(original: tuple[int, int], prepare: ImagePrepare) -> Placement:
     """Where a picture [H, W] lies in its example, as far as that is known without reading it.
 
     A JPEG of which a smaller copy is decoded may lie elsewhere by a fraction of a pixel. Raises ValueError for "crop".
@@ -242,7 +282,7 @@ def nominal(original: tuple[int, int], prepare: Prepare) -> Placement:
     return Placement(original, size, scale, (top * scale[0], left * scale[1]))
 
 
-def _cropped(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+def _cropped(pixels: np.ndarray, prepare: ImagePrepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
     """The largest central box of the right proportions, brought to size / crop, and the centre of that."""
     assert prepare.size is not None
     height, width = pixels.shape[:2]
@@ -258,7 +298,7 @@ def _cropped(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) ->
     return _shown(made, box, prepare.size, (height, width), original)
 
 
-def _letterboxed(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+def _letterboxed(pixels: np.ndarray, prepare: ImagePrepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
     """The whole picture, padded to the right proportions before it is resized."""
     assert prepare.size is not None
     height, width = pixels.shape[:2]
@@ -276,7 +316,9 @@ def _boxed(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return max(picture[0], round(share * size[0])), max(picture[1], round(share * size[1]))
 
 
-def _by_short_side(pixels: np.ndarray, prepare: Prepare, original: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+def _by_short_side(
+    pixels: np.ndarray, prepare: ImagePrepare, original: tuple[int, int]
+) -> tuple[np.ndarray, Placement]:
     """The whole picture, as large as both limits let it be, in the upper left corner of sides that are multiples."""
     assert prepare.size is not None
     placement = _by_both_sides(original, prepare.size, prepare.multiple)

@@ -48,7 +48,7 @@ def scenes(
       overlap: IoU that the boxes of two items, as if nothing covered them, have at most.
       channels: 3 for grey as RGB, which weights of photographs want.
       targets: "boxes"; "instances", which are boxes and a map of the items; or "class_map", a map of the classes.
-      gamma: that a model reads dark values with, see `Prepare`: clothes have many of 1 to 3 of 255 at their edges.
+      gamma: that a model reads dark values with, see `ImagePrepare`: clothes have many of 1 to 3 of 255 at their edges.
       seed: of all that is drawn.
 
     Raises:

@@ -5,11 +5,11 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from cnn_jax.data.keyed import Keys
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Example, Source, Splits, buckets, file_names, in_memory, made, say, split_of, strata
 from cnn_jax.data.spec import VALID, Field, Spec, kinds
 from cnn_jax.paths import printable
@@ -72,7 +72,10 @@ def _check_alike(found: Spec, spec: Spec) -> None:
             f"({_differences(spec.classes, found.classes)}): use data of the same classes"
         )
     own, wanted = kinds(found.fields), kinds(spec.fields)
-    any_size = spec.prepare.resize == "short_side"  # whose examples have each a size of its own
+    how = spec.prepare
+    any_size = (
+        isinstance(how, ImagePrepare) and how.resize == "short_side"
+    )  # whose examples have each a size of its own
     for name, field in wanted.items():
         other = own.get(name)
         if other is None or (_without_size(other) != _without_size(field) if any_size else other != field):
@@ -177,12 +180,7 @@ class Renumbered:
 
 def _read_alike(function: Callable[[], Splits], spec: Spec) -> Callable[[], Splits]:
     known, said = inspect.signature(function).parameters, getattr(function, "keywords", {})
-    how: dict[str, Any] = dataclasses.asdict(dataclasses.replace(spec.prepare, random_area=()))
-    how["channels"] = how["channels"] or spec.input.shape[-1]
-    if spec.prepare.sizes:
-        how["size"] = spec.prepare.all_sizes
-    if spec.prepare.resize == "short_side":  # of which no source has all the settings
-        how["size"] = spec.prepare
+    how = spec.prepare.settings(spec.input.shape)
     roles = [field.role for field in spec.targets.values()]
     how["targets"] = "class_map" if "class_map" in roles else "instances" if "instance_map" in roles else "boxes"
     how["classes"] = spec.classes  # where annotations do not list them all

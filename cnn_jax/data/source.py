@@ -342,7 +342,7 @@ def in_memory(source: Source) -> Source:
     base, indices = origin(source)
     if not isinstance(base, DecodedSource) or size * example_bytes(spec) > MEMORY_BUDGET:
         return source
-    if spec.prepare.random_area or base.sizes is not None:
+    if spec.prepare.draws or base.sizes is not None:
         return source
     arrays = {name: np.empty((size, *field.shape), field.dtype) for name, field in spec.fields.items()}
     keep = np.empty(size, bool)

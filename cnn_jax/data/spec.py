@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from cnn_jax.data.images import DEEP
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare, Prepare
 
 # Inputs:
 #   image          [H, W, C]; bytes are scaled to [0, 1] on the device, floats are left as they are
@@ -61,6 +61,7 @@ VALID, INDEX = "valid", "index"
 BACKGROUND = "background"  # the class of a class_map of what is no object, where a set has it
 IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
+RECORDS: dict[str, type[Prepare]] = {"array": Prepare, "image": ImagePrepare}  # by what run folders call them
 UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role
 
 
@@ -117,8 +118,8 @@ class Spec:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Those that the first input of an example may have: one, but where pictures are brought to several sizes."""
-        return (self.input.shape, *((*size, self.input.shape[-1]) for size in self.prepare.sizes))
+        """Those that the first input of an example may have: one, but where they are brought to several sizes."""
+        return self.prepare.shapes(self.input.shape)
 
     @property
     def units(self) -> str:
@@ -150,7 +151,8 @@ def to_json(spec: Spec) -> dict[str, Any]:
         part: {name: field._asdict() for name, field in getattr(spec, part).items()} for part in ("inputs", "targets")
     }
     plain = {name: value for name, value in vars(spec).items() if name not in (*fields, "prepare")}
-    return {**plain, **fields, "prepare": asdict(spec.prepare)}
+    kind = next(name for name, record in RECORDS.items() if type(spec.prepare) is record)
+    return {**plain, **fields, "prepare": {"kind": kind, **asdict(spec.prepare)}}
 
 
 def from_json(values: Mapping[str, Any]) -> Spec:
@@ -159,10 +161,8 @@ def from_json(values: Mapping[str, Any]) -> Spec:
     Raises ValueError for what is missing, unknown or of another kind.
     """
     try:
-        # Runs that do not say which value is white read 16 bits by their upper 8.
-        how = {"white": DEEP, **values["prepare"]}
-        prepare = Prepare(**{name: _tuple(value) for name, value in how.items()})
         inputs, targets = ({n: _field(f) for n, f in values[part].items()} for part in ("inputs", "targets"))
+        prepare = _prepare({n: _tuple(value) for n, value in values["prepare"].items()}, inputs)
         rest = {n: _tuple(value) for n, value in values.items() if n not in ("inputs", "targets", "prepare")}
         spec = Spec(**rest, inputs=inputs, targets=targets, prepare=prepare)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -215,6 +215,17 @@ def _is_number(value: Any) -> bool:
 def _require(holds: bool, name: str, value: Any) -> None:
     if not holds:
         raise ValueError(f"no description of data: {name} = {str(value)[:100]}")
+
+
+def _prepare(values: dict[str, Any], inputs: Fields) -> Prepare:
+    if "kind" in values:
+        return RECORDS[values.pop("kind")](**values)
+    # Runs that say no kind have the fields of images, whatever their data is.
+    if inputs and next(iter(inputs.values())).role != "image":
+        return Prepare(**{n: values[n] for n in ("gamma", "mean", "std") if n in values})
+    return ImagePrepare(
+        **{"white": DEEP, **values}
+    )  # which value is white was not said when the upper 8 bits were read
 
 
 def _field(values: Mapping[str, Any]) -> Field:

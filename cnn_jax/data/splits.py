@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.prepare import ImagePrepare, Prepare, fit
 from cnn_jax.data.source import ArraySource, Splits, test_part
 from cnn_jax.data.spec import IGNORED, Field, Role, Spec, example_bytes, with_statistics
 from cnn_jax.paths import printable
@@ -120,7 +120,7 @@ def _check_values(spec: Spec, split: str, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def _stored(array: np.ndarray, role: Role, prepare: Prepare) -> np.ndarray:
-    if role == "image":
+    if role == "image" and isinstance(prepare, ImagePrepare):
         array = fit_images(array, prepare)
     elif role in ("label", "box_labels"):
         if array.size and not (-1 <= array.min() and array.max() < 2**31):
@@ -139,7 +139,7 @@ def _field(role: Role, name: str, stored: Mapping[str, Mapping[str, np.ndarray]]
     return Field(role, arrays[0].shape[1:], str(arrays[0].dtype), span)
 
 
-def fit_images(images: np.ndarray, prepare: Prepare) -> np.ndarray:
+def fit_images(images: np.ndarray, prepare: ImagePrepare) -> np.ndarray:
     """Brings an array of images [N, H, W, C] to the size and channels of `prepare`.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn_jax.data.access import Groups, sized
 from cnn_jax.data.decoded import Files, decoded_splits
-from cnn_jax.data.prepare import Prepare, Resize, square
+from cnn_jax.data.prepare import ImagePrepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import HASHED_BYTES, digest_files
 from cnn_jax.data.tree import SYNONYMS
@@ -76,7 +76,7 @@ def tfds(
     height, width, stored = image.shape
     if not size and None in (height, width):
         raise ValueError(f"tfds:{name} has images of differing sizes: {sized(f'tfds:{name}')}")
-    prepare = Prepare(
+    prepare = ImagePrepare(
         size=square(size),
         resize=resize,
         crop=crop,

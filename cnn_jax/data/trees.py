@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from cnn_jax.data.composed import IGNORED_BELOW
 from cnn_jax.data.images import decode_image
 from cnn_jax.data.placement import Placement, as_vector, to_example
-from cnn_jax.data.prepare import Prepare, side_of
+from cnn_jax.data.prepare import ImagePrepare, side_of
 from cnn_jax.data.resizing import resized
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import array_splits, check_sha256
@@ -82,7 +82,7 @@ def trees(
     return array_splits(
         "trees",
         {split: _stacked(found, most) for split, found in tiles.items()},
-        Prepare(size=(side, side), resize="letterbox", channels=3, background=0),
+        ImagePrepare(size=(side, side), resize="letterbox", channels=3, background=0),
         inputs={"image": "image", "placement": "placement"},
         targets={"boxes": "boxes", "objects": "box_labels", "ignored": "box_ignored", "areas": "box_areas"},
         classes=("tree",),

@@ -16,10 +16,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocessing:
     """What published weights expect of an image, for their accuracy to be the published one.
 
-    size: side of the square that the model reads, in pixels; or what `data.prepare.Prepare` says of two numbers.
+    size: side of the square that the model reads, in pixels; or what `data.prepare.ImagePrepare` says of two numbers.
     crop: the square is cut from the centre of an image whose short side was resized to round(size / crop).
     mean, std: per channel, of pixels in [0, 1]; the model reads (pixels - mean) / std.
-    resize, multiple, interpolation: how an image of another size is brought to it, as `Prepare` says.
+    resize, multiple, interpolation: how an image of another size is brought to it, as `ImagePrepare` says.
     """
 
     size: int | tuple[int, int]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cnn_jax.data.access import DecodedSource
 from cnn_jax.data.planning import Fingerprint, fingerprint, plan, reasons
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Source, Splits, buckets, origin, parts, permutation
 from cnn_jax.data.spec import VALID, Role, Spec
 from cnn_jax.evals.detection import SIZES
@@ -240,6 +241,7 @@ def _objects_said(spec: Spec, examples: int, found: _Objects) -> Iterator[str]:
 def _pictures_said(spec: Spec, placements: NDArray[Any]) -> str:
     """placements: [N, 6], as `placement.as_vector` makes them."""
     scale, offset, original = placements[:, :2], placements[:, 2:4], placements[:, 4:]
+    assert isinstance(spec.prepare, ImagePrepare)  # as whatever has placements
     size = np.array([spec.prepare.size_for((h, w)) or (h, w) for h, w in original.round().astype(int).tolist()])
     shown = np.clip(offset + scale * original, 0, size) - np.clip(offset, 0, size)
     lines = {"height in pixels": original[:, 0], "width in pixels": original[:, 1]}

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnn_jax import config as configuration
 from cnn_jax.data.images import DEEP
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Splits, View
 from cnn_jax.data.spec import Field, Spec, to_json
 from cnn_jax.lookup import describe, lookup
@@ -94,7 +94,7 @@ def _data(config: Json, data: Json) -> Json:
     old, shape = config["data"], tuple(data["shape"])
     drawings, files = old["source"] == "openclipart", old["source"].startswith(("folder:", "tfds:"))
     image = len(shape) > 2
-    prepare = Prepare(
+    prepare = ImagePrepare(
         size=shape[:2] if image and (old["image_size"] or drawings) else None,
         resize="letterbox" if drawings else "crop",
         interpolation="bilinear" if drawings else old["interpolation"],

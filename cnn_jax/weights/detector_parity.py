@@ -16,7 +16,7 @@ import numpy as np
 
 from cnn_jax.batch import normalised
 from cnn_jax.data.placement import Placement, to_example, to_original
-from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.prepare import ImagePrepare, fit
 from cnn_jax.models.detector import Objects
 from cnn_jax.models.fcos import fcos_resnet50_fpn
 from cnn_jax.models.norms import FrozenBatchNorm
@@ -59,9 +59,9 @@ class Case(NamedTuple):
         return self.variant.reference.partition(":")[2]
 
     @property
-    def prepare(self) -> Prepare:
+    def prepare(self) -> ImagePrepare:
         images = self.variant.preprocessing
-        return Prepare(
+        return ImagePrepare(
             size=self.size or images.size,
             resize=images.resize,
             interpolation=images.interpolation,

@@ -6,7 +6,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.data.objects import box_fields
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import Field, Spec, to_json
 from cnn_jax.lookup import Function, describe
 from cnn_jax.models.variant import Variant
@@ -31,7 +31,7 @@ def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, .
     """What a variant with published weights reads and says."""
     images, channels = found.images, variant.input_shape[-1]
     size = (images.size, images.size) if isinstance(images.size, int) else images.size
-    prepare = Prepare(
+    prepare = ImagePrepare(
         size=size,
         resize=images.resize,
         multiple=images.multiple,

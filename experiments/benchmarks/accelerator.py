@@ -298,7 +298,7 @@ def _ours(page: Page, network: Network, precision: str, shape: tuple[int, ...], 
 
 def _noise(shape: tuple[int, ...]) -> Any:
     """An image of each of 1,000 classes, as a source."""
-    from cnn_jax.data.prepare import Prepare
+    from cnn_jax.data.prepare import ImagePrepare
     from cnn_jax.data.splits import array_splits
 
     draw = np.random.default_rng(0)
@@ -306,7 +306,7 @@ def _noise(shape: tuple[int, ...]) -> Any:
     return array_splits(
         "noise",
         {"train": arrays},
-        Prepare(size=shape[:2], channels=3),
+        ImagePrepare(size=shape[:2], channels=3),
         inputs={"image": "image"},
         targets={"label": "label"},
         classes=[str(number) for number in range(1000)],

@@ -145,7 +145,7 @@ def train_steps() -> str:
 
 def _scenes(count: int) -> tuple[Any, dict[str, np.ndarray]]:
     """The description of scenes, and a batch of images with random boxes."""
-    from cnn_jax.data.prepare import Prepare
+    from cnn_jax.data.prepare import ImagePrepare
     from cnn_jax.data.spec import INDEX, VALID, Field, Spec
 
     draw, most, size = np.random.default_rng(0), 6, 96
@@ -165,7 +165,7 @@ def _scenes(count: int) -> tuple[Any, dict[str, np.ndarray]]:
         classes=tuple("abcdefghij"),
         inputs={"image": Field("image", (size, size, 1), "uint8")},
         targets={name: Field(role, batch[name].shape[1:], str(batch[name].dtype)) for name, role in roles.items()},  # type: ignore[arg-type]
-        prepare=Prepare(size=(size, size), channels=1),
+        prepare=ImagePrepare(size=(size, size), channels=1),
         licence="",
         citation="",
         fingerprint="",

@@ -175,7 +175,7 @@ def assembled(work: Work, file: Path) -> tuple[Any, Any, dict[str, np.ndarray]]:
 
 
 def described(work: Work) -> Any:
-    from cnn_jax.data.prepare import Prepare
+    from cnn_jax.data.prepare import ImagePrepare
     from cnn_jax.data.spec import Field, Spec
 
     size = (work.size, work.size)
@@ -184,7 +184,7 @@ def described(work: Work) -> Any:
         classes=tuple("abcdefgh"[:CLASSES]),
         inputs={"image": Field("image", (*size, 1), "uint8")},
         targets={"class_map": Field("class_map", size, "uint8")},
-        prepare=Prepare(size=size, channels=1),
+        prepare=ImagePrepare(size=size, channels=1),
         licence="",
         citation="",
         fingerprint="",

@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from turns import Call, beside, medians, timed
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.devices import ask_for_huge_pages, set_xla_flags
@@ -127,7 +127,7 @@ def made(
         classes=tuple(map(str, range(classes))),
         inputs={"image": Field("image", shape, "uint8")},
         targets={"label": Field("label", (), "int32")},
-        prepare=Prepare(mean=(0.5,) * shape[-1], std=(0.3,) * shape[-1]),
+        prepare=ImagePrepare(mean=(0.5,) * shape[-1], std=(0.3,) * shape[-1]),
         licence="",
         citation="",
         fingerprint="0" * 64,

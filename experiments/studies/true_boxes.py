@@ -62,13 +62,13 @@ def main() -> None:
 
 def cut_out(source) -> dict[str, NDArray]:  # type: ignore[no-untyped-def]
     """The "images" uint8 [N, SIDE, SIDE, C] in the true boxes of a split, and their "labels" [N]."""
-    from cnn_jax.data.prepare import Prepare, fit
+    from cnn_jax.data.prepare import ImagePrepare, fit
     from cnn_jax.data.spec import named
 
     image = next(iter(source.spec.inputs))
     boxes, labels = (named(source.spec.targets, role) for role in ("boxes", "box_labels"))
     batch = source.batch(np.arange(len(source)))
-    prepare = Prepare(size=(SIDE, SIDE), resize="letterbox", background=0)
+    prepare = ImagePrepare(size=(SIDE, SIDE), resize="letterbox", background=0)
     found = []
     for number, row in zip(*np.nonzero(batch[labels] >= 0), strict=True):
         left, top, right, bottom = batch[boxes][number, row].astype(int)

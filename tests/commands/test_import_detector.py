@@ -13,7 +13,7 @@ from PIL import Image
 
 import cnn_jax
 from cnn_jax.data.placement import to_original
-from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.prepare import ImagePrepare, fit
 from cnn_jax.lookup import describe
 from cnn_jax.models.necks import FPN
 from cnn_jax.models.norms import FrozenBatchNorm
@@ -78,7 +78,9 @@ def test_a_picture_is_predicted_and_scored_in_its_own_size(here: Path, launch: A
     found = cnn_jax.load("run").predict("tall.png")
     module = tiny(norm=partial(FrozenBatchNorm, epsilon=0.0))
     variables = to_variables(module, SHAPE, tensors, retinanet.torchvision)
-    prepare = Prepare(size=(48, 80), resize="short_side", interpolation="sampled", mean=IMAGES.mean, std=IMAGES.std)
+    prepare = ImagePrepare(
+        size=(48, 80), resize="short_side", interpolation="sampled", mean=IMAGES.mean, std=IMAGES.std
+    )
     example, placement = fit(np.asarray(Image.open("tall.png")), prepare)
     assert example.shape == (96, 64, 3)  # 67 rows of 48 pixels
 

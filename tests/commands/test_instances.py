@@ -28,7 +28,7 @@ import numpy as np
 
 from cnn_jax.augment.compose import identity
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.splits import array_splits
 from cnn_jax.models.star_convex import Outlines
 from cnn_jax.tasks.segment_instances import segment_instances
@@ -45,7 +45,7 @@ def discs():
         maps = (y - at[:, 0]) ** 2 + (x - at[:, 1]) ** 2 < radius**2
         arrays[split] = {"image": (200 * maps + 20)[..., None].astype(np.uint8), "cells": maps.astype(np.uint8)}
     return array_splits(
-        "discs", arrays, Prepare(size=(32, 32), resize="pad", background=0, channels=1), inputs={"image": "image"},
+        "discs", arrays, ImagePrepare(size=(32, 32), resize="pad", background=0, channels=1), inputs={"image": "image"},
         targets={"cells": "instance_map"}, classes=("cell",), licence="", citation="",
     )
 

@@ -32,7 +32,7 @@ import numpy as np
 
 from cnn_jax.augment.crop import crop
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.splits import array_splits
 from cnn_jax.tasks.segment import segment
 from cnn_jax.train.optim import sgd
@@ -51,7 +51,7 @@ def squares():
         maps[:, 0] = 255
         arrays[split] = {"image": images.astype(np.uint8), "class_map": maps}
     return array_splits(
-        "squares", arrays, Prepare(size=(16, 16), resize="crop", channels=1), inputs={"image": "image"},
+        "squares", arrays, ImagePrepare(size=(16, 16), resize="crop", channels=1), inputs={"image": "image"},
         targets={"class_map": "class_map"}, classes=("background", "coat", "bag"), licence="", citation="",
     )
 

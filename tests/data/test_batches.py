@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.data.batches import bucket_of, evaluation_batches, prefetch, training_batch, training_indices
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource, View
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.data.splits import array_splits
@@ -21,7 +21,7 @@ def toy(size: int):
     images = np.arange(size, dtype=np.uint8).reshape(size, 1, 1, 1)
     arrays = {"train": {"image": images, "label": np.arange(size) % 2}}
     roles = {"inputs": {"image": "image"}, "targets": {"label": "label"}}
-    return array_splits("toy", arrays, Prepare(), **roles, classes=["a", "b"], licence="", citation="")["train"]
+    return array_splits("toy", arrays, ImagePrepare(), **roles, classes=["a", "b"], licence="", citation="")["train"]
 
 
 @settings(max_examples=60, deadline=None)

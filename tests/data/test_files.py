@@ -16,7 +16,7 @@ import cnn_jax.data
 from cnn_jax.data import openclipart
 from cnn_jax.data.files import read_example
 from cnn_jax.data.images import outline
-from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.prepare import ImagePrepare, fit
 from cnn_jax.data.source import Source, in_memory, made, opened
 from cnn_jax.data.spec import Field, Spec
 from tests.data.painted import coco_json
@@ -225,10 +225,10 @@ def test_so_it_is_without_a_size(tmp_path) -> None:
 # One file for a model of arrays
 
 
-def spec_of(field: Field, prepare: Prepare | None = None) -> Spec:
+def spec_of(field: Field, prepare: ImagePrepare | None = None) -> Spec:
     targets = {"label": Field("label", (), "int32")}
     return Spec(
-        name="x", classes=("a",), inputs={"x": field}, targets=targets, prepare=prepare or Prepare(),
+        name="x", classes=("a",), inputs={"x": field}, targets=targets, prepare=prepare or ImagePrepare(),
         licence="", citation="", fingerprint="",
     )  # fmt: skip
 
@@ -250,7 +250,7 @@ def test_a_model_of_arrays_of_pixels_wants_such_an_image_or_leave_to_convert(pic
 
 
 def test_a_model_of_arrays_that_were_brought_to_a_size_reads_any_picture(pictures) -> None:
-    prepare = Prepare(size=(10, 12), channels=1, mean=(0.5,), std=(0.5,))
+    prepare = ImagePrepare(size=(10, 12), channels=1, mean=(0.5,), std=(0.5,))
     image, placement = read_example(pictures["as_it_is"], spec_of(Field("image", (10, 12, 1), "uint8"), prepare))
     with Image.open(pictures["as_it_is"]) as picture:
         expected, _ = fit(np.asarray(picture), prepare)  # as `array_splits` brings arrays to a size

@@ -122,6 +122,23 @@ def test_mnist1d_is_the_published_set_and_leaves_global_random_state_alone(monke
 
 
 @needs_mnist1d
+def test_sets_of_the_studies_on_mnist1d():
+    _, (test, published) = everything("mnist1d")
+    _, (other, same) = everything("mnist1d(shuffled=True)")
+    order = np.random.RandomState(42).permutation(40)  # as the authors' notebook draws it
+    np.testing.assert_array_equal(same["signal"], published["signal"][:, order])
+    assert test.spec.fingerprint != other.spec.fingerprint
+    (train, clean), (_, second) = everything("mnist1d(train=1000, test=500)")
+    (_, noisy), (_, unspoilt) = everything("mnist1d(train=1000, test=500, wrong_labels=0.15)")
+    np.testing.assert_array_equal(noisy["signal"], clean["signal"])
+    np.testing.assert_array_equal(unspoilt["label"], second["label"])
+    assert len(train) == 1000 and 0.1 < (noisy["label"] != clean["label"]).mean() < 0.17  # one in ten is drawn right
+    for text in ("mnist1d(train=4)", "mnist1d(test=0)", "mnist1d(wrong_labels=2.0)"):
+        with pytest.raises(ValueError, match=r"^mnist1d\(train=.*10 classes"):
+            opened(lookup(text))
+
+
+@needs_mnist1d
 def test_another_mnist1d_is_refused(monkeypatch):
     other = {"x": np.zeros((4, 40)), "x_test": np.zeros((1, 40)), "y": np.zeros(4), "y_test": np.zeros(1)}
     monkeypatch.setattr("mnist1d.data.make_dataset", lambda args: other)

@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_jax.data.placement import Placement, map_to_example, map_to_original, to_example, to_original
-from cnn_jax.data.prepare import Prepare, fit, nominal, square
+from cnn_jax.data.prepare import ImagePrepare, fit, nominal, square
 from cnn_jax.data.reading import read_image
 from tests.data.pictures import encode, gentle, noise, resize
 
 WAYS = {
-    "stored": Prepare(),
-    "stretch": Prepare(size=(30, 50), resize="stretch"),
-    "crop": Prepare(size=(30, 50)),
-    "crop to a share": Prepare(size=(28, 36), crop=0.875, interpolation="bicubic"),
-    "letterbox": Prepare(size=(40, 40), resize="letterbox", background=0),
-    "wide letterbox": Prepare(size=(20, 60), resize="letterbox", background=0),
-    "larger": Prepare(size=(200, 260)),
-    "pad": Prepare(size=(40, 70), resize="pad", background=0),
-    "short side": Prepare(size=(40, 70), resize="short_side", background=0),
-    "sampled": Prepare(size=(30, 50), resize="stretch", interpolation="sampled"),
-    "random": Prepare(size=(40, 44), random_area=(0.6, 0.9)),
+    "stored": ImagePrepare(),
+    "stretch": ImagePrepare(size=(30, 50), resize="stretch"),
+    "crop": ImagePrepare(size=(30, 50)),
+    "crop to a share": ImagePrepare(size=(28, 36), crop=0.875, interpolation="bicubic"),
+    "letterbox": ImagePrepare(size=(40, 40), resize="letterbox", background=0),
+    "wide letterbox": ImagePrepare(size=(20, 60), resize="letterbox", background=0),
+    "larger": ImagePrepare(size=(200, 260)),
+    "pad": ImagePrepare(size=(40, 70), resize="pad", background=0),
+    "short side": ImagePrepare(size=(40, 70), resize="short_side", background=0),
+    "sampled": ImagePrepare(size=(30, 50), resize="stretch", interpolation="sampled"),
+    "random": ImagePrepare(size=(40, 44), random_area=(0.6, 0.9)),
 }
 EVEN = pytest.mark.parametrize("way", [name for name in WAYS if name != "random"])
 ALL = pytest.mark.parametrize("way", WAYS)
@@ -40,7 +40,7 @@ def as_bytes(made: np.ndarray) -> np.ndarray:
 
 def test_without_a_size_nothing_changes():
     for form in ("PNG", "BMP"):
-        pixels, placement = read_image(encode(noise(7, 9), form), Prepare())
+        pixels, placement = read_image(encode(noise(7, 9), form), ImagePrepare())
         np.testing.assert_array_equal(pixels, noise(7, 9))
         assert placement == Placement((7, 9), (7, 9))
 
@@ -48,19 +48,19 @@ def test_without_a_size_nothing_changes():
 @pytest.mark.parametrize("shape", [(10, 30), (30, 10), (17, 23)])
 @pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
 def test_stretch_resizes_both_sides(shape, kind):
-    found, _ = fit(noise(*shape), Prepare(size=(12, 8), resize="stretch", interpolation=kind))
+    found, _ = fit(noise(*shape), ImagePrepare(size=(12, 8), resize="stretch", interpolation=kind))
     np.testing.assert_array_equal(found, resize(noise(*shape), (12, 8), kind=Image.Resampling[kind.upper()]))
 
 
 def test_crop_is_of_the_largest_central_box_of_the_right_shape():
     wide = noise(10, 30)
     expected = resize(wide, (5, 15))[:, 5:10]
-    np.testing.assert_array_equal(fit(wide, Prepare(size=(5, 5)))[0], expected)
+    np.testing.assert_array_equal(fit(wide, ImagePrepare(size=(5, 5)))[0], expected)
     tall = np.ascontiguousarray(wide.transpose(1, 0, 2))
-    found = fit(tall, Prepare(size=(5, 5)))[0].astype(int)
+    found = fit(tall, ImagePrepare(size=(5, 5)))[0].astype(int)
     np.testing.assert_allclose(found, expected.transpose(1, 0, 2), atol=1)  # rows before columns, or after
-    np.testing.assert_array_equal(fit(wide, Prepare(size=(4, 6)))[0], resize(wide, (4, 6), (7.5, 0, 22.5, 10)))
-    found = fit(tall, Prepare(size=(3, 4)))[0].astype(int)
+    np.testing.assert_array_equal(fit(wide, ImagePrepare(size=(4, 6)))[0], resize(wide, (4, 6), (7.5, 0, 22.5, 10)))
+    found = fit(tall, ImagePrepare(size=(3, 4)))[0].astype(int)
     np.testing.assert_allclose(found, resize(tall, (3, 4), (0, 11.25, 10, 18.75)).astype(int), atol=1)
 
 
@@ -74,12 +74,12 @@ def test_crop_is_the_usual_resizing_of_the_short_side_and_centre_crop(shape, cro
     whole = resize(gentle(*shape), (height, width))
     top, left = round((height - size) / 2), round((width - size) / 2)
     expected = whole[top : top + size, left : left + size].astype(int)
-    found, _ = fit(gentle(*shape), Prepare(size=(size, size), crop=crop))
+    found, _ = fit(gentle(*shape), ImagePrepare(size=(size, size), crop=crop))
     assert np.abs(found - expected).max() <= 1
 
 
 def test_the_share_of_a_crop_is_cut_out_after_resizing():
-    prepare = Prepare(size=(7, 14), crop=0.875)
+    prepare = ImagePrepare(size=(7, 14), crop=0.875)
     np.testing.assert_array_equal(
         fit(noise(16, 40), prepare)[0], resize(noise(16, 40), (8, 16), (4, 0, 36, 16))[0:7, 1:15]
     )
@@ -87,7 +87,7 @@ def test_the_share_of_a_crop_is_cut_out_after_resizing():
 
 @pytest.mark.parametrize(("shape", "size"), [((20, 60), (30, 30)), ((60, 20), (30, 30)), ((33, 40), (16, 64))])
 def test_letterbox_shows_all_of_the_picture_between_bars(shape, size):
-    found, placement = fit(gentle(*shape), Prepare(size=size, resize="letterbox", background=77))
+    found, placement = fit(gentle(*shape), ImagePrepare(size=size, resize="letterbox", background=77))
     assert found.shape == (*size, 3)
     inner = min(size[0] / shape[0], size[1] / shape[1])  # the proportions stay
     np.testing.assert_allclose(placement.scale, inner, rtol=0.03)
@@ -104,13 +104,13 @@ def test_letterbox_shows_all_of_the_picture_between_bars(shape, size):
 def test_letterbox_by_its_definition():
     padded = np.full((30, 30, 3), 255, np.uint8)
     padded[10:20] = noise(10, 30)
-    found, _ = fit(noise(10, 30), Prepare(size=(12, 12), resize="letterbox"))
+    found, _ = fit(noise(10, 30), ImagePrepare(size=(12, 12), resize="letterbox"))
     np.testing.assert_array_equal(found, resize(padded, (12, 12)))
 
 
 def test_the_bars_of_a_letterbox_are_opaque():
     for background in (0, 128, 255):
-        prepare = Prepare(size=(6, 6), resize="letterbox", channels=4, background=background)
+        prepare = ImagePrepare(size=(6, 6), resize="letterbox", channels=4, background=background)
         found, _ = fit(np.full((6, 2, 4), (9, 9, 9, 255), np.uint8), prepare)
         assert (found[:, 0] == [background] * 3 + [255]).all()
 
@@ -129,10 +129,10 @@ def test_the_bars_of_a_letterbox_are_opaque():
     ],
 )
 def test_short_side_has_torchvisions_sizes(original, size, padded):
-    placement = nominal(original, Prepare(size=(800, 1333), resize="short_side"))
+    placement = nominal(original, ImagePrepare(size=(800, 1333), resize="short_side"))
     assert placement.size == padded and placement.offset == (0, 0)
     np.testing.assert_allclose(np.multiply(placement.scale, original), size, rtol=1e-12)
-    bare = nominal(original, Prepare(size=(800, 1333), resize="short_side", multiple=1))
+    bare = nominal(original, ImagePrepare(size=(800, 1333), resize="short_side", multiple=1))
     assert bare.size == size and bare.scale == placement.scale
 
 
@@ -146,7 +146,7 @@ def between(places, line):
 )
 def test_pad_scales_nothing(original, size):
     """Of two sizes the smaller that holds a picture; one that none holds has its own, a multiple of 32."""
-    pixels, prepare = noise(*original), Prepare(size=(40, 64), sizes=((80, 64),), resize="pad", background=9)
+    pixels, prepare = noise(*original), ImagePrepare(size=(40, 64), sizes=((80, 64),), resize="pad", background=9)
     made, placement = fit(pixels, prepare)
     assert made.shape[:2] == size and placement == nominal(original, prepare) == Placement(original, size)
     assert (made[: original[0], : original[1]] == pixels).all()
@@ -155,7 +155,7 @@ def test_pad_scales_nothing(original, size):
 
 def test_what_short_side_adds_is_nothing_to_a_model():
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    prepare = Prepare(size=(30, 70), resize="short_side", interpolation="sampled", mean=mean, std=std)
+    prepare = ImagePrepare(size=(30, 70), resize="short_side", interpolation="sampled", mean=mean, std=std)
     found, placement = fit(noise(20, 31), prepare)
     assert found.shape == (32, 64, 3) and placement.original == (20, 31)
     normal = (found - np.float32(mean)) / np.float32(std)
@@ -174,7 +174,7 @@ def test_sampled_is_between_the_next_two_pixels_of_each_axis(size):
         expected = np.apply_along_axis(
             lambda line, at=places: np.interp(at, np.arange(len(line)), line), axis, expected
         )
-    found, _ = fit(pixels, Prepare(size=size, resize="stretch", interpolation="sampled"))
+    found, _ = fit(pixels, ImagePrepare(size=size, resize="stretch", interpolation="sampled"))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -184,21 +184,21 @@ def test_sampled_is_between_the_next_two_pixels_of_each_axis(size):
 def test_channels(own, channels):
     pixels = noise(9, 12, own)
     data = encode(pixels[..., 0] if own == 1 else pixels)
-    for prepare in (Prepare(channels=channels), Prepare(size=(4, 6), channels=channels)):
+    for prepare in (ImagePrepare(channels=channels), ImagePrepare(size=(4, 6), channels=channels)):
         found, _ = read_image(data, prepare)
         assert found.shape == (*(prepare.size or (9, 12)), channels) and found.dtype == np.uint8
         np.testing.assert_array_equal(found, fit(pixels, prepare)[0])
-    assert read_image(data, Prepare())[0].shape == (9, 12, own)
+    assert read_image(data, ImagePrepare())[0].shape == (9, 12, own)
 
 
 def test_a_large_jpeg_is_read_small_but_alike():
     data = encode(gentle(256, 320), "JPEG", quality=95)
     whole = np.asarray(Image.open(io.BytesIO(data)))
     for prepare in (
-        Prepare(size=(24, 24)),
-        Prepare(size=(20, 31), resize="stretch"),
-        Prepare(size=(28, 28), crop=0.875),
-        Prepare(size=(30, 30), resize="letterbox"),
+        ImagePrepare(size=(24, 24)),
+        ImagePrepare(size=(20, 31), resize="stretch"),
+        ImagePrepare(size=(28, 28), crop=0.875),
+        ImagePrepare(size=(30, 30), resize="letterbox"),
     ):
         found, placement = read_image(data, prepare)
         expected, exact = fit(whole, prepare)
@@ -210,7 +210,7 @@ def test_an_upright_picture_is_what_is_placed():
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = np.ascontiguousarray(np.rot90(gentle(256, 320)))
-    upright = Prepare(size=(32, 40))
+    upright = ImagePrepare(size=(32, 40))
     for form in ("PNG", "JPEG"):
         found, placement = read_image(encode(stored, form, exif=exif), upright)
         assert placement.original == (256, 320)
@@ -348,7 +348,7 @@ def test_a_coarse_map_of_several_channels_goes_back():
 )
 def test_settings_that_make_no_sense_are_refused_in_one_line(settings, message):
     with pytest.raises(ValueError, match=message) as caught:
-        Prepare(**settings)
+        ImagePrepare(**settings)
     assert "\n" not in str(caught.value)
 
 
@@ -357,7 +357,7 @@ def test_a_size_as_settings_give_it():
     assert square(0) is square(None) is None
     for wrong in ((3,), "64", 4.5, (4.5, 4)):
         with pytest.raises(ValueError, match="size must be"):
-            Prepare(size=square(wrong))
+            ImagePrepare(size=square(wrong))
 
 
 def test_a_large_jpeg_decoded_small_differs_little_from_all_of_it():
@@ -367,7 +367,7 @@ def test_a_large_jpeg_decoded_small_differs_little_from_all_of_it():
     file = io.BytesIO()
     rough.save(file, "JPEG", quality=95)
     for size in (32, 64, 100):
-        prepare = Prepare(size=(size, size), channels=3)
+        prepare = ImagePrepare(size=(size, size), channels=3)
         small, placement = read_image(file.getvalue(), prepare)
         whole, _ = fit(np.asarray(Image.open(file)), prepare)
         assert placement.original == (1200, 1600)

@@ -10,11 +10,11 @@ from scipy import stats
 
 from cnn_jax.data.keyed import mixed
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.prepare import ImagePrepare, fit
 from cnn_jax.data.reading import read_image
 from tests.data.pictures import encode, gentle, noise, resize
 
-RANDOM = Prepare(size=(9, 11), random_area=(0.1, 0.5), random_aspect=(0.5, 1.8))
+RANDOM = ImagePrepare(size=(9, 11), random_area=(0.1, 0.5), random_aspect=(0.5, 1.8))
 
 
 def box_of(placement: Placement) -> np.ndarray:
@@ -23,7 +23,7 @@ def box_of(placement: Placement) -> np.ndarray:
     return ((corners - placement.offset[::-1]) / placement.scale[::-1]).ravel()
 
 
-def boxes(height: int, width: int, prepare: Prepare, count: int) -> np.ndarray:
+def boxes(height: int, width: int, prepare: ImagePrepare, count: int) -> np.ndarray:
     pixels = np.zeros((height, width, 1), np.uint8)
     return np.array([box_of(fit(pixels, prepare, int(key))[1]) for key in mixed(5, np.arange(count))])
 
@@ -65,7 +65,7 @@ def test_boxes_are_of_the_areas_shapes_and_places_asked_for():
     st.tuples(st.floats(0.2, 5), st.floats(0.2, 5)).map(sorted).map(tuple),
 )
 def test_a_box_never_leaves_the_picture(height, width, key, area, aspect):
-    prepare = Prepare(size=(4, 5), random_area=area, random_aspect=aspect)
+    prepare = ImagePrepare(size=(4, 5), random_area=area, random_aspect=aspect)
     made, placement = fit(noise(height, width, 1), prepare, key)
     left, top, right, bottom = box_of(placement).round(6)
     assert made.shape == (4, 5, 1)
@@ -74,7 +74,7 @@ def test_a_box_never_leaves_the_picture(height, width, key, area, aspect):
 
 
 def test_where_no_box_fits_it_is_the_largest_central_one():
-    strip = Prepare(size=(4, 4), random_area=(0.9, 1.0))
+    strip = ImagePrepare(size=(4, 4), random_area=(0.9, 1.0))
     for key in range(20):
         found = box_of(fit(noise(10, 100, 1), strip, key)[1])
         np.testing.assert_allclose(found, [43, 0, 56, 10], atol=1e-9)  # 13 wide: 4 / 3

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import source as source_module
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.scoring import Renumbered, aligned, scored
 from cnn_jax.data.source import ArraySource, View, opened, strata
 from cnn_jax.data.spec import Field, Spec
@@ -26,7 +26,7 @@ def spec_of(classes=("cat", "dog"), **prepare: object) -> Spec:
     return Spec(
         name="own", classes=classes, inputs={"image": Field("image", (6, 6, 3), "uint8")},
         targets={"label": Field("label", (), "int32")},
-        prepare=Prepare(size=(6, 6), channels=3, **prepare), licence="", citation="", fingerprint="",
+        prepare=ImagePrepare(size=(6, 6), channels=3, **prepare), licence="", citation="", fingerprint="",
     )  # fmt: skip
 
 
@@ -142,8 +142,8 @@ def test_every_target_that_names_classes_is_renumbered() -> None:
     fields = {name: Field(role, arrays[name].shape[1:], str(arrays[name].dtype)) for name, role in roles.items()}
     inputs = {"image": fields.pop("image")}
     spec = Spec(
-        name="x", classes=("a", "b", "c"), inputs=inputs, targets=fields, prepare=Prepare(), licence="", citation="",
-        fingerprint="",
+        name="x", classes=("a", "b", "c"), inputs=inputs, targets=fields, prepare=ImagePrepare(), licence="",
+        citation="", fingerprint="",
     )  # fmt: skip
     source = Renumbered(ArraySource(arrays, spec), ("c", "a", "b"))
     batch = everything(View(source, np.arange(2)))

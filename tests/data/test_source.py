@@ -11,7 +11,7 @@ from PIL import Image
 
 from cnn_jax.data import digits, folder, npz, tfds
 from cnn_jax.data.access import DecodedSource
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource, carve, fraction, moved, opened, permutation, split_of, subset
 from cnn_jax.data.spec import Field
 from cnn_jax.data.splits import array_splits, fit_images, statistics
@@ -20,7 +20,8 @@ from tests.data.reading import image, labels, read
 
 
 def splits_of(arrays: dict, roles: dict, **settings):
-    return array_splits("toy", arrays, Prepare(**settings), **roles, classes=["a", "b", "c"], licence="", citation="")
+    how = ImagePrepare(**settings)
+    return array_splits("toy", arrays, how, **roles, classes=["a", "b", "c"], licence="", citation="")
 
 
 ROLES = {"inputs": {"image": "image"}, "targets": {"label": "label"}}
@@ -124,20 +125,21 @@ def test_tokens_have_no_statistics():
 
 def test_fit_images():
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
-    assert fit_images(images, Prepare()) is images and fit_images(images, Prepare(size=(6, 6), channels=3)) is images
+    assert fit_images(images, ImagePrepare()) is images
+    assert fit_images(images, ImagePrepare(size=(6, 6), channels=3)) is images
     expected = np.asarray(Image.fromarray(images[1]).resize((3, 3), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(fit_images(images, Prepare(size=(3, 3)))[1], expected)
+    np.testing.assert_array_equal(fit_images(images, ImagePrepare(size=(3, 3)))[1], expected)
     expected = np.asarray(Image.fromarray(images[1]).resize((4, 3), Image.Resampling.BICUBIC))
-    found = fit_images(images, Prepare(size=(3, 4), resize="stretch", interpolation="bicubic"))
+    found = fit_images(images, ImagePrepare(size=(3, 4), resize="stretch", interpolation="bicubic"))
     np.testing.assert_array_equal(found[1], expected)
-    assert fit_images(images, Prepare(channels=1)).shape == (2, 6, 6, 1)
-    assert fit_images(images[..., :1], Prepare(size=(4, 5), channels=3)).shape == (2, 4, 5, 3)
+    assert fit_images(images, ImagePrepare(channels=1)).shape == (2, 6, 6, 1)
+    assert fit_images(images[..., :1], ImagePrepare(size=(4, 5), channels=3)).shape == (2, 4, 5, 3)
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 40, 1), np.float32), np.zeros((2, 5, 5, 2), np.uint8)])
 def test_fit_needs_images(images):
     with pytest.raises(ValueError, match="need uint8 images"):
-        fit_images(images, Prepare(size=(8, 8)))
+        fit_images(images, ImagePrepare(size=(8, 8)))
 
 
 def test_a_set_that_moved_is_the_same_but_for_its_settings():

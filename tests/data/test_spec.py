@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare, Prepare
 from cnn_jax.data.spec import Field, Spec, from_json, kinds, named, to_json
 
 SPEC = Spec(
@@ -12,7 +12,7 @@ SPEC = Spec(
     classes=("car", "bus"),
     inputs={"photo": Field("image", (8, 6, 3), "uint8"), "depth": Field("image", (8, 6, 1), "float32", (0.0, 80.5))},
     targets={"where": Field("boxes", (5, 4), "float32"), "what": Field("box_labels", (5,), "int32")},
-    prepare=Prepare(
+    prepare=ImagePrepare(
         size=(8, 6), resize="letterbox", random_area=(0.5, 1.0), mean=(0.5, 0.25, 1 / 3), std=(1.0, 0.1, 1)
     ),
     licence="CC0",
@@ -29,11 +29,12 @@ def changed(**changes: object) -> Spec:
     "spec",
     [
         SPEC,
-        changed(prepare=Prepare(), unit="clips", targets={}),
+        changed(prepare=ImagePrepare(), unit="clips", targets={}),
+        changed(inputs={"wave": Field("signal", (40, 2), "float32")}, prepare=Prepare(mean=(0.0, 1.0), std=(1.0, 0.5))),
         changed(
             inputs={"text": Field("tokens", (128,), "uint8")},
             targets={"kind": Field("label", (), "int32")},
-            prepare=Prepare(),
+            prepare=ImagePrepare(),
         ),
     ],
 )
@@ -116,6 +117,9 @@ def test_the_first_input_and_all_fields() -> None:
 def test_notes_are_kept_and_what_was_written_without_them_is_read() -> None:
     noted = changed(notes=("streets: left out 3 files, as a.txt", "streets: more"))
     assert from_json(json.loads(json.dumps(to_json(noted)))) == noted
-    old = to_json(changed(prepare=Prepare()))
-    del old["notes"], old["prepare"]["white"]
+    old = to_json(changed(prepare=ImagePrepare()))
+    del old["notes"], old["prepare"]["kind"], old["prepare"]["white"]
     assert from_json(old).notes == () and from_json(old).prepare.white == 65535  # as it read 16 bits
+    old["inputs"] = {"wave": {"role": "signal", "shape": [40, 1], "dtype": "float32"}}  # it had the settings of images
+    old["prepare"] |= {"mean": [0.5], "std": [0.25]}
+    assert from_json(old).prepare == Prepare(mean=(0.5,), std=(0.25,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data.images import CorruptImage
-from cnn_jax.data.prepare import Prepare, fit
+from cnn_jax.data.prepare import ImagePrepare, fit
 from cnn_jax.data.spec import Field
 from cnn_jax.data.splits import checked
 from tests.data.test_source import ROLES, splits_of, toy
@@ -55,14 +55,14 @@ def test_a_description_that_serves_no_training_is_refused(classes, shape, messag
 def test_what_would_take_too_much_memory_is_refused():
     for how in ({"size": (20_000, 20_000)}, {"size": (224, 224), "crop": 0.001}):
         with pytest.raises(ValueError, match="makes more than 178,956,970 pixels: choose less"):
-            Prepare(**how)
+            ImagePrepare(**how)
     line = np.zeros((1, 20_000, 3), np.uint8)
     with pytest.raises(CorruptImage, match="1 x 20000 pixels in a letterbox of 20000 x 20000, more than"):
-        fit(line, Prepare(size=(8, 8), resize="letterbox"))
-    assert fit(line, Prepare(size=(8, 8)))[0].shape == (8, 8, 3)
+        fit(line, ImagePrepare(size=(8, 8), resize="letterbox"))
+    assert fit(line, ImagePrepare(size=(8, 8)))[0].shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("white", [0, 65536, 1.5])
 def test_white_is_a_value_of_16_bits(white):
     with pytest.raises(ValueError, match="white must be a value of 1 to 65535"):
-        Prepare(white=white)
+        ImagePrepare(white=white)

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import INDEX, Field, Spec
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -26,7 +26,7 @@ def spec(objects: int, classes: int, *, ignored: bool = True, areas: bool = True
     inputs |= {"lies": Field("placement", (6,), "float32")} if placement else {}
     names = tuple(f"class {k}" for k in range(classes))
     return Spec(
-        name="drawn", classes=names, inputs=inputs, targets=targets, prepare=Prepare(), licence="", citation="",
+        name="drawn", classes=names, inputs=inputs, targets=targets, prepare=ImagePrepare(), licence="", citation="",
         fingerprint="",
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import IGNORED, INDEX, Field, Spec
 from cnn_jax.evals import extremes, instances, panoptic, segments
 from cnn_jax.evals.evaluator import Scores, plain, to_json
@@ -28,7 +28,7 @@ def spec(void: bool = False) -> Spec:
     targets |= {"kind": Field("class_map", (SIDE, SIDE), "uint8")} if void else {}
     return Spec(
         name="drawn", classes=("background", "cell"), inputs={"image": Field("image", (SIDE, SIDE, 3), "uint8")},
-        targets=targets, prepare=Prepare(), licence="", citation="", fingerprint="",
+        targets=targets, prepare=ImagePrepare(), licence="", citation="", fingerprint="",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hotcoco.semantic import SemanticEval
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import IGNORED, INDEX, Field, Spec
 from cnn_jax.evals import boundary, extremes, segmentation
 from cnn_jax.evals.evaluator import Scores, plain, to_json
@@ -22,7 +22,7 @@ K, SIDE = len(NAMES), 12
 def spec(classes: tuple[str, ...] = NAMES) -> Spec:
     return Spec(
         name="drawn", classes=classes, inputs={"image": Field("image", (SIDE, SIDE, 3), "uint8")},
-        targets={"kind": Field("class_map", (SIDE, SIDE), "uint8")}, prepare=Prepare(), licence="", citation="",
+        targets={"kind": Field("class_map", (SIDE, SIDE), "uint8")}, prepare=ImagePrepare(), licence="", citation="",
         fingerprint="",
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cnn_jax.data.arrays import read_npy
 from cnn_jax.data.files import read_example
 from cnn_jax.data.npz import npz
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import opened
 from cnn_jax.data.spec import Field, Spec
 
@@ -31,7 +31,7 @@ GOOD = {
 }
 SPEC = Spec(
     name="x", classes=("a", "b"), inputs={"x": Field("signal", (5, 1), "float32")},
-    targets={"label": Field("label", (), "int32")}, prepare=Prepare(), licence="", citation="", fingerprint="",
+    targets={"label": Field("label", (), "int32")}, prepare=ImagePrepare(), licence="", citation="", fingerprint="",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from cnn_jax.data import images
 from cnn_jax.data.folder import folder
 from cnn_jax.data.images import CorruptImage, decode_image, native_channels, traits
 from cnn_jax.data.metadata import without_metadata
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.reading import read_image
 from cnn_jax.data.source import in_memory, opened
 
@@ -104,7 +104,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     damaged() | st.binary(max_size=200), st.sampled_from((1, 3, 4)), st.sampled_from(("crop", "stretch", "letterbox"))
 )
 def test_bytes_become_a_picture_or_one_line(data: bytes, channels: int, resize: str) -> None:
-    for prepare in (Prepare(), Prepare(size=(9, 13), channels=channels, resize=resize)):
+    for prepare in (ImagePrepare(), ImagePrepare(size=(9, 13), channels=channels, resize=resize)):
         try:
             pixels, placement = read_image(data, prepare)
         except CorruptImage as error:

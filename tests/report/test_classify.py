@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax import report
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import INDEX, Field, Spec
 from cnn_jax.evals import classification
@@ -32,7 +32,7 @@ def source_of(shape: tuple[int, ...]) -> ArraySource:
         classes=CLASSES,
         inputs={"x": Field(role, shape, "float32")},
         targets={"label": Field("label", (), "int32")},
-        prepare=Prepare(),
+        prepare=ImagePrepare(),
         licence="",
         citation="",
         fingerprint="",

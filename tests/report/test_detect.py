@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.report import detect
 
@@ -16,7 +16,7 @@ SPEC = Spec(
     classes=("cat", "dog"),
     inputs={"image": Field("image", (10, 10, 3), "uint8")},
     targets={},
-    prepare=Prepare(size=(10, 10), resize="letterbox"),
+    prepare=ImagePrepare(size=(10, 10), resize="letterbox"),
     licence="",
     citation="",
     fingerprint="",

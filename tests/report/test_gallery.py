@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource, View
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.report import classify
@@ -28,7 +28,7 @@ def source_of(inputs: np.ndarray, classes: Sequence[str] = "ab") -> ArraySource:
         classes=tuple(classes),
         inputs={"seen": field},
         targets={"label": Field("label", (), "int32")},
-        prepare=Prepare(),
+        prepare=ImagePrepare(),
         licence="",
         citation="",
         fingerprint="",

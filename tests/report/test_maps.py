@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import IGNORED, VALID, Field, Role, Spec
 from cnn_jax.report import data
@@ -61,7 +61,7 @@ def source_of(role: Role, maps: np.ndarray, valid: np.ndarray | None = None) -> 
         classes=("background", "cat", "dog"),
         inputs={"image": Field("image", (*maps.shape[1:], 1), "uint8")},
         targets={"map": Field(role, maps.shape[1:], str(maps.dtype))},
-        prepare=Prepare(),
+        prepare=ImagePrepare(),
         licence="",
         citation="",
         fingerprint="",

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import IGNORED, INDEX, Field, Spec
 from cnn_jax.evals import segmentation
@@ -26,7 +26,7 @@ SPEC = Spec(
     classes=("background", "cat", "a dog whose name is long", "never"),
     inputs={"image": Field("image", (*SIZE, 3), "uint8")},
     targets={"class_map": Field("class_map", SIZE, "uint8")},
-    prepare=Prepare(size=SIZE, resize="crop"),
+    prepare=ImagePrepare(size=SIZE, resize="crop"),
     licence="",
     citation="",
     fingerprint="",

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data.placement import Placement
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.report import segment_instances as report
 from cnn_jax.report.instance_figures import MISSED, RIGHT, VOID, WRONG, _kinds, precision_by_threshold
@@ -17,7 +17,7 @@ SPEC = Spec(
     classes=("background", "cell"),
     inputs={"image": Field("image", (24, 30, 1), "uint8")},
     targets={"cells": Field("instance_map", (24, 30), "uint8")},
-    prepare=Prepare(),
+    prepare=ImagePrepare(),
     licence="",
     citation="",
     fingerprint="",

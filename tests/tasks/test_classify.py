@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.batch import Batch
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import INDEX, VALID, Field, Spec
 from cnn_jax.evals.evaluator import plain
 from cnn_jax.tasks.classify import classify
@@ -20,7 +20,7 @@ SPEC = Spec(
     classes=("a", "b", "c"),
     inputs={"image": Field("image", (4, 4, 2), "uint8")},
     targets={"label": Field("label", (), "int32")},
-    prepare=Prepare(mean=(0.4, 0.6), std=(0.2, 0.5)),
+    prepare=ImagePrepare(mean=(0.4, 0.6), std=(0.2, 0.5)),
     licence="",
     citation="",
     fingerprint="0" * 64,
@@ -202,7 +202,7 @@ def test_signals_are_classified_too() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 def test_texts_are_classified_too(dtype: str) -> None:
-    spec = dataclasses.replace(SPEC, inputs={"text": Field("tokens", (6,), dtype)}, prepare=Prepare())
+    spec = dataclasses.replace(SPEC, inputs={"text": Field("tokens", (6,), dtype)}, prepare=ImagePrepare())
     tokens = np.random.default_rng(0).integers(256, size=(4, 6)).astype(dtype)
     batch = Batch({"text": tokens, "label": np.array([0, 1, 2, -1], np.int32), VALID: np.ones(4)}, spec.fields)
     task = classify(Words(), spec)

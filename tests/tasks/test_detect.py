@@ -11,7 +11,7 @@ import pytest
 from cnn_jax.augment.draw import LEFT_OUT
 from cnn_jax.batch import Batch
 from cnn_jax.data.placement import Placement, as_vector
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.models.detector import Objects, found
 from cnn_jax.models.small_cnn import small_cnn
@@ -29,7 +29,7 @@ SPEC = Spec(
     classes=("a", "b"),
     inputs={name: FIELDS[name] for name in ("picture", "where")},
     targets={name: FIELDS[name] for name in ("around", "what", "left_out")},
-    prepare=Prepare(size=(8, 8), resize="letterbox", channels=1),
+    prepare=ImagePrepare(size=(8, 8), resize="letterbox", channels=1),
     licence="",
     citation="",
     fingerprint="",

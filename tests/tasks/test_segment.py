@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.batch import Batch
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import IGNORED, VALID, Field, Spec
 from cnn_jax.tasks.segment import at_size_of, segment
 
@@ -19,7 +19,7 @@ SPEC = Spec(
     classes=("background", "a", "b"),
     inputs={"picture": FIELDS["picture"]},
     targets={"kind": FIELDS["kind"]},
-    prepare=Prepare(size=(4, 6), channels=1),
+    prepare=ImagePrepare(size=(4, 6), channels=1),
     licence="",
     citation="",
     fingerprint="",

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from cnn_jax.batch import Batch
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import IGNORED, INDEX, VALID, Field, Spec
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.models.star_convex import StarConvex
@@ -35,7 +35,7 @@ SPEC = Spec(
     classes=("background", "cell"),
     inputs={"picture": FIELDS["picture"]},
     targets={name: field for name, field in FIELDS.items() if name != "picture"},
-    prepare=Prepare(size=(SIDE, SIDE), channels=1),
+    prepare=ImagePrepare(size=(SIDE, SIDE), channels=1),
     licence="",
     citation="",
     fingerprint="",

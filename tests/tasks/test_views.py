@@ -6,7 +6,7 @@ import numpy as np
 from flax import linen as nn
 
 from cnn_jax.batch import Batch
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.tasks.classify import classify
 
@@ -26,7 +26,7 @@ def test_views_are_averaged_with_their_weights() -> None:
         classes=("a", "b", "c"),
         inputs=inputs,
         targets=targets,
-        prepare=Prepare(mean=(0.0,), std=(1.0,)),
+        prepare=ImagePrepare(mean=(0.0,), std=(1.0,)),
         licence="",
         citation="",
         fingerprint="",

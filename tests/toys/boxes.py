@@ -17,7 +17,7 @@ from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip
 from cnn_jax.batch import Batch, zeros
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import INDEX, VALID, Spec, named
 from cnn_jax.data.splits import array_splits
@@ -49,7 +49,7 @@ def scenes() -> Splits:
     return array_splits(
         "scenes",
         {"train": made(0, 64), "validation": made(1, 20), "test": made(2, 30)},
-        Prepare(size=(12, 12), resize="letterbox", channels=1),
+        ImagePrepare(size=(12, 12), resize="letterbox", channels=1),
         inputs={"picture": "image"},
         targets={"where": "boxes", "what": "box_labels"},
         classes=("box",),

@@ -18,7 +18,7 @@ from cnn_jax.augment.compose import compose
 from cnn_jax.augment.geometry import flip, shift
 from cnn_jax.batch import Batch, zeros
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import IGNORED, VALID, Spec, named
 from cnn_jax.data.splits import array_splits
@@ -47,7 +47,7 @@ def squares() -> Splits:
     return array_splits(
         "squares",
         {"train": made(0, 64), "validation": made(1, 20), "test": made(2, 30)},
-        Prepare(),
+        ImagePrepare(),
         inputs={"picture": "image"},
         targets={"where": "class_map"},
         classes=("nothing", "dim", "bright"),

@@ -17,7 +17,7 @@ import optax
 from cnn_jax.augment.signal import scale1d
 from cnn_jax.batch import Batch, zeros
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Splits
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.data.splits import array_splits
@@ -41,7 +41,7 @@ def tones() -> Splits:
     return array_splits(
         "tones",
         {"train": made(0, 80), "test": made(2, 30)},
-        Prepare(),
+        ImagePrepare(),
         inputs={"sound": "signal"},
         targets={"tones": "labels"},
         classes=("low", "middle", "high"),

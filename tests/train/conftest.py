@@ -8,7 +8,7 @@ import pytest
 from cnn_jax.augment.compose import identity
 from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.digits import digits
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.models.small_cnn import small_cnn
@@ -48,7 +48,7 @@ def source() -> ArraySource:
         classes=("a", "b", "c", "d"),
         inputs={"image": Field("image", (8, 8, 1), "uint8")},
         targets={"label": Field("label", (), "int32")},
-        prepare=Prepare(mean=(0.3,), std=(0.2,)),
+        prepare=ImagePrepare(mean=(0.3,), std=(0.2,)),
         licence="",
         citation="",
         fingerprint="0" * 64,

@@ -14,7 +14,7 @@ import resource, sys
 import flax.linen as nn
 import jax
 import numpy as np
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.evaluate import evaluate
@@ -22,7 +22,7 @@ from cnn_jax.train.predictor import Predictor, compiler
 
 CLASSES, SHAPE = 100, (16, 16, 1)
 SPEC = Spec(name="made up", classes=tuple(map(str, range(CLASSES))), inputs={"image": Field("image", SHAPE, "uint8")},
-            targets={"label": Field("label", (), "int32")}, prepare=Prepare(mean=(0.5,), std=(0.3,)), licence="",
+            targets={"label": Field("label", (), "int32")}, prepare=ImagePrepare(mean=(0.5,), std=(0.3,)), licence="",
             citation="", fingerprint="")
 
 

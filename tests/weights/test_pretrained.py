@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.reading import read_image
 from cnn_jax.models.efficientnet import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from cnn_jax.models.mobilenet_v2 import mobilenet_v2
@@ -40,7 +40,7 @@ def package_files(package: str, pattern: str) -> list[Path]:
 def read_photo(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     """The image as the model reads it: [size, size, 3] float32."""
     side = preprocessing.size
-    pixels, _ = read_image(path.read_bytes(), Prepare(size=(side, side), crop=preprocessing.crop, channels=3))
+    pixels, _ = read_image(path.read_bytes(), ImagePrepare(size=(side, side), crop=preprocessing.crop, channels=3))
     return ((pixels / 255 - preprocessing.mean) / preprocessing.std).astype(np.float32)
 
 

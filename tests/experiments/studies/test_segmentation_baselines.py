@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import ArraySource
 from cnn_jax.data.spec import Field, Spec
 
@@ -51,7 +51,7 @@ def test_pieces_of_a_mask_are_objects(study):
     targets = {"cells": Field("instance_map", (8, 8), "uint8")}
     spec = Spec(
         name="drawn", classes=("cell",), inputs={"image": Field("image", (8, 8, 1), "uint8")}, targets=targets,
-        prepare=Prepare(), licence="", citation="", fingerprint="",
+        prepare=ImagePrepare(), licence="", citation="", fingerprint="",
     )  # fmt: skip
     source = ArraySource({"image": truth[..., None] * 100, "cells": truth}, spec)
     said = truth > 0
