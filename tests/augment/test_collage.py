@@ -17,7 +17,6 @@ from cnn_jax.augment.mix import mixup
 from cnn_jax.batch import VALID, Batch
 
 COUNT, SIDE, ROWS = 16, 24, 3
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 PARTNER = np.arange(COUNT) ^ 1
 
 
@@ -63,7 +62,7 @@ def discs(make_batch) -> Batch:
 @pytest.mark.parametrize("make", [mosaic, copy_paste])
 def test_numbers_are_those_of_the_rows(make: Any, most: int, discs: Batch, keys) -> None:
     """Where a pixel has a number its class is that of the row, whose box holds it; copied pixels leave it tight."""
-    made = jit(partial(make, most=most))(keys(COUNT), discs)
+    made = jax.jit(partial(make, most=most))(keys(COUNT), discs)
     numbers, classes, labels = (np.asarray(made[name]) for name in ("numbers", "classes", "what"))
     assert numbers.max() > (0 if most else ROWS) and numbers.max() <= labels.shape[1]
     found = np.take_along_axis(labels, np.maximum(numbers.reshape(COUNT, -1) - 1, 0), axis=1).reshape(numbers.shape)
@@ -84,8 +83,8 @@ def test_numbers_are_those_of_the_rows(make: Any, most: int, discs: Batch, keys)
 
 def test_copy_paste_pastes_the_pixels_of_objects_or_of_boxes(discs: Batch, keys) -> None:
     one, other = np.asarray(discs["photo"])[..., 0], np.asarray(discs["photo"])[PARTNER, ..., 0]
-    whole = jit(partial(copy_paste, probability=1.0, border=0))
-    nothing = jit(partial(copy_paste, probability=0.0))
+    whole = jax.jit(partial(copy_paste, probability=1.0, border=0))
+    nothing = jax.jit(partial(copy_paste, probability=0.0))
     for name, batch in (("map", discs), ("box", _without(discs, "numbers"))):
         made = whole(keys(COUNT), batch)
         if name == "map":
@@ -102,7 +101,7 @@ def test_copy_paste_pastes_the_pixels_of_objects_or_of_boxes(discs: Batch, keys)
         np.testing.assert_array_equal(kept[field], discs[field])
     np.testing.assert_array_equal(kept["boxes"][:, :ROWS], discs["boxes"])
     assert not kept["boxes"][:, ROWS:].any() and (kept["what"][:, ROWS:] == -1).all()
-    soft = jit(partial(copy_paste, probability=1.0, border=2))(keys(COUNT), discs)
+    soft = jax.jit(partial(copy_paste, probability=1.0, border=2))(keys(COUNT), discs)
     pasted = np.asarray(discs["numbers"])[PARTNER] > 0
     differ = np.asarray(soft["photo"])[..., 0] != np.where(pasted, other, one)
     near = jax.lax.reduce_window(pasted.astype(np.int32), 0, jax.lax.add, (1, 5, 5), (1, 1, 1), "SAME")
@@ -112,7 +111,7 @@ def test_copy_paste_pastes_the_pixels_of_objects_or_of_boxes(discs: Batch, keys)
 def test_an_ignored_object_is_not_pasted_but_stays_ignored_where_it_is_seen(discs: Batch, keys) -> None:
     crowd = discs | {"mark": jnp.full((COUNT, ROWS), 2, jnp.uint8)}
     crowd = _without(crowd, "numbers")
-    paste = jit(partial(copy_paste, probability=1.0, visible=0.5))
+    paste = jax.jit(partial(copy_paste, probability=1.0, visible=0.5))
     np.testing.assert_array_equal(paste(keys(COUNT), crowd)["photo"], discs["photo"])
     one = crowd | {
         "boxes": jnp.zeros((COUNT, ROWS, 4)).at[:, 0].set(jnp.float32([4, 4, 12, 12])).at[:, 1].set(
@@ -134,7 +133,7 @@ def test_a_mosaic_shows_its_four_examples_in_their_quarters(make_batch, keys) ->
     """An image of one value each: four even quarters that meet where they should, the own one at the top left."""
     values = np.arange(COUNT, dtype=np.float32)
     flat = make_batch({"image": np.broadcast_to(values[:, None, None, None], (COUNT, 20, 40, 1))}, range=(-1.0, 20.0))
-    made = np.asarray(jit(partial(mosaic, factor=(1.0, 1.0)))(keys(COUNT), flat)["image"])[..., 0].round(3)
+    made = np.asarray(jax.jit(partial(mosaic, factor=(1.0, 1.0)))(keys(COUNT), flat)["image"])[..., 0].round(3)
     centres = []
     for example in range(COUNT):
         picture = made[example]
@@ -144,9 +143,9 @@ def test_a_mosaic_shows_its_four_examples_in_their_quarters(make_batch, keys) ->
             assert (part == example ^ k).all()
         centres.append((down / 20, across / 40))
     assert np.min(centres) >= 0.25 and np.max(centres) <= 0.75 and np.std(centres) > 0.08
-    small = np.asarray(jit(partial(mosaic, factor=(0.2, 0.2), fill=-1.0))(keys(COUNT), flat)["image"])
+    small = np.asarray(jax.jit(partial(mosaic, factor=(0.2, 0.2), fill=-1.0))(keys(COUNT), flat)["image"])
     assert 0.1 < (small >= 0).mean() < 0.2  # 4 of .04, less what is cut; the rest is fill
-    half = jit(partial(mosaic, probability=0.5))(keys(COUNT), flat)["image"]
+    half = jax.jit(partial(mosaic, probability=0.5))(keys(COUNT), flat)["image"]
     whole = (half == flat["image"]).all(axis=(1, 2, 3)).sum()
     assert 3 <= whole <= 13
 
@@ -156,7 +155,7 @@ def test_no_object_comes_from_an_image_that_could_not_be_decoded(discs: Batch, k
     broken = discs | {VALID: discs[VALID].at[1].set(0)}
     lost = set(np.asarray(discs["what"])[1].tolist()) - {-1}
     for make in (mosaic, copy_paste, partial(mixup, alpha=8.0)):
-        run = jit(make)
+        run = jax.jit(make)
         made, whole = (np.asarray(run(keys(COUNT), _without(b, "numbers", "classes"))["what"]) for b in (broken, discs))
         assert all(not lost & set(made[example].tolist()) for example in (0, 2, 3)), make
         assert lost & set(whole[0].tolist())
@@ -164,7 +163,7 @@ def test_no_object_comes_from_an_image_that_could_not_be_decoded(discs: Batch, k
 
 def test_mixup_keeps_the_boxes_of_both_but_of_an_image_that_is_hardly_seen(discs: Batch, keys) -> None:
     plain = _without(discs, "numbers", "classes")
-    made = jit(partial(mixup, alpha=0.3, visible=0.2))(keys(COUNT), plain)
+    made = jax.jit(partial(mixup, alpha=0.3, visible=0.2))(keys(COUNT), plain)
     weight = np.asarray(made["mix_weight"])
     np.testing.assert_array_equal(made["boxes"], np.concatenate([plain["boxes"], plain["boxes"][PARTNER]], axis=1))
     there = np.asarray(made["what"]) >= 0
@@ -182,10 +181,10 @@ def test_the_placement_of_several_pictures_is_that_of_all(make_batch, keys) -> N
         {"image": np.zeros((4, 12, 16, 1), np.float32), "placement": place, "boxes": place[:, None, :4]}
     )
     hull = [[0, 0, 12, 12], [0, 0, 12, 12], [0, 0, 8, 8], [0, 0, 0, 0]]  # the last has no size
-    for mixed in (jit(mixup)(keys(4), batch), jit(copy_paste)(keys(4), with_boxes)):
+    for mixed in (jax.jit(mixup)(keys(4), batch), jax.jit(copy_paste)(keys(4), with_boxes)):
         np.testing.assert_allclose(content(mixed["placement"]), hull, atol=1e-5)
     for probability, box in ((1.0, [0, 0, 16, 12]), (0.0, [0, 2, 12, 12])):
-        made = jit(partial(mosaic, probability=probability))(keys(4), batch)
+        made = jax.jit(partial(mosaic, probability=probability))(keys(4), batch)
         np.testing.assert_allclose(content(made["placement"])[0], box, atol=1e-5)
 
 

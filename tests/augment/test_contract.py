@@ -21,7 +21,6 @@ from cnn_jax.batch import VALID, Batch
 from cnn_jax.data.spec import Field, Role
 
 SIZE, HEIGHT, WIDTH = 16, 12, 10
-QUICK: Any = {"xla_backend_optimization_level": 0}  # to compile
 CHANGES_NOTHING = {"identity", "apply_all", "two_views"}  # by default
 
 # What each refuses beside an image, or beside a signal where it takes no image. A new augmentation that is not listed
@@ -136,7 +135,7 @@ def run(name: str, kind: str, seed: int = 0) -> Batch:
 
 @cache
 def compiled(name: str) -> Augmentation:
-    return jax.jit(AUGMENTATIONS[name], compiler_options=QUICK)
+    return jax.jit(AUGMENTATIONS[name])
 
 
 CASES = [(name, kind) for name in AUGMENTATIONS for kind in ("image", "grey", "signal") if suits(name, kind)]
@@ -261,7 +260,7 @@ def test_split_over_devices_gives_the_same_numbers_without_communication(name: s
     mesh = jax.make_mesh((SIZE // 4,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[: SIZE // 4])
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     inputs = jax.device_put((keys(), make_batch(kind, name)), sharding)
-    program = jax.jit(AUGMENTATIONS[name], out_shardings=sharding).lower(*inputs).compile(QUICK)
+    program = jax.jit(AUGMENTATIONS[name], out_shardings=sharding).lower(*inputs).compile()
     assert not re.search("all-gather|all-reduce|all-to-all|collective-permute", program.as_text() or "")
     same(program(*inputs), run(name, kind))
 

@@ -13,7 +13,6 @@ from cnn_jax.augment.crop import crop, pixel_of_class
 from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.spec import IGNORED
 
-quick: Any = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # to compile
 HEIGHT, WIDTH, COUNT = 12, 17, 600
 
 
@@ -42,7 +41,7 @@ def test_what_has_a_place_is_cut_out_with_the_image(make_batch, keys) -> None:
             "placement": np.tile(as_vector(Placement((24, 34), (HEIGHT, WIDTH))), (COUNT, 1)),
         }
     )
-    found = quick(partial(crop, size=(5, 8)))(keys(COUNT), data)
+    found = jax.jit(partial(crop, size=(5, 8)))(keys(COUNT), data)
     top, left = corners(found["image"]).T
     for number in range(40):
         here = (slice(top[number], top[number] + 5), slice(left[number], left[number] + 8))
@@ -69,7 +68,7 @@ def test_a_crop_around_foreground_shows_it_in_the_middle_and_lies_inside_on_all_
     kinds = np.zeros((20, HEIGHT, WIDTH), np.uint8)
     kinds[np.arange(20), *places.T] = 3
     data = make_batch({"image": numbered(20), "class_map": kinds})
-    found = quick(partial(crop, size=(5, 8), foreground=1.0))(keys(20), data)
+    found = jax.jit(partial(crop, size=(5, 8), foreground=1.0))(keys(20), data)
     assert (np.asarray(found["class_map"]) == 3).sum(axis=(1, 2)).tolist() == [1] * 20
     assert (np.asarray(found["class_map"]) != IGNORED).all()  # as it would be beyond a border
     np.testing.assert_array_equal(corners(found["image"]), np.clip(places - (2, 4), 0, (HEIGHT - 5, WIDTH - 8)))
@@ -82,7 +81,7 @@ def test_all_classes_and_all_pixels_of_one_are_equally_likely() -> None:
     u = draw.random((6000, 2)).astype(np.float32)
     maps = jnp.broadcast_to(kinds, (6000, HEIGHT, WIDTH))
     for background, classes in ((0, [2, 7, 254]), (None, [0, 2, 7, 254]), (254, [0, 2, 7])):
-        pixel, found = map(np.asarray, quick(partial(pixel_of_class, background=background))(u, maps))
+        pixel, found = map(np.asarray, jax.jit(partial(pixel_of_class, background=background))(u, maps))
         said = kinds[*pixel.T]
         assert found.all()
         names, counts = np.unique(said, return_counts=True)
@@ -96,7 +95,7 @@ def test_foreground_is_sought_with_its_probability_and_without_any_a_crop_lies_a
     kinds[::2, 0, 0] = 1  # a corner: only crops around it and 1 of 80 others show it
     kinds[1::2, 0] = IGNORED
     data = make_batch({"image": numbered(COUNT), "class_map": kinds})
-    found = quick(partial(crop, size=(5, 8), foreground=1 / 3))(keys(COUNT), data)
+    found = jax.jit(partial(crop, size=(5, 8), foreground=1 / 3))(keys(COUNT), data)
     shown = (np.asarray(found["class_map"]) == 1).any(axis=(1, 2))[::2].mean()
     assert abs(shown - (1 / 3 + 2 / 3 / 80)) < 4 * (2 / 9 / (COUNT / 2)) ** 0.5
     assert len(np.unique(corners(found["image"])[1::2], axis=0)) > 60

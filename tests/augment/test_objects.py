@@ -75,7 +75,7 @@ def without_marks(batch: Batch) -> Batch:
     return Batch(arrays, {name: field for name, field in batch.fields.items() if name in arrays})
 
 
-@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+@jax.jit
 def everything(seed: jax.Array, batch: Batch) -> dict[str, dict[str, Batch]]:
     """All of them, with marks of what is ignored, some without; as one program, which is compiled faster."""
     keys = jax.random.split(jax.random.key(seed), COUNT)

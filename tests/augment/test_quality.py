@@ -11,7 +11,6 @@ from scipy.ndimage import gaussian_filter1d
 from cnn_jax.augment.colour import gamma
 from cnn_jax.augment.quality import blur, low_resolution, noise
 
-quick: Any = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # to compile
 COUNT = 12
 IMAGE = np.random.default_rng(0).random((COUNT, 11, 14, 2)).astype(np.float32)
 ALWAYS: dict[str, Any] = {
@@ -34,7 +33,7 @@ def found(make_batch, keys) -> dict[str, dict[str, np.ndarray]]:
         some = {when: {name: f(keys, data) for name, f in fs.items()} for when, fs in (("a", ALWAYS), ("h", HALF))}
         return some, ALWAYS["noise"](keys, grey)
 
-    some, noisy = quick(everything)(keys(COUNT), data, grey)
+    some, noisy = jax.jit(everything)(keys(COUNT), data, grey)
     for result in [*some["a"].values(), *some["h"].values()]:
         np.testing.assert_array_equal(result["class_map"], maps)
     images = {when: {name: np.asarray(r["image"]) for name, r in results.items()} for when, results in some.items()}

@@ -11,13 +11,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def jit() -> Callable[..., Any]:
-    """jax.jit without the expensive passes of the compiler."""
-    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return partial(jax.jit, compiler_options=options)
-
-
-@pytest.fixture(scope="session")
 def drawn() -> Callable[[nn.Module, jax.Array], Any]:
     """drawn(module, x): variables with kernels of unit gain; the module's own initializers are not compiled."""
 

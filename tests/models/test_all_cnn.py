@@ -1,7 +1,6 @@
 """All-CNN-C: the paper's 6x6 positions, its dropout, and its closed form."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +38,11 @@ def test_smallest_size() -> None:
         all_cnn_c().init(jax.random.key(0), jnp.ones((1, 8, 32, 3)), train=False)
 
 
-def test_dropout_is_applied_to_the_input_and_after_both_strided_layers(jit: Any) -> None:
+def test_dropout_is_applied_to_the_input_and_after_both_strided_layers() -> None:
     module = all_cnn_c(conv=lambda features, *_, **__: lambda x: jnp.ones((*x.shape[:-1], features)) * x.mean())
     x = jnp.ones((1, 9, 9, 3))
-    _, quiet = jit(partial(module.apply, {}, train=False))(x)
-    _, noisy = jit(partial(module.apply, {}, train=True, rngs={"dropout": jax.random.key(0)}))(x)
+    _, quiet = jax.jit(partial(module.apply, {}, train=False))(x)
+    _, noisy = jax.jit(partial(module.apply, {}, train=True, rngs={"dropout": jax.random.key(0)}))(x)
     np.testing.assert_allclose(quiet["stage3"], 1, rtol=1e-5)
     means = [float(noisy[f"stage{i}"].mean()) for i in (1, 2, 3)]
     assert len({1.0, *(round(mean, 4) for mean in means)}) == 4, (

@@ -42,11 +42,11 @@ class Halving(nn.Module):
         return features
 
 
-def test_each_step_repeats_pixels_and_joins_the_map_of_that_size(jit: Any, drawn: Any) -> None:
+def test_each_step_repeats_pixels_and_joins_the_map_of_that_size(drawn: Any) -> None:
     net = BackboneUNet(2, backbone=Halving, features=(5, 4, 3))
     x = np.random.default_rng(0).normal(size=(2, 29, 34, 1)).astype(np.float32)
     variables = drawn(net, x)
-    logits, features = jit(partial(net.apply, train=False))(variables, x)
+    logits, features = jax.jit(partial(net.apply, train=False))(variables, x)
     assert logits.shape == (2, 29, 34, 2)
     assert {name: value.shape[1:] for name, value in features.items()} == {
         "stage1": (16, 20, 2), "stage3": (4, 5, 2), "up4": (8, 10, 5), "up2": (16, 20, 4), "up1": (32, 40, 3)
@@ -54,21 +54,21 @@ def test_each_step_repeats_pixels_and_joins_the_map_of_that_size(jit: Any, drawn
     kernels = {name: part["conv1"]["kernel"].shape[2] for name, part in variables["params"].items() if "up" in name}
     assert kernels == {"up4": 2, "up2": 5 + 2, "up1": 4}
     # A larger image that goes on with zeros is the same one: logits are cut out of all.
-    whole = jit(partial(net.apply, train=False))(variables, np.pad(x, ((0, 0), (0, 3), (0, 6), (0, 0))))[0]
+    whole = jax.jit(partial(net.apply, train=False))(variables, np.pad(x, ((0, 0), (0, 3), (0, 6), (0, 0))))[0]
     np.testing.assert_allclose(whole[:, :29, :34], logits, atol=1e-6)
 
 
-def test_a_last_step_of_squares_joins_the_image_and_says_each_of_their_pixels(jit: Any, drawn: Any) -> None:
+def test_a_last_step_of_squares_joins_the_image_and_says_each_of_their_pixels(drawn: Any) -> None:
     net = BackboneUNet(3, backbone=Halving, features=(5, 4), pixels=True, subpixels=2)
     x = np.random.default_rng(0).normal(size=(2, 29, 34, 1)).astype(np.float32)
     variables = drawn(net, x)
-    logits, features = jit(partial(net.apply, train=False))(variables, x)
+    logits, features = jax.jit(partial(net.apply, train=False))(variables, x)
     assert logits.shape == (2, 29, 34, 3) and features["up2"].shape == (2, 16, 20, 4)
     assert variables["params"]["up2"]["conv1"]["kernel"].shape[2] == 5 + 2 + 4  # the step below, the map, the image
     # Channel 3 (2 u + v) + k of the classifier is class k of pixel u, v of each square.
     last = variables["params"]["classifier"]
     only = {**last, "kernel": 0 * last["kernel"], "bias": jnp.arange(12.0)}
-    logits, _ = jit(partial(net.apply, train=False))(
+    logits, _ = jax.jit(partial(net.apply, train=False))(
         {**variables, "params": {**variables["params"], "classifier": only}}, x
     )
     np.testing.assert_array_equal(logits[0, 2:4, 6:8].reshape(4, 3), np.arange(12.0).reshape(4, 3))

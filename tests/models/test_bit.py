@@ -1,7 +1,6 @@
 """Big Transfer: no example sees another, and the stem pads its pooling with zeros."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,12 @@ def test_stem_pools_over_zeros_at_the_border() -> None:
     np.testing.assert_array_equal(y[0, :, :, 0], [[0, 0], [0, -1]])
 
 
-def test_examples_are_independent_in_training_too(jit: Any) -> None:
+def test_examples_are_independent_in_training_too() -> None:
     module = bit_r50x1(classes=3).clone(blocks=(1,), features=4)
     x = np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype(np.float32)
-    variables = jit(partial(module.init, train=True))(jax.random.key(0), x)
+    variables = jax.jit(partial(module.init, train=True))(jax.random.key(0), x)
     assert set(variables) == {"params"}
-    run = jit(partial(module.apply, train=True))
+    run = jax.jit(partial(module.apply, train=True))
     logits, _ = run(variables, x)
     others, _ = run(variables, np.concatenate([x[:1], x[:0:-1] + 1]))
     np.testing.assert_allclose(logits[0], others[0], atol=1e-5)
@@ -38,11 +37,11 @@ def test_widened_three_times() -> None:
     }  # fmt: skip
 
 
-def test_the_scale_of_a_kernel_does_not_matter(jit: Any) -> None:
+def test_the_scale_of_a_kernel_does_not_matter() -> None:
     module = bit_r50x1(classes=3).clone(blocks=(1,), features=4)
     x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
-    variables = jit(partial(module.init, train=True))(jax.random.key(0), x)
-    run = jit(partial(module.apply, train=True))
+    variables = jax.jit(partial(module.init, train=True))(jax.random.key(0), x)
+    run = jax.jit(partial(module.apply, train=True))
     before, _ = run(variables, x)
     kernel = variables["params"]["stage1_block1"]["conv2"]["kernel"]
     variables["params"]["stage1_block1"]["conv2"]["kernel"] = 5 * kernel + 2

@@ -157,7 +157,7 @@ def test_train_is_required(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SMALLEST if not VARIANTS[name].reference])
-def test_learns_with_every_parameter(name: str, jit: Any, drawn: Any) -> None:
+def test_learns_with_every_parameter(name: str, drawn: Any) -> None:
     """One training step: finite, every parameter with a gradient, statistics updated in training only.
 
     The gradients of networks with a reference are compared with it, number by number, in tests/weights.
@@ -166,7 +166,7 @@ def test_learns_with_every_parameter(name: str, jit: Any, drawn: Any) -> None:
     variables = drawn(module, x)
     labels = jnp.arange(len(x)) % VARIANTS[name].classes
 
-    @jit
+    @jax.jit
     def run(variables: Any) -> tuple[Any, Any, Any, Any]:
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
             (logits, _), new = module.apply(

@@ -39,26 +39,26 @@ def test_global_response_norm() -> None:
         np.testing.assert_allclose(got, SCALE * example * norms / norms.mean() + BIAS + example, rtol=1e-4, atol=1e-4)
 
 
-def test_global_response_norm_starts_as_the_identity_and_bears_silent_channels(jit: Any) -> None:
+def test_global_response_norm_starts_as_the_identity_and_bears_silent_channels() -> None:
     silent = X * np.float32(np.arange(6) != 2)
     module = GlobalResponseNorm()
-    y, _ = jit(module.init_with_output)(jax.random.key(0), silent)
+    y, _ = jax.jit(module.init_with_output)(jax.random.key(0), silent)
     np.testing.assert_array_equal(y, silent)
     variables = {"params": {"scale": SCALE, "bias": BIAS}}
-    grad = jit(jax.grad(lambda x: jnp.square(module.apply(variables, x)).sum()))(silent)
+    grad = jax.jit(jax.grad(lambda x: jnp.square(module.apply(variables, x)).sum()))(silent)
     assert np.isfinite(grad).all()
 
 
-def test_pointwise_convolutions_are_dense_layers(jit: Any) -> None:
+def test_pointwise_convolutions_are_dense_layers() -> None:
     def block(pointwise: Any) -> ConvNeXtBlock:
         return ConvNeXtBlock(0.5, True, 0.0, conv=Conv, pointwise=pointwise, norm=LayerNorm, act=nn.gelu)
 
     dense, conv = block(nn.Dense), block(partial(Conv, kernel_size=(1, 1)))
-    variables = jit(partial(dense.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(dense.init, train=False))(jax.random.key(0), X)
     shapes = jax.eval_shape(partial(conv.init, train=False), jax.random.key(0), X)
     same = jax.tree.map(lambda leaf, like: leaf.reshape(like.shape), variables, shapes)
-    expected = jit(partial(dense.apply, train=False))(variables, X)
-    np.testing.assert_allclose(jit(partial(conv.apply, train=False))(same, X), expected, atol=1e-5)
+    expected = jax.jit(partial(dense.apply, train=False))(variables, X)
+    np.testing.assert_allclose(jax.jit(partial(conv.apply, train=False))(same, X), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("variant", "kernel"), [(convnext_atto, (1, 1, 40, 160)), (convnext_tiny, (96, 384))])

@@ -1,7 +1,6 @@
 """What is added and what goes around in Darknet's blocks and stages."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +13,20 @@ from cnn_jax.models.layers import BatchNorm, Conv
 LAYER = partial(ConvNorm, conv=partial(Conv, use_bias=False), norm=BatchNorm, act=jax.nn.leaky_relu)
 
 
-def test_nothing_follows_the_sum(jit: Any) -> None:
+def test_nothing_follows_the_sum() -> None:
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
     block = DarkBlock(3, LAYER)
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), x)
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)
     variables["params"]["conv2"]["norm"]["scale"] *= 0
-    np.testing.assert_array_equal(jit(partial(block.apply, train=False))(variables, x), x)
+    np.testing.assert_array_equal(jax.jit(partial(block.apply, train=False))(variables, x), x)
 
 
-def test_one_half_goes_around_the_blocks(jit: Any) -> None:
+def test_one_half_goes_around_the_blocks() -> None:
     """A merging kernel that reads the first half only sees nothing of the blocks; one of the second half does."""
     x = np.random.default_rng(0).normal(size=(1, 6, 4, 4)).astype(np.float32)
     stage = CrossStage(128, 1, LAYER)
-    variables = jit(partial(stage.init, train=False))(jax.random.key(0), x)
-    run = jit(partial(stage.apply, train=False))
+    variables = jax.jit(partial(stage.init, train=False))(jax.random.key(0), x)
+    run = jax.jit(partial(stage.apply, train=False))
     params = variables["params"]
     kernel, block = params["merge"]["conv"]["kernel"], params["block1"]
 

@@ -1,7 +1,6 @@
 """DenseNet-BC against the paper's layer rules in closed form, and what is concatenated to what."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,22 +48,22 @@ def test_counts_in_closed_form(variant: Variant, depth: int, growth: int) -> Non
     assert (variant.params, variant.macs) == closed_form(depth, growth)
 
 
-def test_earlier_maps_come_first_and_untouched(jit: Any) -> None:
+def test_earlier_maps_come_first_and_untouched() -> None:
     module = DenseNet(classes=3, blocks=(2, 1), growth=4, stem=plain_stem)
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), x)
-    _, maps = jit(partial(module.apply, train=False))(variables, x)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), x)
+    _, maps = jax.jit(partial(module.apply, train=False))(variables, x)
     assert [maps[name].shape for name in ("stem", "stage1", "stage2")] == [(2, 4, 6, 8), (2, 4, 6, 16), (2, 2, 3, 12)]
     np.testing.assert_array_equal(maps["stage1"][..., :8], maps["stem"])
     assert (maps["stem"] < 0).any() and (maps["stage2"] >= 0).all()  # only the last is activated
 
 
-def test_norm_and_activation_precede_both_convolutions(jit: Any) -> None:
+def test_norm_and_activation_precede_both_convolutions() -> None:
     """Nothing is left of a strongly negative input: the new maps are zeros."""
     layer = DenseLayer(4, 0.0, conv=partial(Conv, use_bias=False), norm=BatchNorm, act=jax.nn.relu)
     x = -100 * np.ones((1, 3, 3, 5), np.float32)
-    variables = jit(partial(layer.init, train=False))(jax.random.key(0), x)
-    np.testing.assert_array_equal(jit(partial(layer.apply, train=False))(variables, x), np.zeros((1, 3, 3, 4)))
+    variables = jax.jit(partial(layer.init, train=False))(jax.random.key(0), x)
+    np.testing.assert_array_equal(jax.jit(partial(layer.apply, train=False))(variables, x), np.zeros((1, 3, 3, 4)))
 
 
 def test_smallest_input() -> None:

@@ -22,14 +22,14 @@ class Identity(nn.Module):
 
 
 @pytest.mark.parametrize(("variant", "first"), [(efficientnet_lite0, 0), (efficientnet_b0, -1)])
-def test_first_window_of_the_stem(variant: Variant, first: int, jit: Any) -> None:
+def test_first_window_of_the_stem(variant: Variant, first: int) -> None:
     """A kernel that picks its upper left tap shows where windows begin: on an even size, SAME pads the end only."""
     whole: Any = variant()
     stem = InvertedResidualNet(1, stages=(), blocks=(), stem=1, head=1, conv=whole.conv, norm=Identity, act=lambda x: x)
     image = np.arange(1, 65, dtype=np.float32).reshape(1, 8, 8, 1)
-    variables = jit(partial(stem.init, train=False))(jax.random.key(0), image)
+    variables = jax.jit(partial(stem.init, train=False))(jax.random.key(0), image)
     variables["params"]["stem_conv"]["kernel"] = np.eye(1, 9, dtype=np.float32).reshape(3, 3, 1, 1)
-    _, features = jit(partial(stem.apply, train=False))(variables, image)
+    _, features = jax.jit(partial(stem.apply, train=False))(variables, image)
     padded = np.pad(image[0, :, :, 0], ((1, 0), (1, 0)))
     np.testing.assert_array_equal(features["stem"][0, :, :, 0], padded[1 + first :: 2, 1 + first :: 2][:4, :4])
 

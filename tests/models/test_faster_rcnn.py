@@ -20,7 +20,7 @@ from cnn_jax.weights.schemes import frozen_epsilon
 from tests.models.two_stages import GAINS, images, objects, ours, results, stored, variables
 
 
-def test_whole_pictures_like_torchvision(jit: Any) -> None:
+def test_whole_pictures_like_torchvision() -> None:
     """Proposals, detections and masks, with the heads of the first version."""
     expected, module, (x, content) = stored("first"), ours("first"), images()
 
@@ -28,7 +28,7 @@ def test_whole_pictures_like_torchvision(jit: Any) -> None:
         raw = module.apply(variables, x, train=False, content=content)
         return module.detections(raw, content), raw.valid
 
-    found, valid = jax.device_get(jit(run)(variables("first", expected["shapes"]), x, content))
+    found, valid = jax.device_get(jax.jit(run)(variables("first", expected["shapes"]), x, content))
     assert valid.sum(1).tolist() == expected["proposals"].tolist()
     there = found.labels >= 0
     assert there.sum(1).tolist() == expected["counts"].tolist()
@@ -38,7 +38,7 @@ def test_whole_pictures_like_torchvision(jit: Any) -> None:
     np.testing.assert_allclose(found.masks[there].mean((1, 2)), expected["masks"], atol=1e-4)
 
 
-def test_losses_like_torchvision(jit: Any) -> None:
+def test_losses_like_torchvision() -> None:
     """On the same samples, with the heads of the second version and on two maps; one picture is without objects."""
     expected, module, (x, content) = stored("second"), ours("second"), images()
 
@@ -47,7 +47,7 @@ def test_losses_like_torchvision(jit: Any) -> None:
         raw = module.apply(variables, x, train=False, content=content, objects=objects, rngs={"sample": key})
         return module.losses(raw, objects)
 
-    found = jax.device_get(jit(run)(variables("second", expected["shapes"]), x, content, objects()))
+    found = jax.device_get(jax.jit(run)(variables("second", expected["shapes"]), x, content, objects()))
     assert found.keys() == {"objectness", "proposals", "classes", "boxes", "masks"}
     for name, (total, count) in found.items():
         np.testing.assert_allclose(total / count, expected[f"loss {name}"], rtol=1e-4, err_msg=name)
@@ -84,14 +84,14 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return sides.prod() / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - sides.prod())
 
 
-def test_levels_do_not_compete_for_proposals_but_for_their_number(jit: Any) -> None:
+def test_levels_do_not_compete_for_proposals_but_for_their_number() -> None:
     """The best of each level, suppressed within it, and the best of all that is left: by the definition, in a loop."""
     draw = np.random.default_rng(0)
     levels = [level(count, draw) for count in (40, 12, 3)]
     levels[1][0][0, 2], levels[1][1][0, 2, 2] = 9, -20  # as good as no width
     logits, deltas, anchors = ([np.asarray(part, np.float32) for part in parts] for parts in zip(*levels, strict=True))
     content, keep = np.array([[5.0, 0, 70, 50]], np.float32), Keep(candidates=20, most=12, score=0.3, overlap=0.4)
-    decode = jit(decode_deltas)
+    decode = jax.jit(decode_deltas)
     wanted: list[tuple[float, ...]] = []
     for logit, delta, anchor in zip(logits, deltas, anchors, strict=True):
         best = np.argsort(-np.asarray(logit[0]), stable=True)[:20]
@@ -105,7 +105,7 @@ def test_levels_do_not_compete_for_proposals_but_for_their_number(jit: Any) -> N
         wanted += [(scores[i], *boxes[i]) for i in kept]
     assert len(wanted) > 12
     wanted = sorted(wanted, reverse=True)[:12]
-    proposals = jit(
+    proposals = jax.jit(
         lambda score: rpn.proposals(
             logits, deltas, list(map(jnp.asarray, anchors)), content, keep._replace(score=score)
         )
@@ -118,12 +118,12 @@ def test_levels_do_not_compete_for_proposals_but_for_their_number(jit: Any) -> N
     assert few.valid[0].tolist() == [i < best for i in range(12)] and 0 < best < 12
 
 
-def test_a_box_is_cut_from_the_map_of_its_size(jit: Any) -> None:
+def test_a_box_is_cut_from_the_map_of_its_size() -> None:
     """What is next to a bound by rounding belongs to the upper level; beyond the last map there is none."""
     sides = np.array([1e-3, 111, 111.99996, 112, 223, 224, 447, 448, 5000], np.float32)
     boxes = np.stack([0 * sides, 0 * sides, sides, sides], 1)
     boxes[3] = [0, 0, 7, 1792]  # of the area of 112 x 112
-    found = jit(lambda boxes: roi_heads.level_of(boxes, (4, 8, 16, 32)))(boxes)
+    found = jax.jit(lambda boxes: roi_heads.level_of(boxes, (4, 8, 16, 32)))(boxes)
     assert found.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3]
 
 
@@ -140,7 +140,7 @@ def test_what_differs_between_the_published_ones() -> None:
     assert frozen_epsilon("faster_rcnn", first) == 0 and frozen_epsilon("faster_rcnn", second) is None
 
 
-def test_scores_of_many_classes_are_reduced_without_loss(jit: Any) -> None:
+def test_scores_of_many_classes_are_reduced_without_loss() -> None:
     draw = np.random.default_rng(0)
     boxes = np.asarray(level(30, draw)[2])[None]
     logits = draw.normal(0, 2, (1, 30, 41)).astype(np.float32)
@@ -152,7 +152,7 @@ def test_scores_of_many_classes_are_reduced_without_loss(jit: Any) -> None:
     valid = np.ones((1, 30), bool)
     valid[0, 3] = False
     content = jnp.array([[5.0, 5, 80, 70]])
-    detections = jit(partial(roi_heads.detections, score=0.05, overlap=0.5, most=200))
+    detections = jax.jit(partial(roi_heads.detections, score=0.05, overlap=0.5, most=200))
     found = detections(Seen(boxes, logits, deltas), valid, content)
     scores = np.exp(logits[0]) / np.exp(logits[0]).sum(1, keepdims=True)
     scores = scores[:, 1:]
@@ -160,7 +160,7 @@ def test_scores_of_many_classes_are_reduced_without_loss(jit: Any) -> None:
     decoded = np.clip(decoded, [5, 5, 5, 5], [80, 70, 80, 70])
     good = ((scores > 0.05) & valid[0][:, None]).reshape(-1) & ((decoded[:, 2:] - decoded[:, :2]) >= 1e-2).all(1)
     labels = np.tile(np.arange(40), 30)
-    kept = jit(partial(nms, threshold=0.5, most=200))(decoded, scores.reshape(-1), classes=labels, valid=good)
+    kept = jax.jit(partial(nms, threshold=0.5, most=200))(decoded, scores.reshape(-1), classes=labels, valid=good)
     places = np.asarray(kept.indices)[np.asarray(kept.valid)]
     assert (places // 40 == 1).sum() == 19 and not ({0, 2, 3} & set(places // 40))
     there = np.asarray(found.labels[0]) >= 0
@@ -176,7 +176,7 @@ def nothing(images: float) -> Objects:
     return Objects(np.zeros((2, 3, 4), np.float32), none - 1, none, none, np.full(2, images, np.float32), instances)
 
 
-def test_losses_without_objects_are_finite(jit: Any) -> None:
+def test_losses_without_objects_are_finite() -> None:
     draw = np.random.default_rng(0)
     boxes = np.stack([level(30, draw)[2]] * 2)
     boxes[:, 20:] = 0  # padding
@@ -194,7 +194,7 @@ def test_losses_without_objects_are_finite(jit: Any) -> None:
 
     shapes = [(2, 30), (2, 30, 4), (2, 33, 6), (2, 33, 6, 4), (2, 33, 4, 4)]
     inputs = [draw.normal(size=shape).astype(np.float32) for shape in shapes]
-    compiled = jit(jax.value_and_grad(loss))
+    compiled = jax.jit(jax.value_and_grad(loss))
     for real in (1, 0):
         value, gradients = compiled(inputs, nothing(real))
         assert np.isfinite(value) and (value > 0) == real
@@ -202,7 +202,7 @@ def test_losses_without_objects_are_finite(jit: Any) -> None:
         assert [bool(np.any(gradient)) for gradient in gradients] == [real, False, real, False, False]
 
 
-def test_objects_are_proposals_and_what_is_ignored_is_no_background(jit: Any) -> None:
+def test_objects_are_proposals_and_what_is_ignored_is_no_background() -> None:
     boxes = np.array([[[0, 0, 20, 20], [50, 50, 60, 60], [0, 0, 0, 0]]], np.float32)
     valid = np.array([[True, True, False]])
     what = Objects(
@@ -213,7 +213,7 @@ def test_objects_are_proposals_and_what_is_ignored_is_no_background(jit: Any) ->
         np.ones(1, np.float32),
     )
     rank = -np.arange(5, dtype=np.float32)[None]
-    sample = jax.device_get(jit(roi_heads.looked)(rpn.Proposals(boxes, valid), what, rank))
+    sample = jax.device_get(jax.jit(roi_heads.looked)(rpn.Proposals(boxes, valid), what, rank))
     assert sample.counts.tolist() == [[True, True, False, False, False]]
     np.testing.assert_array_equal(sample.boxes[0, :2], [[30, 30, 40, 40], [0, 0, 20, 20]])
     assert sample.objects[0, :2].tolist() == [0, -1]

@@ -1,7 +1,6 @@
 """Ghost modules against their definition, the block's shortcut, and the rounding of widths."""
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,10 +17,10 @@ conv = partial(Conv, use_bias=False)
 
 
 @pytest.mark.parametrize("features", [6, 5])
-def test_second_half_comes_from_the_first_channel_by_channel(features: int, jit: Any) -> None:
+def test_second_half_comes_from_the_first_channel_by_channel(features: int) -> None:
     module = GhostModule(features, conv=conv, norm=BatchNorm, act=nn.relu)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
-    y = np.asarray(jit(partial(module.apply, train=False))(variables, X))
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
+    y = np.asarray(jax.jit(partial(module.apply, train=False))(variables, X))
     assert y.shape == (2, 5, 6, features)
 
     first, norm = y[..., :3], np.sqrt(1 + 1e-5)

@@ -28,17 +28,17 @@ def convolve(x: np.ndarray, kernel: np.ndarray, strides: int = 1, padded: bool =
     return np.maximum(np.einsum("byxchw,hwcd->byxd", windows, kernel), 0) / np.sqrt(1.001)
 
 
-def run(branches: tuple[Branch, ...], pool: Any, projection: int | None, jit: Any) -> tuple[Any, dict[str, np.ndarray]]:
+def run(branches: tuple[Branch, ...], pool: Any, projection: int | None) -> tuple[Any, dict[str, np.ndarray]]:
     conv = partial(Conv, use_bias=False)
     module = Mixed(branches, pool, projection, conv=conv, norm=googlenet().norm, act=nn.relu)
-    y, variables = jit(partial(module.init_with_output, train=False))(jax.random.key(0), X)
+    y, variables = jax.jit(partial(module.init_with_output, train=False))(jax.random.key(0), X)
     return y, {name: np.asarray(layer["conv"]["kernel"]) for name, layer in variables["params"].items()}
 
 
-def test_branches_are_chains_and_the_pooled_one_is_projected(jit: Any) -> None:
+def test_branches_are_chains_and_the_pooled_one_is_projected() -> None:
     sides = ((1, 3), (3, 1))
     around = partial(max_pool, window=3, strides=1, padding=1)
-    y, kernels = run((((2, ONE),), ((4, ONE), (5, THREE)), ((3, ONE), (2, sides))), around, 6, jit)
+    y, kernels = run((((2, ONE),), ((4, ONE), (5, THREE)), ((3, ONE), (2, sides))), around, 6)
     once = convolve(X, kernels["branch3_1"])
     parts = [
         convolve(X, kernels["branch1_1"]),
@@ -51,9 +51,9 @@ def test_branches_are_chains_and_the_pooled_one_is_projected(jit: Any) -> None:
     np.testing.assert_allclose(y, np.concatenate(parts, -1), rtol=1e-5, atol=1e-6)
 
 
-def test_without_projection_the_last_layers_halve_the_size_unpadded(jit: Any) -> None:
+def test_without_projection_the_last_layers_halve_the_size_unpadded() -> None:
     halve = partial(max_pool, window=3, strides=2)
-    y, kernels = run((((2, THREE),), ((4, THREE), (5, THREE))), halve, None, jit)
+    y, kernels = run((((2, THREE),), ((4, THREE), (5, THREE))), halve, None)
     inner = convolve(X, kernels["branch2_1"])
     parts = [
         convolve(X, kernels["branch1_1"], 2, padded=False),

@@ -1,7 +1,6 @@
 """The exchange between resolutions, at sizes that no power of two divides too."""
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,13 +20,13 @@ def test_enlarge_repeats_the_nearest(factor: int) -> None:
     np.testing.assert_array_equal(enlarge(jnp.asarray(x), factor, jnp.asarray(like)), x[:, rows][:, :, columns])
 
 
-def test_exchange_adds_what_is_brought(jit: Any) -> None:
+def test_exchange_adds_what_is_brought() -> None:
     """Silent blocks leave relu(x); of the resampled maps only that from the smallest to the largest is not silent."""
     module = Exchange(1, conv=partial(Conv, use_bias=False), norm=BatchNorm, act=nn.relu)
     rng = np.random.default_rng(0)
     shapes = ((9, 6, 2), (5, 3, 4), (3, 2, 8))
     maps = [rng.normal(size=(2, *shape)).astype(np.float32) for shape in shapes]
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), maps)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), maps)
     params = variables["params"]
     for name in params:
         if name.startswith("branch"):
@@ -36,7 +35,7 @@ def test_exchange_adds_what_is_brought(jit: Any) -> None:
             params[name]["scale"] *= 0
     assert params["from1_to3_conv1"]["kernel"].shape == (3, 3, 2, 2)  # only the last halving changes the width
     assert params["from1_to3_conv2"]["kernel"].shape == (3, 3, 2, 8)
-    outputs = jit(partial(module.apply, train=False))(variables, maps)
+    outputs = jax.jit(partial(module.apply, train=False))(variables, maps)
     small, middle, large = (np.maximum(x, 0) for x in maps[::-1])
     brought = small @ params["from3_to1_conv1"]["kernel"][0, 0] / np.sqrt(1 + 1e-5)
     brought = brought.repeat(4, 1).repeat(4, 2)[:, :9, :6]

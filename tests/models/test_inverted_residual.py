@@ -34,9 +34,9 @@ def build(block: Any, **fields: Any) -> nn.Module:
     return block(**defaults | {"conv": partial(Conv, use_bias=False)} | fields)
 
 
-def init(module: nn.Module, jit: Any) -> Any:
+def init(module: nn.Module) -> Any:
     """Variables with no array at a special value."""
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
     return jax.tree.map(lambda leaf: RNG.uniform(0.5, 1.5, leaf.shape).astype(np.float32), variables)
 
 
@@ -46,9 +46,9 @@ def normalise(x: np.ndarray, variables: Any, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("strides", "features"), [(1, 4), (2, 4), (1, 3)])
-def test_block_by_its_definition(strides: int, features: int, jit: Any) -> None:
+def test_block_by_its_definition(strides: int, features: int) -> None:
     module = build(InvertedResidual, strides=strides, features=features)
-    variables = init(module, jit)
+    variables = init(module)
     params = variables["params"]
 
     y = X @ params["expand_conv"]["kernel"][0, 0]
@@ -60,15 +60,15 @@ def test_block_by_its_definition(strides: int, features: int, jit: Any) -> None:
     y = normalise(y @ params["project_conv"]["kernel"][0, 0], variables, "project_norm")
     if strides == 1 and features == 4:
         y = y + X
-    np.testing.assert_allclose(jit(partial(module.apply, train=False))(variables, X), y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(partial(module.apply, train=False))(variables, X), y, rtol=1e-4, atol=1e-5)
 
 
-def test_fused_block_by_its_definition(jit: Any) -> None:
+def test_fused_block_by_its_definition() -> None:
     module = build(FusedInvertedResidual, kernel=1)
-    variables = init(module, jit)
+    variables = init(module)
     y = np.clip(normalise(X @ variables["params"]["conv"]["kernel"][0, 0], variables, "norm"), 0, 6)
     y = normalise(y @ variables["params"]["project_conv"]["kernel"][0, 0], variables, "project_norm") + X
-    np.testing.assert_allclose(jit(partial(module.apply, train=False))(variables, X), y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(partial(module.apply, train=False))(variables, X), y, rtol=1e-4, atol=1e-5)
 
 
 def test_what_does_not_widen_is_left_out() -> None:
@@ -100,17 +100,17 @@ def test_drop_path_grows_linearly_and_squeezing_follows_the_block_input() -> Non
     assert reduced == [3]
 
 
-def test_every_parameter_of_squeezing_and_fused_blocks_gets_a_gradient(jit: Any) -> None:
+def test_every_parameter_of_squeezing_and_fused_blocks_gets_a_gradient() -> None:
     module = small_net(drop_path=0.1)
     x = RNG.normal(size=(4, 16, 12, 3)).astype(np.float32)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), x)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), x)
 
     def loss(params: Any) -> jax.Array:
         rngs = {"dropout": jax.random.key(1)}
         out, _ = module.apply({**variables, "params": params}, x, train=True, rngs=rngs, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(out[0], jnp.arange(4) % 3).mean()
 
-    grads = jit(jax.grad(loss))(variables["params"])
+    grads = jax.jit(jax.grad(loss))(variables["params"])
     assert [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(grads) if not np.abs(g).max() > 0] == []
 
 

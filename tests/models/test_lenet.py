@@ -1,7 +1,6 @@
 """LeNet-5 against the counts of its paper's figure, on the sizes it reads."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +22,12 @@ def test_scaled_tanh_maps_one_to_one() -> None:
     np.testing.assert_allclose(scaled_tanh(jnp.asarray([-1.0, 0.0, 1.0])), [-1, 0, 1], atol=1e-4)
 
 
-def test_padding_reads_28x28_digits_as_if_they_stood_in_a_32x32_field(jit: Any) -> None:
+def test_padding_reads_28x28_digits_as_if_they_stood_in_a_32x32_field() -> None:
     digits = np.random.default_rng(0).normal(size=(2, 28, 28, 1)).astype(np.float32)
-    variables = jit(partial(lenet5().init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+    variables = jax.jit(partial(lenet5().init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
     field = np.pad(digits, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    wanted, _ = jit(partial(lenet5().apply, train=False))(variables, field)
-    got, _ = jit(partial(lenet5_28().apply, train=False))(variables, digits)
+    wanted, _ = jax.jit(partial(lenet5().apply, train=False))(variables, field)
+    got, _ = jax.jit(partial(lenet5_28().apply, train=False))(variables, digits)
     np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 

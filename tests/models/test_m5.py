@@ -32,12 +32,12 @@ def test_shortest_signal() -> None:
         feature_info(m11(), (1, 1))
 
 
-def test_a_second_channel_is_read(jit: partial[jax.Array]) -> None:
+def test_a_second_channel_is_read() -> None:
     """Stereo whose channels swap is another signal; one whose examples swap is not."""
     net = m3(classes=2, features=4)
     x = np.random.default_rng(0).normal(size=(2, 200, 2)).astype(np.float32)
-    variables = jit(partial(net.init, train=False))(jax.random.key(0), x)
-    logits = jit(lambda x: net.apply(variables, x, train=False)[0])
+    variables = jax.jit(partial(net.init, train=False))(jax.random.key(0), x)
+    logits = jax.jit(lambda x: net.apply(variables, x, train=False)[0])
     first, swapped, turned = (np.asarray(logits(each)) for each in (x, x[:, :, ::-1], x[::-1]))
     assert np.abs(first - swapped).max() > 1e-3
     np.testing.assert_allclose(first, turned[::-1], atol=1e-6)

@@ -1,7 +1,6 @@
 """MobileNetV1's block against its definition, and the widths of the thinner networks."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +11,12 @@ from cnn_jax.models.layers import BatchNorm, Conv, he_depthwise
 from cnn_jax.models.mobilenet_v1 import SeparableBlock, mobilenet_v1_025, mobilenet_v1_100
 
 
-def test_block_is_depthwise_then_pointwise_without_a_shortcut(jit: Any) -> None:
+def test_block_is_depthwise_then_pointwise_without_a_shortcut() -> None:
     """Stride 2, each channel by its own window padded by one on both sides; then a matrix product over channels."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 6, 3)).astype(np.float32)
     block = SeparableBlock(4, 2, conv=partial(Conv, use_bias=False), norm=BatchNorm, act=mobilenet_v1_100().act)
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), x)
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)
     params = variables["params"]
     params["depthwise"]["kernel"] *= 4  # some values above 6
 
@@ -31,7 +30,7 @@ def test_block_is_depthwise_then_pointwise_without_a_shortcut(jit: Any) -> None:
     expected = np.clip(expected / norm, 0, 6)
     assert (expected == 6).any()
     expected = np.clip(expected @ np.asarray(params["pointwise"]["kernel"][0, 0]) / norm, 0, 6)
-    np.testing.assert_allclose(jit(partial(block.apply, train=False))(variables, x), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(partial(block.apply, train=False))(variables, x), expected, atol=1e-5)
 
 
 def test_depthwise_kernels_begin_with_the_variance_of_their_own_window() -> None:

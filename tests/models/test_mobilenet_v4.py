@@ -36,11 +36,11 @@ def test_the_last_depthwise_convolution_has_the_stride(start: int, middle: int, 
 
 
 @pytest.mark.parametrize(("features", "strides"), [(8, 1), (12, 1), (8, 2)])
-def test_the_shortcut_is_the_plain_identity_where_the_shape_stays(features: int, strides: int, jit: Any) -> None:
+def test_the_shortcut_is_the_plain_identity_where_the_shape_stays(features: int, strides: int) -> None:
     block = UniversalBlock(features, 2, start=3, middle=3, strides=strides, conv=conv)
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), X)
     variables["params"]["project_norm"]["scale"] = jnp.zeros(features)
-    y = jit(partial(block.apply, train=False))(variables, X)
+    y = jax.jit(partial(block.apply, train=False))(variables, X)
     np.testing.assert_array_equal(y, X if y.shape == X.shape else np.zeros(y.shape))
     assert (y.shape == X.shape) == (features == 8 and strides == 1)
 

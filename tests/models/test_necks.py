@@ -43,16 +43,16 @@ def maps() -> list[np.ndarray]:
     return [draw.normal(size=(*size, 2 + i)).astype("float32") for i, size in enumerate([(25, 14), (13, 7), (7, 4)])]
 
 
-def run(neck: Any, maps: list[np.ndarray], drawn: Any, jit: Any) -> tuple[list[np.ndarray], Any]:
+def run(neck: Any, maps: list[np.ndarray], drawn: Any) -> tuple[list[np.ndarray], Any]:
     batch = [jnp.asarray(x)[None] for x in maps]
     variables = drawn(neck, batch)
-    found = jit(partial(neck.apply, train=False))(variables, batch)
+    found = jax.jit(partial(neck.apply, train=False))(variables, batch)
     return [np.asarray(x)[0] for x in found], variables["params"]
 
 
 @pytest.mark.parametrize("of_input", [False, True])
-def test_fpn_by_its_definition(maps: list[np.ndarray], of_input: bool, drawn: Any, jit: Any) -> None:
-    found, p = run(FPN(5, top=partial(strided, of_input=of_input)), maps, drawn, jit)
+def test_fpn_by_its_definition(maps: list[np.ndarray], of_input: bool, drawn: Any) -> None:
+    found, p = run(FPN(5, top=partial(strided, of_input=of_input)), maps, drawn)
     wanted = pyramid(maps, p)
     p6 = conv(maps[-1] if of_input else wanted[-1], p["p6"], 2)  # the paper reads C5, most code P5
     wanted += [p6, conv(np.maximum(p6, 0), p["p7"], 2)]
@@ -61,8 +61,8 @@ def test_fpn_by_its_definition(maps: list[np.ndarray], of_input: bool, drawn: An
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_pan_by_its_definition(maps: list[np.ndarray], drawn: Any, jit: Any) -> None:
-    found, p = run(PAN(5, top=pooled), maps, drawn, jit)
+def test_pan_by_its_definition(maps: list[np.ndarray], drawn: Any) -> None:
+    found, p = run(PAN(5, top=pooled), maps, drawn)
     first, *rest = pyramid(maps, p["fpn"])
     wanted = [first]
     for i, x in enumerate(rest, 1):

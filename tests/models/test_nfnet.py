@@ -1,7 +1,6 @@
 """NFNet keeps the variance of its signal without normalisers; a branch starts as zero."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +19,11 @@ def test_scaled_gelu_keeps_the_variance_of_unit_noise() -> None:
     np.testing.assert_allclose(y.var(), 1.0, atol=0.01)
 
 
-def test_a_new_block_is_the_identity_and_its_branch_has_the_variance_that_the_next_counts_on(jit: Any) -> None:
+def test_a_new_block_is_the_identity_and_its_branch_has_the_variance_that_the_next_counts_on() -> None:
     x = RNG.normal(size=(1, 16, 16, 256)).astype(np.float32)
     block = NFBlock(256, 1, 1.0, 0.0, conv=ScaledWeightStandardizedConv, act=scaled_gelu, dtype=jnp.float32)
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), x)
-    run = jit(partial(block.apply, train=False))
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)
+    run = jax.jit(partial(block.apply, train=False))
     np.testing.assert_array_equal(run(variables, x), x)
     variables["params"]["skipinit_gain"] += 1
     np.testing.assert_allclose((run(variables, x) - x).var(), ALPHA**2, rtol=0.3)  # zeros at the border take 16 %

@@ -153,14 +153,14 @@ EVEN_TOO = ("basic", "regnet_x", "inverted", "convnext")
     ],
 )
 def test_the_strided_network_is_every_nth_position_of_the_dilated_one(
-    name: str, shape: tuple[int, int], output_stride: int, jit: Any, drawn: Any
+    name: str, shape: tuple[int, int], output_stride: int, drawn: Any
 ) -> None:
     """Up to the borders: beyond them both see zeros at the same positions."""
     strided, dense = (A_TROUS[name](classes=None, output_stride=stride) for stride in (32, output_stride))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, *shape, 3)), "float32")
     variables = drawn(strided, x)
     with convolution.lowering("native"):  # which compiles quickest
-        few, many = jit(lambda v, x: [m.apply(v, x, train=False) for m in (strided, dense)])(variables, x)
+        few, many = jax.jit(lambda v, x: [m.apply(v, x, train=False) for m in (strided, dense)])(variables, x)
     for key, (_, stride) in feature_info(A_TROUS[name](classes=1), (*shape, 3)).items():
         step = max(1, stride // output_stride)
         assert np.std(few[key]) > 1e-2  # nothing has died on the way

@@ -70,13 +70,13 @@ def build(block: Any, features: int, strides: int, shared: bool, **fields: Any) 
 @pytest.mark.parametrize(("block", "features", "last"), [(PreActBasic, 8, "conv2"), (PreActBottleneck, 2, "conv3")])
 @pytest.mark.parametrize("shared", [True, False])
 def test_shortcut_carries_the_input_or_in_first_blocks_its_activation(
-    block: Any, features: int, last: str, shared: bool, jit: Any
+    block: Any, features: int, last: str, shared: bool
 ) -> None:
     module = build(block, features, 1, shared)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
     variables["params"][last]["kernel"] *= 0
     expected = np.maximum(X, 0) if shared else X
-    np.testing.assert_allclose(jit(partial(module.apply, train=False))(variables, X), expected, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(partial(module.apply, train=False))(variables, X), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("strides_first", "strided"), [(True, "conv1"), (False, "conv2")])
@@ -92,8 +92,8 @@ def test_bottleneck_strides_where_it_is_told(strides_first: bool, strided: str) 
     assert min(name for name, size in sizes.items() if size == 3) == strided
 
 
-def test_last_map_is_activated(jit: Any) -> None:
+def test_last_map_is_activated() -> None:
     module = preact_resnet18().clone(blocks=(1, 1), features=4)
-    (_, maps), _ = jit(partial(module.init_with_output, train=False))(jax.random.key(0), X)
+    (_, maps), _ = jax.jit(partial(module.init_with_output, train=False))(jax.random.key(0), X)
     assert (maps["stage1"] < 0).any() and (maps["stage2"] >= 0).all()
     np.testing.assert_allclose(maps["pooled"], maps["stage2"].mean((1, 2)), atol=1e-5)

@@ -14,40 +14,40 @@ X = np.random.default_rng(0).normal(size=(2, 13, 18, 3)).astype(np.float32)
 small = partial(RepVGG, classes=5, blocks=(3, 2), widths=(8, 12), stem=8, groups=2)
 
 
-def trained(module: RepVGG, jit: Any) -> Any:
+def trained(module: RepVGG) -> Any:
     """Variables with every number moved away from where it began, as after training."""
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda leaf: leaf + rng.uniform(0.1, 0.5, leaf.shape).astype(np.float32), variables)
 
 
-def test_merged_branches_give_equal_features_and_logits(jit: Any) -> None:
-    variables = trained(small(), jit)
-    expected, expected_maps = jit(partial(small().apply, train=False))(variables, X)
+def test_merged_branches_give_equal_features_and_logits() -> None:
+    variables = trained(small())
+    expected, expected_maps = jax.jit(partial(small().apply, train=False))(variables, X)
     plain = small(block=PlainBlock)
-    logits, maps = jit(partial(plain.apply, train=False))(reparameterised(variables), X)
+    logits, maps = jax.jit(partial(plain.apply, train=False))(reparameterised(variables), X)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     for name, value in expected_maps.items():
         np.testing.assert_allclose(maps[name], value, atol=1e-5 * np.abs(value).max())
 
 
-def test_merging_uses_the_norms_epsilon(jit: Any) -> None:
+def test_merging_uses_the_norms_epsilon() -> None:
     module = small(norm=partial(BatchNorm, epsilon=0.5))
-    variables = trained(module, jit)
-    expected, _ = jit(partial(module.apply, train=False))(variables, X)
-    run = jit(partial(small(block=PlainBlock).apply, train=False))
+    variables = trained(module)
+    expected, _ = jax.jit(partial(module.apply, train=False))(variables, X)
+    run = jax.jit(partial(small(block=PlainBlock).apply, train=False))
     logits, _ = run(reparameterised(variables, epsilon=0.5), X)
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
     other, _ = run(reparameterised(variables), X)
     assert np.abs(other - expected).max() > 0.1 * np.abs(expected).max()
 
 
-def test_merged_variables_are_those_of_the_plain_network(jit: Any) -> None:
+def test_merged_variables_are_those_of_the_plain_network() -> None:
     def shapes(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf.shape, tree)
 
     plain = jax.eval_shape(partial(small(block=PlainBlock).init, train=False), jax.random.key(0), X)
-    assert shapes(reparameterised(trained(small(), jit))) == shapes(plain)
+    assert shapes(reparameterised(trained(small()))) == shapes(plain)
 
 
 def test_identity_branch_and_groups() -> None:

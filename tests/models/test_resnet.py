@@ -34,37 +34,37 @@ def build(block: Any, features: int, strides: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(("block", "features"), [(BasicBlock, 8), (Bottleneck, 2)])
-def test_block_with_a_silent_branch_is_the_activated_identity(block: Any, features: int, jit: Any) -> None:
+def test_block_with_a_silent_branch_is_the_activated_identity(block: Any, features: int) -> None:
     module = build(block, features, strides=1)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
     assert "shortcut_conv" not in variables["params"]
     last = "norm2" if block is BasicBlock else "norm3"
     variables["params"][last]["scale"] = jnp.zeros(8)
-    np.testing.assert_allclose(jit(partial(module.apply, train=False))(variables, X), np.maximum(X, 0), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(partial(module.apply, train=False))(variables, X), np.maximum(X, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize(("block", "features", "strided"), [(BasicBlock, 16, "conv1"), (Bottleneck, 4, "conv2")])
-def test_block_projects_where_the_shape_changes(block: Any, features: int, strided: str, jit: Any) -> None:
+def test_block_projects_where_the_shape_changes(block: Any, features: int, strided: str) -> None:
     module = build(block, features, strides=2)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
     assert variables["params"]["shortcut_conv"]["kernel"].shape == (1, 1, 8, 16)
-    run = jit(partial(module.apply, train=False, capture_intermediates=True))
+    run = jax.jit(partial(module.apply, train=False, capture_intermediates=True))
     y, outputs = run(variables, X)
     assert y.shape == (2, 3, 3, 16)
     sizes = {name: value["__call__"][0].shape[1] for name, value in outputs["intermediates"].items() if "conv" in name}
     assert min(name for name, size in sizes.items() if size == 3) == strided
 
 
-def test_every_bottleneck_parameter_gets_a_gradient(jit: Any) -> None:
+def test_every_bottleneck_parameter_gets_a_gradient() -> None:
     module = ResNet(classes=3, blocks=(1, 2), features=4, block=Bottleneck, norm=partial(GroupNorm, groups=2))
     x = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    params = jit(partial(module.init, train=True))(jax.random.key(0), x)["params"]
+    params = jax.jit(partial(module.init, train=True))(jax.random.key(0), x)["params"]
 
     def loss(params: Any) -> jax.Array:
         logits, _ = module.apply({"params": params}, x, train=True)
         return jax.nn.log_softmax(logits)[:, 0].sum()
 
-    grads = jit(jax.grad(loss))(params)
+    grads = jax.jit(jax.grad(loss))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
 
 
@@ -107,14 +107,14 @@ def test_group_norm_has_as_many_parameters_and_no_statistics() -> None:
     assert count_params(module, (8, 8, 3)) == resnet18_small.params
 
 
-def test_zero_init_starts_each_block_as_the_identity(jit: Any) -> None:
+def test_zero_init_starts_each_block_as_the_identity() -> None:
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
     module = ResNet(classes=3, blocks=(2, 1), features=4, stem=small_image_stem, zero_init=True)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), x)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), x)
     scales = {path: value for path, value in flatten_dict(variables["params"], sep="/").items() if "scale" in path}
     zero = [path for path, value in scales.items() if not value.any()]
     assert sorted(zero) == [f"{block}/norm2/scale" for block in ("stage1_block1", "stage1_block2", "stage2_block1")]
-    _, maps = jit(partial(module.apply, train=False))(variables, x)
+    _, maps = jax.jit(partial(module.apply, train=False))(variables, x)
     np.testing.assert_array_equal(maps["stem"], maps["stage1"])
 
 
@@ -144,7 +144,7 @@ def test_injected_downsampling_takes_the_stride_over(block: Any) -> None:
     assert calls == [((2, 8, 8, 8), 2)] and maps["stage2"].shape[1:3] == (4, 4)
 
 
-def test_attention_is_part_of_the_branch_not_of_the_shortcut(jit: Any) -> None:
+def test_attention_is_part_of_the_branch_not_of_the_shortcut() -> None:
     """A branch that is weighed with 0 leaves the activated identity."""
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
 
@@ -152,5 +152,5 @@ def test_attention_is_part_of_the_branch_not_of_the_shortcut(jit: Any) -> None:
         return lambda y: 0 * y
 
     module = ResNet(classes=3, blocks=(1,), features=4, stem=small_image_stem, attention=nothing)
-    (_, maps), _ = jit(partial(module.init_with_output, train=False))(jax.random.key(0), x)
+    (_, maps), _ = jax.jit(partial(module.init_with_output, train=False))(jax.random.key(0), x)
     np.testing.assert_array_equal(maps["stem"], maps["stage1"])

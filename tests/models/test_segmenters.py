@@ -91,14 +91,14 @@ def test_every_parameter_makes_what_is_trained(name: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["lraspp", "deeplabv3plus"])
-def test_learns_with_every_parameter(family: str, jit: Any, drawn: Any) -> None:
+def test_learns_with_every_parameter(family: str, drawn: Any) -> None:
     """One training step: finite, every parameter with a gradient, statistics updated in training only."""
     module = small(FAMILIES[family])
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 50, 37, 3)), "float32")
     variables = drawn(module, x)
     truth = jnp.arange(x[..., 0].size).reshape(x.shape[:3]) % CLASSES
 
-    @jit
+    @jax.jit
     def run(variables: Any) -> Any:
         def loss(params: Any) -> Any:
             (logits, features), new = module.apply(

@@ -1,7 +1,6 @@
 """Channel shuffle and what a block of ShuffleNetV2 leaves untouched."""
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,11 +21,11 @@ def test_channel_shuffle_interleaves_the_groups() -> None:
     np.testing.assert_array_equal(channel_shuffle(channel_shuffle(x, 2), 3), x)
 
 
-def test_half_the_channels_pass_a_block_untouched(jit: Any) -> None:
+def test_half_the_channels_pass_a_block_untouched() -> None:
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 8)).astype(np.float32)
     block = ShuffleBlock(8, 1, conv=conv, norm=BatchNorm, act=nn.relu)
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), x)
-    run = jit(partial(block.apply, train=False))
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)
+    run = jax.jit(partial(block.apply, train=False))
     y = run(variables, x)
     np.testing.assert_array_equal(y[..., ::2], x[..., :4])
     # and the other half is computed from the other half only

@@ -1,7 +1,6 @@
 """SqueezeNet: a fire module in NumPy, maps that poolings cover to their end, the sizes that it reads."""
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,12 +14,12 @@ from cnn_jax.models.squeezenet import Fire, squeezenet1_0, squeezenet1_1
 from cnn_jax.models.variant import Variant
 
 
-def test_fire_module(jit: Any) -> None:
+def test_fire_module() -> None:
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
     module = Fire(2, Conv, nn.relu)
-    params = jit(module.init)(jax.random.key(0), x)["params"]
+    params = jax.jit(module.init)(jax.random.key(0), x)["params"]
     params = jax.tree.map(lambda p: p + 0.1, params)  # biases count
-    y = jit(module.apply)({"params": params}, x)
+    y = jax.jit(module.apply)({"params": params}, x)
 
     kernel = {name: np.asarray(layer["kernel"]) for name, layer in params.items()}
     squeezed = np.maximum(x @ kernel["squeeze"][0, 0] + 0.1, 0)

@@ -26,11 +26,11 @@ def discs() -> np.ndarray:
     return found
 
 
-def test_every_parameter_learns_from_pictures_of_any_size(jit: Any, drawn: Any) -> None:
+def test_every_parameter_learns_from_pictures_of_any_size(drawn: Any) -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 11, 14, 1)), "float32")
     variables = drawn(SMALL, x)
 
-    @jit
+    @jax.jit
     def run(variables: Any) -> Any:
         def loss(params: Any) -> Any:
             raw, _ = SMALL.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
@@ -44,16 +44,16 @@ def test_every_parameter_learns_from_pictures_of_any_size(jit: Any, drawn: Any) 
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
-def test_the_loss_is_of_what_counts_and_lengths_weigh_as_much_as_they_are_central(jit: Any) -> None:
+def test_the_loss_is_of_what_counts_and_lengths_weigh_as_much_as_they_are_central() -> None:
     truth, draw = discs(), np.random.default_rng(1)
     logits = draw.normal(size=(2, 6, 7)).astype(np.float32)
     lengths = draw.uniform(1, 5, (2, 6, 7, 8)).astype(np.float32)
     counted = np.ones(truth.shape, np.float32)
     counted[0, :, 8:] = 0
-    losses = jit(SMALL.losses)
+    losses = jax.jit(SMALL.losses)
     found = losses(Shapes(logits, lengths), truth, counted)
-    true = np.asarray(jit(partial(ray_lengths, rays=8, stride=2))(truth))
-    share, counts = np.asarray(jit(centrality)(truth[:, ::2, ::2], true)), counted[:, ::2, ::2]
+    true = np.asarray(jax.jit(partial(ray_lengths, rays=8, stride=2))(truth))
+    share, counts = np.asarray(jax.jit(centrality)(truth[:, ::2, ::2], true)), counted[:, ::2, ::2]
     said = 1 / (1 + np.exp(-logits.astype(np.float64)))
     entropy = -(share * np.log(said) + (1 - share) * np.log(1 - said))
     off = np.abs(lengths - true).mean(-1)
@@ -71,8 +71,8 @@ def test_the_loss_is_of_what_counts_and_lengths_weigh_as_much_as_they_are_centra
         assert np.isfinite(float(terms["centrality"][0]))
 
 
-def test_candidates_are_the_pixels_that_no_neighbour_is_surer_than(jit: Any) -> None:
-    candidates = jit(SMALL.clone(most=4, score=0.5).outlines)
+def test_candidates_are_the_pixels_that_no_neighbour_is_surer_than() -> None:
+    candidates = jax.jit(SMALL.clone(most=4, score=0.5).outlines)
     logits = np.full((2, 5, 6), -3, np.float32)
     logits[0, 1, 1], logits[0, 1, 2], logits[0, 3, 4], logits[0, 4, 0] = 2, 1, 3, -0.1
     lengths = np.arange(2 * 5 * 6 * 8, dtype=np.float32).reshape(2, 5, 6, 8)

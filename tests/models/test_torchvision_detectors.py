@@ -56,7 +56,7 @@ def test_frozen_norms_have_no_parameters(variant: Any, documented: int) -> None:
     assert count(variant(norm=FrozenBatchNorm)) == documented
 
 
-def test_a_frozen_norm_is_what_batch_norm_is_in_evaluation(jit: Any) -> None:
+def test_a_frozen_norm_is_what_batch_norm_is_in_evaluation() -> None:
     draw = np.random.default_rng(0)
     x = jnp.asarray(draw.normal(size=(2, 3, 4, 5)), "float32")
     values = {name: jnp.asarray(draw.uniform(0.5, 2, 5), "float32") for name in ("scale", "bias", "mean", "var")}
@@ -173,11 +173,11 @@ def scenes(kind: str) -> Objects:
 
 
 @pytest.mark.parametrize("kind", ["retinanet", "giou", "fcos", "ssd"])
-def test_losses_are_finite_and_count_what_there_is(kind: str, jit: Any) -> None:
+def test_losses_are_finite_and_count_what_there_is(kind: str) -> None:
     detector, raw = raw_of(kind)
     fields = [name for name in raw._fields if name not in ("anchors", "points")]
 
-    @jit
+    @jax.jit
     def run(values: Any, objects: Objects) -> Any:
         def total(values: Any) -> Any:
             terms = detector.losses(raw._replace(**values), objects)
@@ -202,13 +202,13 @@ def test_losses_are_finite_and_count_what_there_is(kind: str, jit: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["retinanet", "fcos", "ssd"])
-def test_what_is_found_is_cut_to_the_picture_and_never_background(kind: str, jit: Any) -> None:
+def test_what_is_found_is_cut_to_the_picture_and_never_background(kind: str) -> None:
     detector, raw = raw_of(kind)
     raw = jax.tree.map(jnp.asarray, raw)
     if kind != "ssd":  # the background, number 0, would be the surest class
         raw = raw._replace(logits=[x.at[..., 0].add(9) for x in raw.logits])
     content = jnp.array([[0.0, 0, 50, 30], [0, 0, 64, 64]])
-    found = jit(detector.detections)(raw, content)
+    found = jax.jit(detector.detections)(raw, content)
     real = np.asarray(found.labels) >= 0
     assert real.any(1).all() and set(np.asarray(found.labels)[real]) <= {0, 1}
     assert (np.diff(np.asarray(found.scores)) <= 0).all()
@@ -218,7 +218,7 @@ def test_what_is_found_is_cut_to_the_picture_and_never_background(kind: str, jit
         assert (boxes[:, 3::4] <= content[image, 3]).all()
 
 
-def test_every_parameter_learns(jit: Any, drawn: Any) -> None:
+def test_every_parameter_learns(drawn: Any) -> None:
     """One step: statistics move, and each parameter has a gradient."""
     detector = RetinaNet(2, backbone=TINY, neck=partial(FPN, features=4))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), "float32")
@@ -227,7 +227,7 @@ def test_every_parameter_learns(jit: Any, drawn: Any) -> None:
     objects = Objects(boxes, jnp.tile(jnp.array([0, 1, 1]), (2, 1)), present, ~present, jnp.ones(2))
     variables = drawn(detector, x)
 
-    @jit
+    @jax.jit
     def run(variables: Any) -> Any:
         def loss(params: Any) -> Any:
             raw, new = detector.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])

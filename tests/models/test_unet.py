@@ -22,12 +22,12 @@ def test_up_conv_by_its_definition() -> None:
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
-def test_kernels_start_with_the_deviation_of_section_3(jit: Any) -> None:
+def test_kernels_start_with_the_deviation_of_section_3() -> None:
     """sqrt(2 / N): a transposed convolution's output sees one tap of C inputs, a 3x3 convolution's nine."""
     up = UpConv(200).init(jax.random.key(0), jnp.zeros((1, 1, 1, 50)))["params"]["kernel"]
     assert up.std() == pytest.approx((2 / 50) ** 0.5, rel=0.02)
     net = UNet(classes=2, features=64, levels=1)
-    params = jit(partial(net.init, train=False))(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))["params"]
+    params = jax.jit(partial(net.init, train=False))(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))["params"]
     assert params["stage1"]["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
 
 
@@ -64,11 +64,11 @@ def published(params: Any, x: np.ndarray) -> np.ndarray:
     return conv(double(joined, params["up1"]), params["classifier"])
 
 
-def test_the_published_network_sees_the_mirrored_image_and_in_its_middle_the_image_alone(jit: Any, drawn: Any) -> None:
+def test_the_published_network_sees_the_mirrored_image_and_in_its_middle_the_image_alone(drawn: Any) -> None:
     net = unet_original(features=3, levels=2, classes=4)
     image = np.random.default_rng(1).normal(size=(2, 31, 30, 2)).astype(np.float32)
     variables = drawn(net, image)
-    logits, features = jit(partial(net.apply, train=False))(variables, image)
+    logits, features = jax.jit(partial(net.apply, train=False))(variables, image)
     assert logits.shape == (2, 31, 30, 4) and set(variables) == {"params"}
     # 8 pixels more on each side, and one more at the end of an odd one, for whole windows
     mirrored = np.pad(image, ((0, 0), (8, 9), (8, 8), (0, 0)), "reflect").astype(float)
@@ -78,7 +78,7 @@ def test_the_published_network_sees_the_mirrored_image_and_in_its_middle_the_ima
     alone = published(variables["params"], image[:, :30].astype(float))
     np.testing.assert_allclose(logits[:, 8:22, 8:22], alone, atol=1e-4)
 
-    train = jit(partial(net.apply, train=True))
+    train = jax.jit(partial(net.apply, train=True))
     first, other = (train(variables, image, rngs={"dropout": jax.random.key(i)})[0] for i in (0, 1))
     assert (first != other).any() and (first != logits).any()  # of dropout, at the end of the contracting path
 

@@ -1,7 +1,6 @@
 """VGG: layers as the paper counts them, features before each pooling, the sizes that it reads."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -25,11 +24,11 @@ def test_depth_counts_the_layers_with_weights(depth: int) -> None:
     assert sorted(convolutions) == list(range(1, depth - 2))
 
 
-def test_features_are_pooled_for_the_next_stage_only(jit: Any) -> None:
+def test_features_are_pooled_for_the_next_stage_only() -> None:
     """Convolutions that only pass a map on: the next feature is the 2x2 maximum of the one before."""
     module = vgg11(conv=lambda features, kernel, dtype, name: lambda x: x[..., :1], hidden=1)
     x = np.random.default_rng(0).uniform(size=(1, 32, 48, 1)).astype(np.float32)
-    (_, features), _ = jit(partial(module.init_with_output, train=False))(jax.random.key(0), x)
+    (_, features), _ = jax.jit(partial(module.init_with_output, train=False))(jax.random.key(0), x)
     np.testing.assert_array_equal(features["stage1"], x)
     for stage in range(2, 6):
         x = x.reshape(1, x.shape[1] // 2, 2, x.shape[2] // 2, 2, 1).max((2, 4))

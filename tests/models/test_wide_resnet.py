@@ -50,25 +50,25 @@ def block(features: int, strides: int, dropout: float = 0.0) -> WideBlock:
 X = np.random.default_rng(0).normal(size=(2, 5, 5, 8)).astype(np.float32)
 
 
-def test_identity_carries_the_input_untouched(jit: Any) -> None:
-    variables = jit(partial(block(8, 1).init, train=False))(jax.random.key(0), X)
+def test_identity_carries_the_input_untouched() -> None:
+    variables = jax.jit(partial(block(8, 1).init, train=False))(jax.random.key(0), X)
     variables["params"]["conv2"]["kernel"] *= 0
-    np.testing.assert_array_equal(jit(partial(block(8, 1).apply, train=False))(variables, X), X)
+    np.testing.assert_array_equal(jax.jit(partial(block(8, 1).apply, train=False))(variables, X), X)
 
 
-def test_shortcut_reads_the_activated_input(jit: Any) -> None:
+def test_shortcut_reads_the_activated_input() -> None:
     """Nothing is left of a strongly negative input after the activation."""
-    variables = jit(partial(block(16, 2).init, train=False))(jax.random.key(0), X)
-    run = jit(partial(block(16, 2).apply, train=False))
+    variables = jax.jit(partial(block(16, 2).init, train=False))(jax.random.key(0), X)
+    run = jax.jit(partial(block(16, 2).apply, train=False))
     assert run(variables, X).shape == (2, 3, 3, 16)
     np.testing.assert_array_equal(run(variables, X - 100), 0)
 
 
-def test_dropout_is_between_the_convolutions_only(jit: Any) -> None:
+def test_dropout_is_between_the_convolutions_only() -> None:
     module = block(8, 1, dropout=0.5)
-    variables = jit(partial(module.init, train=False))(jax.random.key(0), X)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), X)
 
-    @jit
+    @jax.jit
     def run(variables: Any, seed: int) -> jax.Array:
         rngs = {"dropout": jax.random.key(seed)}
         return module.apply(variables, X, train=True, rngs=rngs, mutable=["batch_stats"])[0]

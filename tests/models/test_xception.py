@@ -1,7 +1,6 @@
 """Separable convolutions as ordinary ones, and where Xception activates and pads."""
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,30 +16,30 @@ CONV = partial(Conv, use_bias=False)
 X = np.random.default_rng(0).normal(size=(2, 5, 7, 4)).astype(np.float32)
 
 
-def test_separable_convolution_is_one_of_a_factored_kernel(jit: Any) -> None:
+def test_separable_convolution_is_one_of_a_factored_kernel() -> None:
     module = SeparableConv(6, CONV)
-    variables = jit(module.init)(jax.random.key(0), X)
+    variables = jax.jit(module.init)(jax.random.key(0), X)
     depthwise, pointwise = (variables["params"][name]["kernel"] for name in ("depthwise", "pointwise"))
     kernel = jnp.einsum("hwc,cd->hwcd", depthwise[:, :, 0], pointwise[0, 0])
-    np.testing.assert_allclose(jit(module.apply)(variables, X), convolution(X, kernel, padding=1), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(module.apply)(variables, X), convolution(X, kernel, padding=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("activated", [False, True])
-def test_only_an_activated_input_is_not_activated_again(activated: bool, jit: Any) -> None:
+def test_only_an_activated_input_is_not_activated_again(activated: bool) -> None:
     block = XceptionBlock((4, 4, 4), 1, activated, conv=CONV, norm=BatchNorm, act=nn.relu)
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), X)
-    run = jit(partial(block.apply, train=False))
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), X)
+    run = jax.jit(partial(block.apply, train=False))
     positive = np.maximum(X, 0)
     branch, of_positive = run(variables, X) - X, run(variables, positive) - positive
     assert np.allclose(branch, of_positive, atol=1e-5) != activated
 
 
-def test_strided_block_pools_the_branch(jit: Any) -> None:
+def test_strided_block_pools_the_branch() -> None:
     """3x3 windows of stride 2 around rows 0 and 2; the shortcut reads those rows only."""
     block = XceptionBlock((4, 6), 2, True, conv=CONV, norm=BatchNorm, act=nn.relu)
     x = X[:, :4, :6]  # for odd sizes SAME would be the same
-    variables = jit(partial(block.init, train=False))(jax.random.key(0), x)
-    y, outputs = jit(partial(block.apply, train=False, capture_intermediates=True))(variables, x)
+    variables = jax.jit(partial(block.init, train=False))(jax.random.key(0), x)
+    y, outputs = jax.jit(partial(block.apply, train=False, capture_intermediates=True))(variables, x)
     branch, shortcut = (outputs["intermediates"][name]["__call__"][0] for name in ("norm2", "shortcut_norm"))
     padded = np.pad(branch, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]

@@ -142,12 +142,11 @@ def first_order(f: Callable, x: jax.Array, kernel: jax.Array, dy: jax.Array) -> 
 
 
 # Tests compile more than they compute: a third of the time without LLVM's optimizer.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def both(c: Case, transform: Callable, *arrays: jax.Array) -> tuple:
     """The same thing done to our convolution and to XLA's, compiled as one program."""
-    return jit(lambda *arrays: (transform(ours(c), *arrays), transform(stock(c), *arrays)))(*arrays)
+    return jax.jit(lambda *arrays: (transform(ours(c), *arrays), transform(stock(c), *arrays)))(*arrays)
 
 
 @pytest.mark.parametrize("c", [*CASES.values(), *map(random_case, range(16))], ids=[*CASES, *map(str, range(16))])
@@ -323,7 +322,7 @@ def network_arrays() -> tuple[dict, jax.Array]:
 @functools.cache
 def expected_network() -> tuple[jax.Array, dict]:
     with lowering("native"):
-        return jit(jax.value_and_grad(network))(*network_arrays())
+        return jax.jit(jax.value_and_grad(network))(*network_arrays())
 
 
 @pytest.mark.parametrize(
@@ -333,7 +332,7 @@ def test_sharded_batch_gathers_no_activation(mesh: Mesh, kernels: P) -> None:
     parameters, x = network_arrays()
     data, model = NamedSharding(mesh, P(("batch", "shard"))), NamedSharding(mesh, kernels)
     parameters, x = jax.device_put((parameters, x), (model, data))
-    step = jit(jax.value_and_grad(network), out_shardings=(NamedSharding(mesh, P()), model))
+    step = jax.jit(jax.value_and_grad(network), out_shardings=(NamedSharding(mesh, P()), model))
     compiled = step.lower(parameters, x).compile()
     moved = re.findall(r"= (.*?) (?:all-gather|all-to-all|collective-permute)(?:-start)?\(", compiled.as_text())
     shapes = [tuple(map(int, dims.split(","))) for text in moved for dims in re.findall(r"f32\[([\d,]+)\]", text)]
@@ -348,7 +347,7 @@ def test_the_program_is_the_same_in_every_process(mesh: Mesh, kernels: P) -> Non
     parameters, x = network_arrays()
     data, model = NamedSharding(mesh, P(("batch", "shard"))), NamedSharding(mesh, kernels)
     parameters, x = jax.device_put((parameters, x), (model, data))
-    texts = [jit(jax.value_and_grad(lambda p, x: network(p, x))).lower(parameters, x).as_text() for _ in range(2)]
+    texts = [jax.jit(jax.value_and_grad(lambda p, x: network(p, x))).lower(parameters, x).as_text() for _ in range(2)]
     assert "manual_computation" in texts[0] and texts[0] == texts[1]
 
 
@@ -357,7 +356,7 @@ def test_batch_that_does_not_divide(mesh: Mesh) -> None:
     parameters, x = network_arrays()
     x = jax.device_put(x, NamedSharding(mesh, P(("batch", "shard"))))
 
-    @jit
+    @jax.jit
     def step(parameters: dict, x: jax.Array) -> tuple:
         return jax.value_and_grad(network)(parameters, x[: BATCH - 3])
 
@@ -377,7 +376,7 @@ def test_inside_shard_map(mesh: Mesh, check_vma: bool) -> None:
         return jax.tree.map(lambda v: lax.pmean(v, axes), jax.value_and_grad(network)(parameters, x))
 
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(axes)), out_specs=P(), check_vma=check_vma)
-    assert worst(jit(mapped)(parameters, x), expected_network()) < 1e-5
+    assert worst(jax.jit(mapped)(parameters, x), expected_network()) < 1e-5
 
 
 def test_inside_shard_map_over_some_axes(mesh: Mesh) -> None:
@@ -389,7 +388,7 @@ def test_inside_shard_map_over_some_axes(mesh: Mesh) -> None:
         out_specs=P(),
         axis_names={"batch"},
     )
-    assert worst(jit(mapped)(parameters, x), expected_network()) < 1e-5
+    assert worst(jax.jit(mapped)(parameters, x), expected_network()) < 1e-5
 
 
 def test_inside_pmap(mesh: Mesh) -> None:

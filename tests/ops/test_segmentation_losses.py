@@ -37,9 +37,6 @@ LOSSES = {
 }
 
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # these programs run few times
-
-
 def value_of(loss: losses.Loss, *at: jax.Array) -> jax.Array:
     return losses.value(loss(*at))
 
@@ -49,7 +46,7 @@ def all_of(*at: jax.Array, names: Iterable[str] = LOSSES) -> dict[str, tuple[jax
     return {name: jax.value_and_grad(partial(value_of, LOSSES[name]))(*at) for name in names}
 
 
-found = jax.jit(all_of, compiler_options=QUICK)
+found = jax.jit(all_of)
 
 
 # The definitions: loops over what there is, in float64.
@@ -247,13 +244,13 @@ def splits() -> list[Callable[..., Any]]:
 
     specs = {name: (P(), P(AXIS)) for name in APART}
     mapped = jax.shard_map(of_device, mesh=mesh, in_specs=P(AXIS), out_specs=specs, check_vma=False)
-    over = jax.jit(partial(all_of, names=APART), in_shardings=NamedSharding(mesh, P(AXIS)), compiler_options=QUICK)
-    return [jax.jit(mapped, compiler_options=QUICK), over]
+    over = jax.jit(partial(all_of, names=APART), in_shardings=NamedSharding(mesh, P(AXIS)))
+    return [jax.jit(mapped), over]
 
 
 def test_total_adds_terms_up_and_refuses_two_of_one_name() -> None:
     both = losses.total(losses.cross_entropy, partial(losses.dice, weight=0.5))
-    terms = jax.jit(both, compiler_options=QUICK)(*INPUTS["random"])
+    terms = jax.jit(both)(*INPUTS["random"])
     wanted = {"cross_entropy": 1.0, "dice": 0.5}
     assert {name: total / count for name, (total, count) in terms.items()} == {
         name: pytest.approx(weight * DEFINITIONS[name](*INPUTS["random"]), rel=1e-5) for name, weight in wanted.items()
@@ -289,4 +286,4 @@ def test_distances_are_euclidean(seed: int, share: float) -> None:
             assert got[b, *at, k] == pytest.approx(wanted, rel=1e-6)
 
 
-distances = jax.jit(distance_to, compiler_options=QUICK)
+distances = jax.jit(distance_to)

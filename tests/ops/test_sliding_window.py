@@ -18,7 +18,6 @@ from cnn_jax.ops.sliding_window import averaging, shares, slid, starts
 from cnn_jax.train.mesh import forward as per_device
 
 DRAW = np.random.default_rng(0)
-quick: Any = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # to compile
 KERNEL = DRAW.normal(size=(3, 3, 2, 4)).astype(np.float32)
 
 
@@ -80,7 +79,7 @@ def test_windows_reach_everywhere_and_shares_sum_to_one(size: int, window: int, 
 )
 def test_the_mean_over_windows_is_its_definition(size: Any, window: Any, step: float) -> None:
     x = image(*size, count=2)
-    found = quick(partial(slid, net, window=window, step=step))(x)
+    found = jax.jit(partial(slid, net, window=window, step=step))(x)
     np.testing.assert_allclose(found, defined(x, window, step), atol=1e-5)
     if size[0] > window[0]:
         assert np.abs(found - net(x)).max() > 0.01  # a window's border shows, or this would hold of any weights
@@ -89,13 +88,13 @@ def test_the_mean_over_windows_is_its_definition(size: Any, window: Any, step: f
 def test_no_seam_where_a_pixel_is_said_by_itself() -> None:
     x = image(37, 50)
     for function in (pixels, lambda x: jnp.broadcast_to(jnp.float32([1, -2, 0.3, 1e4]), (*x.shape[:3], 4))):
-        found = quick(partial(slid, function, window=(16, 12)))(x)
+        found = jax.jit(partial(slid, function, window=(16, 12)))(x)
         np.testing.assert_allclose(found, function(jnp.asarray(x)), rtol=1e-6, atol=1e-6)
 
 
 def test_one_window_is_the_forward_pass_to_the_bit() -> None:
     x = image(12, 9)
-    np.testing.assert_array_equal(quick(partial(slid, net, window=(12, 9)))(x), net(x))
+    np.testing.assert_array_equal(jax.jit(partial(slid, net, window=(12, 9)))(x), net(x))
 
 
 def test_the_order_of_windows_does_not_matter() -> None:
@@ -103,8 +102,8 @@ def test_the_order_of_windows_does_not_matter() -> None:
         return net(x.swapaxes(1, 2)).swapaxes(1, 2)
 
     x = image(20, 26)
-    across = quick(partial(slid, net, window=(8, 10)))(x)
-    down = quick(partial(slid, turned, window=(10, 8)))(x.swapaxes(1, 2)).swapaxes(1, 2)
+    across = jax.jit(partial(slid, net, window=(8, 10)))(x)
+    down = jax.jit(partial(slid, turned, window=(10, 8)))(x.swapaxes(1, 2)).swapaxes(1, 2)
     np.testing.assert_allclose(across, down, rtol=0, atol=1e-6)
 
 
@@ -131,18 +130,18 @@ def test_flips_are_the_mean_over_mirror_images() -> None:
     x = image(7, 10)
     ways: dict[str, Any] = {"horizontal": [(), 2], "both": [(), 1, 2, (1, 2)]}
     for name, axes in ways.items():
-        found = quick(partial(averaging(flips=name), net))(x)
+        found = jax.jit(partial(averaging(flips=name), net))(x)
         expected = np.mean([np.flip(net(np.flip(x, axis)), axis) for axis in axes], axis=0)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-        inside = quick(partial(averaging(flips=name, window=(7, 10)), net))(x)
+        inside = jax.jit(partial(averaging(flips=name, window=(7, 10)), net))(x)
         np.testing.assert_allclose(inside, expected, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(averaging(flips="none", scales=(1,))(net, jnp.asarray(x)), net(x))
 
 
 def test_scales_are_the_mean_over_resized_images() -> None:
-    x, half = image(8, 12), quick(partial(resize, size=(4, 6)))
-    expected = (net(x) + quick(partial(resize, size=(8, 12)))(net(half(x)))) / 2
-    np.testing.assert_allclose(quick(partial(averaging(scales=(0.5, 1)), net))(x), expected, atol=1e-6)
+    x, half = image(8, 12), jax.jit(partial(resize, size=(4, 6)))
+    expected = (net(x) + jax.jit(partial(resize, size=(8, 12)))(net(half(x)))) / 2
+    np.testing.assert_allclose(jax.jit(partial(averaging(scales=(0.5, 1)), net))(x), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

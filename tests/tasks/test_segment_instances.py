@@ -21,7 +21,6 @@ from cnn_jax.ops.batch_axis import AXIS
 from cnn_jax.tasks.segment_instances import counted, instance_map, objects, segment_instances
 
 SIDE = 16
-quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 FIELDS = {
     "picture": Field("image", (SIDE, SIDE, 1), "uint8"),
     "cells": Field("instance_map", (SIDE, SIDE), "uint8"),
@@ -91,7 +90,7 @@ def test_the_loss_of_a_batch_is_the_same_in_one_piece_and_on_several_devices(tas
         mean, _, sums = task.loss(variables, batch, jax.random.key(1), False)
         return mean, jax.tree.map(lambda value: value.reshape(1), sums)
 
-    mean, sums = quick(loss)(variables, whole)
+    mean, sums = jax.jit(loss)(variables, whole)
     mesh = jax.make_mesh((2,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     one, each = PartitionSpec(), PartitionSpec(AXIS)
 
@@ -100,13 +99,13 @@ def test_the_loss_of_a_batch_is_the_same_in_one_piece_and_on_several_devices(tas
         return jax.lax.pmean(mean, AXIS), sums
 
     mapped = jax.shard_map(part, mesh=mesh, in_specs=(one, each), out_specs=(one, each))
-    split, parts = quick(mapped)(variables, whole)
+    split, parts = jax.jit(mapped)(variables, whole)
     assert float(split) == pytest.approx(float(mean), rel=1e-5)
     for name, (total, count) in sums.items():
         if name != "loss":
             assert parts[name][0].sum() == pytest.approx(float(total[0]), rel=1e-5), name
             assert parts[name][1].sum() == pytest.approx(float(count[0])) and parts[name][1].min() < count[0], name
-    gone = quick(loss)(variables, whole | {VALID: jnp.zeros(4)})[0]
+    gone = jax.jit(loss)(variables, whole | {VALID: jnp.zeros(4)})[0]
     assert float(gone) == 0
 
 
@@ -144,7 +143,7 @@ def test_candidates_become_a_map_of_objects() -> None:
 
 
 def test_the_evaluator_reads_what_predict_says(task: Any, variables: Any) -> None:
-    outputs = jax.device_get(quick(task.predict)(variables, batch()))
+    outputs = jax.device_get(jax.jit(task.predict)(variables, batch()))
     assert outputs["size"].tolist() == [[SIDE, SIDE]] * 4 and outputs["lengths"].shape[1:] == (64, 8)
     truth = {name: np.asarray(array) for name, array in batch().items()} | {INDEX: np.arange(4)}
     start, add = task.evaluator.start, task.evaluator.add

@@ -5,15 +5,11 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-
-from cnn_jax.weights.parity import QUICK
 
 KINDS = {"float32": "FloatStorage", "float64": "DoubleStorage", "float16": "HalfStorage", "int64": "LongStorage"}
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -115,12 +111,6 @@ def expected_of_real() -> dict[str, np.ndarray]:
         "bytes": base,
         "empty": np.zeros((0, 3)),
     }
-
-
-@pytest.fixture(scope="session")
-def jit() -> Callable[..., Any]:
-    """jax.jit without the expensive passes of the compiler: these tests run a compiled function once."""
-    return partial(jax.jit, compiler_options=QUICK)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The laboratory writes its tables and pictures, and a convolution moves with the image."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,7 @@ SCRIPT = Path(__file__).parents[3] / "experiments" / "studies" / "convolution_la
 
 def test_all_parts_in_small(tmp_path):
     words = [sys.executable, SCRIPT, "--quick", "--models=lenet.lenet5", "--rounds=1", f"--out={tmp_path}"]
-    # It compiles more than it computes.
-    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "XLA_FLAGS": flags})
+    subprocess.run(words, check=True, capture_output=True)
     rows = [line.split("|")[1:-1] for line in (tmp_path / "shifts.md").read_text().splitlines()]
     errors = {row[0].strip(): [float(cell) for cell in row[1:]] for row in rows[2:]}
     assert set(errors["convolution"]) == {0.0}
