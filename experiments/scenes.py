@@ -27,7 +27,7 @@ def experiment() -> Experiment:
         model=Model(build=point_detector, task=partial(detect, sizes=(16, 24))),
         optim=Optim(build=muon, lr=0.1, weight_decay=0.01, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
-        duration="2500 steps",
+        duration="3000 steps",
         evaluate=Evaluate(every="500 steps"),
         save_every="500 steps",
     )
