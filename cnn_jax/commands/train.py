@@ -6,6 +6,7 @@ python launch.py train digits
 python launch.py train digits --config.optim.lr=0.001 --config.duration='20 epochs' --workdir=runs/slower
 python launch.py train digits --seeds=0,1,2                       # three runs and their mean
 python launch.py train runs/digits --config.duration='90 epochs'  # makes a run longer
+python launch.py train digits --processes=2 --restarts=3          # two processes, started again where one dies or hangs
 python launch.py train digits --help                              # every field, with its value
 
 What is trained is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder
@@ -29,23 +30,33 @@ checkpoint, the log goes on, and its results are kept as results-stepN.json. The
 the longer run from there on (--config.extend=stretch), or the schedule begins anew over the steps that are left
 (restart); a warm-up in percent is of the steps that its schedule has, other settings in percent are of the whole
 training.
+
+--processes=N starts N processes on this machine, each with its part of the cores or GPUs, and of every batch. On a
+cluster the same command is started once for each process: in a task of SLURM's srun, by mpirun of Open MPI 4 or 5, in
+a pod of a Kubernetes Job, or by hand with CNN_JAX_PROCESS=RANK/COUNT@HOST:PORT, where process 0 can be reached. The
+run folder must lie on a disk that all share. SIGTERM to any of them saves and ends all with exit code 75; where one
+dies, hangs or fails the others end, too (76), with a line that names it.
 """
 
 import statistics
 import sys
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
 from cnn_jax import config as configuration
+from cnn_jax import processes
 from cnn_jax.config import Experiment
-from cnn_jax.launch import cli, experiment_file, fields, own_run
+from cnn_jax.launch import cli, experiment_file, fields, joined, local, own_run
 from cnn_jax.lookup import Function, did_you_mean, lookup
 from cnn_jax.paths import written
+from cnn_jax.processes import cluster
 from cnn_jax.train import run_folder
 
 IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
@@ -75,6 +86,9 @@ def run(arguments: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the run's folder (default: runs/NAME)", flag_values=values)
     flags.DEFINE_bool("fresh", False, "move an existing run folder aside and start anew", flag_values=values)
+    flags.DEFINE_integer("processes", 1, "start so many processes here", lower_bound=1, flag_values=values)
+    again = "start all again, so often at most, where a process dies or hangs"
+    flags.DEFINE_integer("restarts", 0, again, lower_bound=0, flag_values=values)
     flags.DEFINE_list("seeds", None, "train once for each seed, as 0,1,2, in folders seedN", flag_values=values)
     word = _experiment_word(arguments)
     if cli.wants_help(arguments):
@@ -89,10 +103,29 @@ def run(arguments: list[str]) -> int:
             "folders of pictures"
         )
     values(["train", *arguments], known_only=True)
+    place = cluster.place()
+    if joined.restarts() is None and (values.processes > 1 or values.restarts):
+        if place:
+            raise cli.UsageError(
+                f"this is process {place.rank} of {place.count} already: leave --processes and --restarts out"
+            )
+        if values.fresh and values.seeds and values.restarts:
+            raise cli.UsageError("--fresh does not go with --seeds and --restarts: remove the old folders yourself")
+        if not (experiment_file.find(word) or experiment_file.run_of(word) or experiment_file.is_pictures(word)):
+            experiment_file.load(word)  # which says what is wrong
+        return local.run(arguments, values.processes, values.restarts)
+    work = partial(_work, word, arguments, values)
+    return joined.run(place, work) if place else work()
+
+
+def _work(word: str, arguments: list[str], values: flags.FlagValues) -> int:
+    """Trains in this process."""
     if experiment_file.find(word) and written(word).is_dir():
         warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
     several = values.seeds is not None and experiment_file.is_pictures(word)
     seed = _seeds(values.seeds)[0] if several else None
+    if joined.restarts():
+        values.fresh = False  # what began anew goes on
     with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
         return _run(word, arguments, values, *found)
 
@@ -176,7 +209,9 @@ def _seeds(words: list[str]) -> list[int]:
 def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[str, float]:
     from cnn_jax.launch.training import train  # JAX starts here, not for --help
 
-    aside = run_folder.set_aside(folder) if fresh else None
+    processes.agree(configuration.to_json(config), _other_configuration)
+    aside = run_folder.set_aside(folder) if fresh and processes.first() else None
+    processes.barrier()
     try:
         return train(config, folder, path)
     except BaseException:
@@ -184,6 +219,11 @@ def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[st
             aside.rename(folder)  # the new run did not even begin
             print(f"it is back in {folder}")
         raise
+
+
+def _other_configuration(first: dict[str, Any], other: dict[str, Any]) -> str:
+    lines = configuration.differences(first, other)
+    return f"has another configuration than process 0 ({'; '.join(lines)})" if lines else ""
 
 
 def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seeds: list[int]) -> int:
@@ -197,7 +237,8 @@ def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seed
         column = [row[name] for row in rows if name in row]
         spread = statistics.stdev(column) if len(column) > 1 else 0.0
         summary[name] = {"mean": statistics.fmean(column), "stdev": spread, "n": len(column), "values": column}
-    run_folder.write_json(folder / run_folder.SUMMARY, summary)
+    if processes.first():
+        run_folder.write_json(folder / run_folder.SUMMARY, summary)
     for name, found in summary.items():
         print(f"{name:14} {found['mean']:.4f} ± {found['stdev']:.4f} (n={found['n']})")
     return 0

@@ -60,6 +60,8 @@ def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[ja
     """
     available = jax.devices()
     part = batch_size // accumulate
+    if jax.process_count() > 1:
+        return _of_all_processes(available, wanted, part, batch_size)
     if wanted > len(available):
         raise ValueError(
             f"compute.devices = {wanted}, but there are {len(available)} {available[0].platform} devices: "
@@ -71,9 +73,37 @@ def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[ja
             f"data.batch_size = {batch_size}{f' in {accumulate} parts' if accumulate > 1 else ''} does not divide "
             f"over {wanted} devices: use a multiple of {multiple}, as {-(-part // wanted) * multiple}"
         )
-    # An even share for each device, because mixup and CutMix mix neighbours.
-    fits = [n for n in range(1, len(available) + 1) if part % n == 0 and (n == 1 or part // n % 2 == 0)]
+    fits = [n for n in range(1, len(available) + 1) if _is_even(part, n)]
     return available[: wanted or max(fits)]
+
+
+def _is_even(part: int, devices: int) -> bool:
+    """Whether each device has an even share, because mixup and CutMix mix neighbours."""
+    return part % devices == 0 and (devices == 1 or part // devices % 2 == 0)
+
+
+def _of_all_processes(available: list[jax.Device], wanted: int, part: int, batch_size: int) -> list[jax.Device]:
+    """As many devices of each process, those of one process together."""
+    processes = jax.process_count()
+    own: dict[int, list[jax.Device]] = {}
+    for device in available:
+        own.setdefault(device.process_index, []).append(device)
+    least = min(map(len, own.values()))
+    if wanted % processes or wanted > processes * least:
+        raise ValueError(
+            f"compute.devices = {wanted} does not divide over {processes} processes with {least} devices each: ask for "
+            f"a multiple of {processes}, at most {processes * least}, or for 0"
+        )
+    if part % (wanted or processes):
+        what, count = ("devices", wanted) if wanted else ("processes", processes)
+        raise ValueError(
+            f"data.batch_size = {batch_size} does not divide over {count} {what}: use a multiple of {count}, as "
+            f"{-(-batch_size // count) * count}, or start another number of processes"
+        )
+    fits = [n for n in range(1, least + 1) if part % (n * processes) == 0]
+    even = [n for n in fits if _is_even(part, n * processes)]
+    count = wanted // processes or max(even or fits)
+    return [device for rank in sorted(own) for device in own[rank][:count]]
 
 
 def build(
@@ -102,6 +132,8 @@ def build(
     everywhere, split = NamedSharding(mesh, ALL), NamedSharding(mesh, PART)
     shapes = jax.eval_shape(lambda s: s, state)
     if parallel == "pmap":
+        if jax.process_count() > 1:
+            raise ValueError("compute.parallel = 'pmap' is for one process: with several say jit or fsdp")
         return _pmapped(train_step, shapes, key, fields, mesh, convolution)
     packed, unpacked = _packed(train_step)
     layout = jax.tree.map(lambda a: _sharding(a, mesh) if parallel == "fsdp" else everywhere, shapes)
@@ -109,7 +141,7 @@ def build(
         jitted = jax.jit(packed, donate_argnums=0, out_shardings=(layout, everywhere))
     else:
         jitted = jax.jit(_per_device(packed, mesh, (ALL, PART, ALL), ALL), donate_argnums=0)
-    compiled, key = _inside(jitted, mesh, convolution), jax.device_put(key, everywhere)
+    compiled, key = _inside(jitted, mesh, convolution), _put_key(key, everywhere)
 
     def step(state: State, batch: Batch) -> tuple[State, Fetch]:
         state, numbers = compiled(state, batch, key)
@@ -117,7 +149,7 @@ def build(
 
     return Engine(
         # From the host: device_put of a device array may alias it, and the donated step would delete the original.
-        place=lambda state: jax.tree.map(lambda a, s: jax.device_put(np.asarray(a), s), state, layout),
+        place=lambda state: jax.tree.map(_put, state, layout),
         place_batch=functools.partial(_placed, fields=fields, sharding=split),
         step=step,
         variables=evaluated,
@@ -208,6 +240,18 @@ def forward(
     return lambda variables, batch: jitted(variables, _placed(batch, fields, split))
 
 
+def rows_here(tree: Tree) -> Tree:
+    """Results of `forward` as NumPy arrays, of several processes the rows of this one's part of the batch."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+
+    def rows(array: jax.Array) -> np.ndarray:
+        parts = sorted(array.addressable_shards, key=lambda part: part.index[0].start or 0)
+        return np.concatenate([np.asarray(part.data) for part in parts])
+
+    return jax.tree.map(rows, tree)
+
+
 def _bounded(program: Any, devices: int) -> Callable[..., Any]:
     """`program`, compiled for each shape of a batch, and refused where XLA says that it takes too much memory."""
     compiled: dict[Any, Callable[..., Any]] = {}
@@ -224,6 +268,22 @@ def _bounded(program: Any, devices: int) -> Callable[..., Any]:
         return compiled[shapes](variables, batch)
 
     return call
+
+
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    """An array that every process has, on the devices of all; one that was restored there stays."""
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return array
+    host = np.asarray(array)
+    if jax.process_count() == 1:
+        return jax.device_put(host, sharding)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _put_key(key: jax.Array, sharding: NamedSharding) -> jax.Array:
+    if jax.process_count() == 1:
+        return jax.device_put(key, sharding)
+    return jax.jit(jax.random.wrap_key_data)(_put(jax.random.key_data(key), sharding))
 
 
 def _mesh(devices: list[jax.Device]) -> Mesh:

@@ -105,6 +105,15 @@ def fresh(run: Run, loaded: Mapping[str, Any] | None = None) -> State:
     return run.engine.place(run.create(loaded or {}))
 
 
+def alone(run: Run) -> Run:
+    """The run as this process computes something with the devices of its own, as all others do, too."""
+    if jax.process_count() == 1:
+        return run
+    own = jax.local_devices()
+    compiled = compiler(run.spec, own, run.config.compute.convolution)
+    return run._replace(compiled=compiled, engine=run.engine._replace(devices=len(own)))
+
+
 def predictor_of(run: Run, state: State) -> Predictor:
     """The model as it is evaluated in the state `state`."""
     return Predictor(run.spec, run.model, run.task, run.engine.variables(state), run.compiled, run.engine.devices)

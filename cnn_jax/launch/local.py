@@ -1,0 +1,220 @@
+"""The launcher of `train --processes=N`: starts the processes here, says how they end, and starts them again.
+
+It imports no JAX. It is told to stop like any training: a first signal is passed on to all processes, a second one
+ends them at once.
+"""
+
+import os
+import queue
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from cnn_jax.devices import COUNT, cores
+from cnn_jax.launch import cli
+from cnn_jax.launch.joined import LAUNCHED
+from cnn_jax.processes.cluster import PROCESS, TOKEN
+from cnn_jax.processes.line import LOST
+from cnn_jax.train.preempt import SAID, SIGNALS
+
+CODE = "import sys; del sys.argv[0]; from cnn_jax.launch.cli import console; sys.exit(console())"
+HELD = 2.0  # seconds in which process 0 may say the same as another
+GRACE = 10.0  # seconds for the others to end, when one has
+FINAL = (cli.BAD_INPUT, 3, cli.NOT_WRITTEN, cli.STOPPED, cli.INTERRUPTED)  # no new start would do better
+GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+class Outcome(NamedTuple):
+    """How the processes ended: the exit code of the first that did not end well, and what remains to be said of it."""
+
+    code: int
+    words: str = ""
+
+
+def run(arguments: Sequence[str], count: int, restarts: int) -> int:
+    """Runs `train` with these arguments in `count` processes, and again where they die or hang, `restarts` times.
+
+    Raises ValueError where the GPUs of this machine do not divide over the processes.
+    """
+    environments = [_devices(rank, count) for rank in range(count)]
+    with _stop_asked() as asked:
+        for attempt in range(restarts + 1):
+            with _address() as address:
+                start = {TOKEN: secrets.token_hex(8), LAUNCHED: str(attempt)}
+                processes = [
+                    _start(arguments, rank, {**environments[rank], **start, PROCESS: f"{rank}/{count}@{address}"})
+                    for rank in range(count)
+                ]
+                code, words = _Watched(processes, asked).ended()
+            if code == 0 or code in FINAL or asked:
+                break
+            if attempt < restarts:
+                again = f"all {count} start again from the newest checkpoint (restart {attempt + 1} of {restarts})"
+                print(f"{words}{': ' if words else ''}{again}", file=sys.stderr, flush=True)
+    if asked and code not in (0, cli.STOPPED):
+        at_once = len(asked) > 1
+        words = "ended at once: what came after the last checkpoint is lost" if at_once else SAID
+        print(words, file=sys.stderr)
+        return cli.INTERRUPTED if at_once else cli.STOPPED
+    if words:
+        tried = f" after {restarts} restarts" if restarts else ", or with --restarts=3 to have that done"
+        print(f"error: {words}: run the same command again to go on{tried}", file=sys.stderr)
+    return code
+
+
+def _start(arguments: Sequence[str], rank: int, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, sys.argv[0], "train", *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,  # which ends with this process
+        stdout=None if rank == 0 else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a terminal's signals come here, and go on from here
+    )
+
+
+def _devices(rank: int, count: int) -> dict[str, str]:
+    """The environment in which a process has its part of this machine's devices: GPUs, or else cores."""
+    words = os.environ.get("XLA_FLAGS", "").split()
+    own = f"{COUNT}={cores()}"  # what this process has set for itself
+    part = f"{COUNT}={max(1, cores() // count)}"
+    found = {"XLA_FLAGS": " ".join(part if word == own else word for word in words)}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    here = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
+    gpus = [str(number) for number in range(here)] if visible is None else visible.split(",") if here else []
+    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu" or not gpus:
+        return found
+    if len(gpus) % count:
+        raise ValueError(
+            f"--processes={count}: {len(gpus)} GPUs do not divide over {count} processes; say a number that divides "
+            "them, or choose some by CUDA_VISIBLE_DEVICES"
+        )
+    share = len(gpus) // count
+    return {**found, "CUDA_VISIBLE_DEVICES": ",".join(gpus[rank * share : (rank + 1) * share])}
+
+
+@contextmanager
+def _address() -> Iterator[str]:
+    """An address that no other program takes meanwhile; process 0 can listen there, as it shares it."""
+    with socket.socket() as held:
+        if hasattr(socket, "SO_REUSEPORT"):
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        if not hasattr(socket, "SO_REUSEPORT"):
+            held.close()
+        yield address
+
+
+@contextmanager
+def _stop_asked() -> Iterator[list[int]]:
+    """Yields the signals that have come; each is only noted."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    found: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Watched:
+    """The processes of one start: what they say is said once, and when one ends they all do."""
+
+    def __init__(self, processes: list[subprocess.Popen[str]], asked: list[int]) -> None:
+        self.processes, self.asked, self.passed_on = processes, asked, 0
+        self.said: set[str] = set()
+        self.held: list[tuple[float, int, str]] = []
+        self.lines: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+        self.readers = [
+            threading.Thread(target=self._read, args=(rank,), daemon=True) for rank in range(len(processes))
+        ]
+        for reader in self.readers:
+            reader.start()
+
+    def ended(self) -> Outcome:
+        """Waits until all have ended."""
+        try:
+            while not (bad := self._bad()) and any(process.poll() is None for process in self.processes):
+                self._turn()
+            first = min(bad, key=self._order, default=None)
+            until = time.monotonic() + GRACE
+            while any(process.poll() is None for process in self.processes) and time.monotonic() < until:
+                self._turn(only=first)
+        finally:
+            for process in self.processes:
+                process.kill()
+                process.wait()
+        for reader in self.readers:
+            reader.join(1)
+        self._turn(only=first)
+        self._say_held(time.monotonic() + HELD, first)
+        return Outcome(0) if first is None else self._outcome(first)
+
+    def _outcome(self, rank: int) -> Outcome:
+        code = self.processes[rank].returncode
+        if code >= 0:  # it has said why
+            return Outcome(code)
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return Outcome(LOST, f"process {rank} was killed by {name}")
+
+    def _bad(self) -> list[int]:
+        return [rank for rank, process in enumerate(self.processes) if process.poll() not in (None, 0)]
+
+    def _order(self, rank: int) -> tuple[bool, int]:
+        """Of those that ended together: JAX aborts a process because another has died, never the other way round."""
+        return self.processes[rank].returncode == -signal.SIGABRT, rank
+
+    def _turn(self, only: int | None = None) -> None:
+        """Passes signals and lines on; `only`: of this process, and of process 0, when others end because of it."""
+        if len(self.asked) > self.passed_on:
+            self.passed_on = len(self.asked)
+            for process in self.processes:
+                process.send_signal(signal.SIGTERM if self.passed_on == 1 else signal.SIGKILL)
+        try:
+            waiting = 0.05
+            while True:
+                rank, text = self.lines.get(timeout=waiting)
+                waiting = 0.0
+                if rank == 0:
+                    self.said.add(text)
+                    print(text, file=sys.stderr, flush=True)
+                else:
+                    self.held.append((time.monotonic() + HELD, rank, text))
+        except queue.Empty:
+            self._say_held(time.monotonic(), only)
+
+    def _say_held(self, now: float, only: int | None) -> None:
+        due = [(rank, text) for at, rank, text in self.held if at <= now]
+        self.held = [one for one in self.held if one[0] > now]
+        for rank, text in due:
+            if text not in self.said and only in (None, rank):
+                self.said.add(text)
+                print(f"process {rank}: {text}", file=sys.stderr, flush=True)
+
+    def _read(self, rank: int) -> None:
+        stream = self.processes[rank].stderr
+        assert stream is not None
+        for line in stream:
+            self.lines.put((rank, line.rstrip("\n")))
