@@ -28,7 +28,7 @@ from cnn_jax.train.preempt import SAID, SIGNALS
 
 CODE = "import sys; del sys.argv[0]; from cnn_jax.launch.cli import console; sys.exit(console())"
 HELD = 2.0  # seconds in which process 0 may say the same as another
-GRACE = 10.0  # seconds for the others to end, when one has
+GRACE = 5.0  # seconds for the others to end, when one has
 FINAL = (cli.BAD_INPUT, 3, cli.NOT_WRITTEN, cli.STOPPED, cli.INTERRUPTED)  # no new start would do better
 GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -182,9 +182,10 @@ class _Watched:
     def _bad(self) -> list[int]:
         return [rank for rank, process in enumerate(self.processes) if process.poll() not in (None, 0)]
 
-    def _order(self, rank: int) -> tuple[bool, int]:
-        """Of those that ended together: JAX aborts a process because another has died, never the other way round."""
-        return self.processes[rank].returncode == -signal.SIGABRT, rank
+    def _order(self, rank: int) -> tuple[bool, bool, int]:
+        """Of those that ended together the one because of which the others did: JAX aborts them, or they leave."""
+        code = self.processes[rank].returncode
+        return code == -signal.SIGABRT, code >= 0, rank
 
     def _turn(self, only: int | None = None) -> None:
         """Passes signals and lines on; `only`: of this process, and of process 0, when others end because of it."""
@@ -211,7 +212,8 @@ class _Watched:
         for rank, text in due:
             if text not in self.said and only in (None, rank):
                 self.said.add(text)
-                print(f"process {rank}: {text}", file=sys.stderr, flush=True)
+                named = text.startswith("error: process ")
+                print(text if named else f"process {rank}: {text}", file=sys.stderr, flush=True)
 
     def _read(self, rank: int) -> None:
         stream = self.processes[rank].stderr

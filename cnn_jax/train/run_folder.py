@@ -43,6 +43,7 @@ CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.
 LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 SUMMARY = "summary.json"  # of several seeds, beside their run folders
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
+PLACE = ("compute.devices:", "compute.parallel:")  # differences in where a run computes, not in what
 LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, "tensorboard")
 LARGEST_JSON = 64 * 2**20
 OF_DESKTOPS = (".DS_Store", ".directory", ".localized", "Thumbs.db", "desktop.ini")
@@ -77,7 +78,8 @@ def _git_revision() -> str:
 def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Raises ValueError if `folder` holds a run of another configuration, here as JSON, or what is no run.
 
-    Another duration is let through: whether it is a longer one is seen when the data are known.
+    Another duration is let through: whether it is a longer one is seen when the data are known. So is where it runs,
+    which is warned of.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: choose another --workdir")
@@ -99,7 +101,11 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     if now["transfer"]["head"] == "auto" and before["transfer"]["head"] == "new":  # which was the default
         now["transfer"] = {**now["transfer"], "head": "new"}
     lines = configuration.differences(before, now)
-    if lines:
+    elsewhere = [line for line in lines if line.startswith(PLACE)]
+    if elsewhere == lines and lines:
+        what = f"the run in '{folder}' goes on elsewhere ({'; '.join(lines)})"
+        warnings.warn(f"{what}: its numbers stay the same but for rounding", stacklevel=3)
+    elif lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
             "give these values, choose another --workdir, or start anew with --fresh"
