@@ -107,7 +107,7 @@ def run(arguments: list[str]) -> int:
     if joined.restarts() is None and (values.processes > 1 or values.restarts):
         if place:
             raise cli.UsageError(
-                f"this is process {place.rank} of {place.count} already: leave --processes and --restarts out"
+                f"this is process {place.rank} of {place.total} already: leave --processes and --restarts out"
             )
         if values.fresh and values.seeds and values.restarts:
             raise cli.UsageError("--fresh does not go with --seeds and --restarts: remove the old folders yourself")
@@ -125,7 +125,7 @@ def _work(word: str, arguments: list[str], values: flags.FlagValues) -> int:
     several = values.seeds is not None and experiment_file.is_pictures(word)
     seed = _seeds(values.seeds)[0] if several else None
     if joined.restarts():
-        values.fresh = False  # what began anew goes on
+        values["fresh"].value = False  # what began anew goes on
     with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
         return _run(word, arguments, values, *found)
 

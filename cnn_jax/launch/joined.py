@@ -87,7 +87,7 @@ def _join(place: Place) -> None:
     own = place.host in ("127.0.0.1", "localhost")
     jax.distributed.initialize(
         f"{place.host}:{found.port}",
-        place.count,
+        place.total,
         place.rank,
         place.devices,
         cluster_detection_method="deactivate",

@@ -17,14 +17,14 @@ WAIT = "CNN_JAX_WAIT"  # environment variable: seconds
 
 
 class Place(NamedTuple):
-    """rank, count: which process this is, and of how many. address: HOST:PORT, at which process 0 waits.
+    """rank, total: which process this is, and of how many. address: HOST:PORT, at which process 0 waits.
 
     token: what all processes of one start have in common, and no other. devices: numbers of the accelerators of its
     machine that this process has, None for all.
     """
 
     rank: int
-    count: int
+    total: int
     address: str
     token: str = ""
     devices: tuple[int, ...] | None = None
@@ -69,9 +69,9 @@ def _first(place: Place, facts: Mapping[str, str], seconds: float, ended: Callab
             raise ValueError(
                 f"process 0 cannot wait at {place.address} ({error.strerror}): is the port free?"
             ) from None
-        listening.listen(place.count)
+        listening.listen(place.total)
         try:
-            while len(came) < place.count - 1:
+            while len(came) < place.total - 1:
                 listening.settimeout(max(until - time.monotonic(), 0.001))
                 sock, _ = listening.accept()
                 if hello := _hello(sock, place):
@@ -91,7 +91,7 @@ def _first(place: Place, facts: Mapping[str, str], seconds: float, ended: Callab
         port = free.getsockname()[1]
     for sock in came.values():
         write(sock, {"kind": "welcome", "port": port})
-    return Found(of_first(place.count, {rank: Connection(sock, dict) for rank, sock in came.items()}, ended), port)
+    return Found(of_first(place.total, {rank: Connection(sock, dict) for rank, sock in came.items()}, ended), port)
 
 
 def _hello(sock: socket.socket, place: Place) -> dict[str, Any] | None:
@@ -107,9 +107,9 @@ def _hello(sock: socket.socket, place: Place) -> dict[str, Any] | None:
 
 def _problem(place: Place, facts: Mapping[str, str], hello: dict[str, Any], came: Mapping[int, Any]) -> str:
     rank = hello["rank"]
-    if hello["count"] != place.count or not 0 < rank < place.count or rank in came:
+    if hello["count"] != place.total or not 0 < rank < place.total or rank in came:
         said = f"process {rank} of {hello['count']}"
-        return f"{said} has come to process 0 of {place.count}{' a second time' * (rank in came)}: start all anew"
+        return f"{said} has come to process 0 of {place.total}{' a second time' * (rank in came)}: start all anew"
     for what, value in facts.items():
         other = hello["facts"].get(what)
         if other != value:
@@ -118,10 +118,10 @@ def _problem(place: Place, facts: Mapping[str, str], hello: dict[str, Any], came
 
 
 def _missing(place: Place, came: Mapping[int, Any], seconds: float) -> str:
-    missing = [str(rank) for rank in range(1, place.count) if rank not in came]
+    missing = [str(rank) for rank in range(1, place.total) if rank not in came]
     some = ", ".join(missing[:10]) + ", ..." * (len(missing) > 10)
     return (
-        f"process{'es' * (len(missing) > 1)} {some} of {place.count} did not come to {place.address} within "
+        f"process{'es' * (len(missing) > 1)} {some} of {place.total} did not come to {place.address} within "
         f"{seconds:.0f} s: start all with the same command, and see that process 0 can be reached ({WAIT}=SECONDS "
         "waits longer)"
     )
@@ -129,7 +129,7 @@ def _missing(place: Place, came: Mapping[int, Any], seconds: float) -> str:
 
 def _other(place: Place, facts: Mapping[str, str], seconds: float, ended: Callable[[Ended], None]) -> Found:
     until, reason = time.monotonic() + seconds, "nothing answers"
-    hello = {"kind": "hello", "rank": place.rank, "count": place.count, "token": place.token, "facts": dict(facts)}
+    hello = {"kind": "hello", "rank": place.rank, "count": place.total, "token": place.token, "facts": dict(facts)}
     while (left := until - time.monotonic()) > 0:
         try:
             sock = socket.create_connection((place.host, place.port), timeout=min(left, 5.0))
@@ -141,12 +141,12 @@ def _other(place: Place, facts: Mapping[str, str], seconds: float, ended: Callab
             time.sleep(RETRY)
             continue
         if answer.get("kind") == "welcome":
-            return Found(of_other(place.rank, place.count, Connection(sock, dict), ended), answer["port"])
+            return Found(of_other(place.rank, place.total, Connection(sock, dict), ended), answer["port"])
         if answer.get("kind") == "refused":
             raise ValueError(answer["words"])
         sock.close()
     raise ValueError(
-        f"process {place.rank} of {place.count} could not reach process 0 at {place.address} for {seconds:.0f} s "
+        f"process {place.rank} of {place.total} could not reach process 0 at {place.address} for {seconds:.0f} s "
         f"({reason}): start it, and let this machine connect to that port ({WAIT}=SECONDS waits longer)"
     )
 

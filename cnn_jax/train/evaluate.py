@@ -74,6 +74,7 @@ def _real(outputs: Example, batch: Example) -> tuple[Example, Example]:
 
 def _finished(evaluation: Evaluation, parts: list[tuple[Any, np.ndarray]]) -> Scores:
     """The scores of all processes together, which process 0 has; the others get its numbers."""
+    tables: dict[str, np.ndarray] = {}
 
     def numbers() -> dict[str, Score]:
         nonlocal tables
@@ -84,7 +85,6 @@ def _finished(evaluation: Evaluation, parts: list[tuple[Any, np.ndarray]]) -> Sc
         loss = {} if evaluation.predict else {"loss": Score(float(sums[0] / max(sums[1], 1)))}
         return {**loss, **scores}
 
-    tables: dict[str, np.ndarray] = {}
     return Scores({name: Score(*score) for name, score in processes.shared(numbers).items()}, tables)
 
 

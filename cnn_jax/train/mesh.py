@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax import processes
 from cnn_jax.batch import Batch
 from cnn_jax.data.spec import INDEX, Fields
 from cnn_jax.devices import give_back_memory_of_compilers, memory
@@ -84,25 +85,25 @@ def _is_even(part: int, devices: int) -> bool:
 
 def _of_all_processes(available: list[jax.Device], wanted: int, part: int, batch_size: int) -> list[jax.Device]:
     """As many devices of each process, those of one process together."""
-    processes = jax.process_count()
+    total = jax.process_count()
     own: dict[int, list[jax.Device]] = {}
     for device in available:
         own.setdefault(device.process_index, []).append(device)
     least = min(map(len, own.values()))
-    if wanted % processes or wanted > processes * least:
+    if wanted % total or wanted > total * least:
         raise ValueError(
-            f"compute.devices = {wanted} does not divide over {processes} processes with {least} devices each: ask for "
-            f"a multiple of {processes}, at most {processes * least}, or for 0"
+            f"compute.devices = {wanted} does not divide over {total} processes with {least} devices each: ask for "
+            f"a multiple of {total}, at most {total * least}, or for 0"
         )
-    if part % (wanted or processes):
-        what, count = ("devices", wanted) if wanted else ("processes", processes)
+    if part % (wanted or total):
+        what, count = ("devices", wanted) if wanted else ("processes", total)
         raise ValueError(
             f"data.batch_size = {batch_size} does not divide over {count} {what}: use a multiple of {count}, as "
             f"{-(-batch_size // count) * count}, or start another number of processes"
         )
-    fits = [n for n in range(1, least + 1) if part % (n * processes) == 0]
-    even = [n for n in fits if _is_even(part, n * processes)]
-    count = wanted // processes or max(even or fits)
+    fits = [n for n in range(1, least + 1) if part % (n * total) == 0]
+    even = [n for n in fits if _is_even(part, n * total)]
+    count = wanted // total or max(even or fits)
     return [device for rank in sorted(own) for device in own[rank][:count]]
 
 
@@ -129,6 +130,7 @@ def build(
     """
     give_back_memory_of_compilers()
     mesh = _mesh(devices)
+    _connect(mesh)
     everywhere, split = NamedSharding(mesh, ALL), NamedSharding(mesh, PART)
     shapes = jax.eval_shape(lambda s: s, state)
     if parallel == "pmap":
@@ -284,6 +286,17 @@ def _put_key(key: jax.Array, sharding: NamedSharding) -> jax.Array:
     if jax.process_count() == 1:
         return jax.device_put(key, sharding)
     return jax.jit(jax.random.wrap_key_data)(_put(jax.random.key_data(key), sharding))
+
+
+def _connect(mesh: Mesh) -> None:
+    """Lets the processes connect now, together: gloo waits 30 s for a process that still compiles its first step."""
+    if jax.process_count() == 1:
+        return
+    ones = _put(np.ones(mesh.size, np.float32), NamedSharding(mesh, PART))
+    total = jax.jit(jax.shard_map(lambda x: jax.lax.psum(x, AXIS), mesh=mesh, in_specs=PART, out_specs=ALL))
+    compiled = total.lower(ones).compile()
+    processes.barrier()
+    compiled(ones).block_until_ready()
 
 
 def _mesh(devices: list[jax.Device]) -> Mesh:
