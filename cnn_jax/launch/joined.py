@@ -46,7 +46,7 @@ def run(place: Place, work: Callable[[], int]) -> NoReturn:
             _join(place)
             return work()
         except BaseException as error:
-            if (line := processes.line()) and line.heard_of_an_end(NEWS):
+            if (line := processes.current()) and line.heard_of_an_end(NEWS):
                 threading.Event().wait()  # what follows from the end of another is not said: `_leave` is under way
             words = " ".join((str(error).strip() or type(error).__name__).splitlines())
             raise
@@ -56,7 +56,7 @@ def run(place: Place, work: Callable[[], int]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
         code = 1
-    if line := processes.line():
+    if line := processes.current():
         if code in (0, cli.STOPPED):
             line.close()
         else:

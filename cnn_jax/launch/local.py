@@ -159,6 +159,8 @@ class _Watched:
             until = time.monotonic() + GRACE
             while any(process.poll() is None for process in self.processes) and time.monotonic() < until:
                 self._turn(only=first)
+            if first is not None and self.processes[first].returncode == LOST:  # it left because of another
+                first = min(self._bad(), key=self._order)
         finally:
             for process in self.processes:
                 process.kill()

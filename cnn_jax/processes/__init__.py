@@ -33,7 +33,7 @@ def use(line: Line | None) -> None:
     _line = line
 
 
-def line() -> Line | None:
+def current() -> Line | None:
     """This process's line, None where it is alone."""
     return _line
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 
 from cnn_jax.processes.roll_call import Place
 
@@ -50,12 +51,16 @@ def _by_jax(what: str, token: str) -> Place | None:
     from jax._src.clusters import ClusterEnv
 
     try:
-        found = ClusterEnv.auto_detect_unset_distributed_params(os.environ.get(COORDINATOR), None, None, None, None, 60)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Kubernetes' package is not there, on six lines
+            given = os.environ.get(COORDINATOR)
+            found = ClusterEnv.auto_detect_unset_distributed_params(given, None, None, None, None, 60)
     except Exception as error:  # of any kind, as of Kubernetes' own package
         raise ValueError(f"{what} does not say which process this is: {str(error).partition(chr(10))[0]}") from None
     address, count, rank, devices = found
     if address is None or count is None or rank is None:
-        raise ValueError(f"{what} does not say which process this is: write {PROCESS}=RANK/COUNT@HOST:PORT")
+        package = "pip install 'jax[k8s]', or " if what == "Kubernetes" else ""
+        raise ValueError(f"{what} does not say which process this is: {package}write {PROCESS}=RANK/COUNT@HOST:PORT")
     own = None if devices is None or DEVICES in os.environ else tuple(devices)
     return Place(rank, count, address, token, own) if count > 1 else None
 

@@ -58,7 +58,7 @@ class Stop:
 
         steady: what follows takes as long as it took before; of several processes one that hangs there is told so.
         """
-        if line := processes.line():
+        if line := processes.current():
             # That this process has nothing to save now says nothing of the others, which may be a step ahead.
             self._begun |= not nothing_to_save
             if line.point(steady=steady):
@@ -72,7 +72,7 @@ class Stop:
         self.asked = True
         if self._nothing_to_save:
             _end()  # an exception would go through whatever is done just now, and XLA does not survive that
-        if line := processes.line():
+        if line := processes.current():
             line.ask_to_stop()
         else:
             self._raise_if_asked()
@@ -88,7 +88,7 @@ class Stop:
             self._at_once, self._nothing_to_save = before
 
     def _raise_if_asked(self) -> None:
-        if self.asked and self._at_once and processes.line() is None:
+        if self.asked and self._at_once and processes.current() is None:
             self.over = True
             raise Preempted(SAID)
 
@@ -145,7 +145,7 @@ def _watch(pipe: socket.socket, stop: Stop) -> None:
 
 def _end() -> None:
     """Ends the process as if it were killed, and with it the others, with a word and the exit code of a stop."""
-    if line := processes.line():
+    if line := processes.current():
         line.end(Preempted.exit_code, SAID)
     print(SAID, file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
