@@ -26,6 +26,7 @@ from cnn_jax.train.preempt import SAID, SIGNALS
 LAUNCHED = "CNN_JAX_LAUNCHED"  # environment variable: how often the launcher, which says how each ends, started again
 SECONDS = 50.0  # to wait for the others
 NEWS = 1.5  # seconds in which it becomes known that a peer has ended, which may be why this process fails
+NEVER = 10**6  # seconds
 PACKAGES = ("jax", "jaxlib", "numpy", "flax", "optax")
 
 
@@ -92,6 +93,7 @@ def _join(place: Place) -> None:
         place.devices,
         cluster_detection_method="deactivate",
         initialization_timeout=int(SECONDS),
+        heartbeat_timeout_seconds=NEVER,  # its own would abort all, with a stack trace, after a laptop's sleep
         coordinator_bind_address=f"{place.host}:{found.port}" if own else None,
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax import processes
-from cnn_jax.batch import Batch
+from cnn_jax.batch import Batch, abstract
 from cnn_jax.data.spec import INDEX, Fields
 from cnn_jax.devices import give_back_memory_of_compilers, memory
 from cnn_jax.ops.batch_axis import AXIS
@@ -43,6 +43,7 @@ class Engine(NamedTuple):
     variables: the state on all devices -> the variables to evaluate, one logical copy.
     whole: the state on all devices -> the state as it is checkpointed, one logical copy.
     target: what a checkpoint is restored into, as shapes with shardings.
+    lowered: the size of a batch -> the step's program for one of that size, not compiled; None of pmap.
     """
 
     place: Callable[[State], State]
@@ -52,6 +53,7 @@ class Engine(NamedTuple):
     whole: Callable[[State], State]
     target: State
     devices: int
+    lowered: Callable[[int], jax.stages.Lowered] | None = None
 
 
 def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[jax.Device]:
@@ -145,6 +147,12 @@ def build(
         jitted = jax.jit(_per_device(packed, mesh, (ALL, PART, ALL), ALL), donate_argnums=0)
     compiled, key = _inside(jitted, mesh, convolution), _put_key(key, everywhere)
 
+    target = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout)
+
+    def lowered(size: int) -> jax.stages.Lowered:
+        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split), abstract(fields, size))
+        return _inside(jitted.lower, mesh, convolution)(target, batch, key)
+
     def step(state: State, batch: Batch) -> tuple[State, Fetch]:
         state, numbers = compiled(state, batch, key)
         return state, functools.partial(unpacked, numbers)
@@ -156,8 +164,9 @@ def build(
         step=step,
         variables=evaluated,
         whole=lambda state: state,
-        target=jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout),
+        target=target,
         devices=len(devices),
+        lowered=lowered,
     )
 
 
