@@ -42,5 +42,8 @@ descriptor = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(descriptor, 1)
 os.dup2(descriptor, 2)
 sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
+os.environ["XLA_FLAGS"] = (  # programs that are compiled in a moment, for steps that are few
+    f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
+    " --xla_llvm_disable_expensive_passes=true"
+)
 joined.run(Place(*PLACE), commands)

@@ -1,4 +1,7 @@
-"""Two processes give the numbers of one, for every kind of task; they stop together, and go on on other devices."""
+"""Two processes give the numbers of one; they stop together, and go on on other devices.
+
+What else may happen to them, and the other kinds of tasks: experiments/benchmarks/processes.py.
+"""
 
 import json
 import multiprocessing
@@ -19,7 +22,7 @@ from cnn_jax.train import checkpoint
 
 TESTS = Path(__file__).parents[1]
 CHILD = str(Path(__file__).with_name("joined_run.py"))
-TOYS = ("dense", "boxes", "tags", "views")
+TOYS = ("views",)  # which compares all examples of a batch, and has collections of its own
 STOP = 7
 TINY = """
 from functools import partial
