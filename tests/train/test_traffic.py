@@ -32,7 +32,7 @@ for devices in (2, 8, 64):
     config = Experiment(
         name="traffic",
         data=Data(source=digits, batch_size=128),
-        model=Model(build=partial(small_cnn, features=(16, 32), hidden=64), task=classify),
+        model=Model(build=partial(small_cnn, features=(16,), hidden=64), task=classify),
         optim=Optim(build=sgd, lr=0.1, schedule=constant),
         augment=identity,
         compute=Compute(devices=devices, convolution="native"),
