@@ -1,7 +1,7 @@
 """Trains in several processes and lets things happen to one of them; looks whether all end as they should.
 
     python experiments/benchmarks/processes.py                # all, some minutes on two cores
-    python experiments/benchmarks/processes.py --only=stopped
+    python experiments/benchmarks/processes.py --only=stopped,killed
 
 Each case says what happened, how long the end took, and the last line on stderr. Exit code 1 where a case goes wrong.
 """
@@ -25,7 +25,7 @@ from cnn_jax.launch import script
 from cnn_jax.launch.script import Failed
 from cnn_jax.report import log
 
-ONLY = flags.DEFINE_string("only", "", "the cases whose names have this in them")
+ONLY = flags.DEFINE_list("only", [""], "the cases whose names have one of these in them")
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60  # seconds in which all have to end, when one has died or hangs
@@ -335,7 +335,7 @@ CASES: dict[str, Case] = {
 
 def chosen() -> Iterator[tuple[str, Case]]:
     for name, case in CASES.items():
-        if ONLY.value in name:
+        if any(word in name for word in ONLY.value):
             yield name, case
 
 
