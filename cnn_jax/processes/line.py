@@ -37,12 +37,13 @@ class Line:
     """What a process has of the line.
 
     rank, count: which process this is, from 0, and of how many.
+    passed: how many points and exchanges it has come to. steady: whether it is now in what takes as long each time.
     ended: (the one that ended) -> called in another thread when a process has ended before all were `over`.
     """
 
     def __init__(self, rank: int, count: int, ended: Callable[[Ended], None]) -> None:
         self.rank, self.count, self.over = rank, count, False
-        self.steady, self.points = False, 0
+        self.steady, self.points, self.passed = False, 0, 0
         self.first_end: Ended | None = None
         self._ended, self._turns = ended, 0
         self._changed = threading.Condition()
@@ -55,6 +56,7 @@ class Line:
     def turn(self) -> str:
         """A name for the next exchange, the same in all processes: only the main thread's exchanges have these."""
         self._turns += 1
+        self.passed += 1
         return f"turn {self._turns}"
 
     def share(self, name: str, value: bytes | None = None) -> bytes:
@@ -88,12 +90,9 @@ class Line:
             if 0 <= self._stop_at <= self.points:
                 return True
             self.points += 1
+            self.passed += 1
             self.steady = steady
             return False
-
-    def busy(self) -> None:
-        """What follows may take longer than a step."""
-        self.steady = False
 
     def end(self, code: int, words: str) -> None:
         """Tells the others that this process ends, and why."""
@@ -102,6 +101,7 @@ class Line:
 
     def close(self) -> None:
         """Waits until all are here, to end alike; process 0 then waits for the others, to which it is the line."""
+        self.passed += 1
         self.gather("end", b"")
         self.over = self.rank == 0  # before the others know it and go
         self.share("end")
@@ -116,7 +116,7 @@ class Line:
 
     def beat(self) -> dict[str, Any]:
         """What the others know of this process's progress."""
-        return {"kind": "beat", "points": self.points, "steady": self.steady}
+        return {"kind": "beat", "passed": self.passed, "steady": self.steady}
 
     def handle(self, header: dict[str, Any], data: Any) -> None:
         """What a message of the hub does, in the thread that reads."""
@@ -177,7 +177,7 @@ class Hub:
             self.end(Ended(rank, header["code"], header["words"]))
         with self._lock:
             if kind == "beat":
-                self._progress[rank] = header["points"], header["steady"]
+                self._progress[rank] = header["passed"], header["steady"]
             elif kind == "gather":
                 found = self._gathered.setdefault(header["name"], {})
                 found[rank] = data
@@ -225,18 +225,18 @@ class Hub:
             if now - connection.heard > SILENT:
                 self.end(Ended(rank, LOST, silent(rank)))
         with self._lock:
-            self._progress[0] = self.line.points, self.line.steady
-            most = max(points for points, _ in self._progress.values())
+            self._progress[0] = self.line.passed, self.line.steady
+            most = max(passed for passed, _ in self._progress.values())
             late = []
-            for rank, (points, steady) in self._progress.items():
-                if points == most:
+            for rank, (passed, steady) in self._progress.items():
+                if passed == most:
                     self._behind.pop(rank, None)
                     continue
                 before = self._behind.get(rank)
-                if before is None or before[0] != points:
-                    self._behind[rank] = points, now
+                if before is None or before[0] != passed:
+                    self._behind[rank] = passed, now
                 elif now - before[1] > (BEHIND if steady else FAR_BEHIND):
-                    late.append((points, rank, now - before[1]))
+                    late.append((passed, rank, now - before[1]))
         if late:
             _, rank, seconds = min(late)
             self.end(Ended(rank, LOST, f"process {rank} hangs: the others have waited for it for {seconds:.0f} s"))

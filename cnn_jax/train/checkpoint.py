@@ -35,6 +35,7 @@ from cnn_jax.train.state import State
 
 SCORE = "score"
 ABOUT = "metadata"  # Orbax's name for the file of a JSON item
+LARGEST = 64 * 2**20  # bytes of it
 SCORE_ADDED = "score.json"  # in the folder of a step: its score, where that was found out after it was saved
 _OPENED = itertools.count()  # of the folders, for the names of what processes wait for
 TURN = 5e-4  # seconds after which a thread lets another one go on
@@ -187,7 +188,10 @@ def has_scores(folder: Path) -> bool:
 def read_about(folder: Path, step: int) -> dict[str, Any] | None:
     """The JSON saved beside the state of `step`, or None where it is missing or damaged."""
     try:  # not through Orbax, in which processes wait for one another
-        about = json.loads((folder / str(step) / "about" / ABOUT).read_text(encoding="utf-8"))
+        path = folder / str(step) / "about" / ABOUT
+        if not path.is_file() or path.stat().st_size > LARGEST:  # a pipe would never end
+            return None
+        about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return about if isinstance(about, dict) else None
