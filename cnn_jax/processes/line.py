@@ -292,6 +292,7 @@ def of_other(rank: int, count: int, connection: Connection, ended: Callable[[End
     line = Line(rank, count, ended)
     connection.beat = line.beat
     line.send, line.flush = connection.send, connection.flush
+    line.wait_for_the_others = lambda _: connection.close()  # process 0 waits for that
 
     def read() -> None:
         for header, data in connection.messages():
