@@ -26,6 +26,7 @@ from cnn_jax.train.preempt import SAID, SIGNALS
 LAUNCHED = "CNN_JAX_LAUNCHED"  # environment variable: how often the launcher, which says how each ends, started again
 SECONDS = 50.0  # to wait for the others
 NEWS = 1.5  # seconds in which it becomes known that a peer has ended, which may be why this process fails
+CONNECTED = 600  # seconds for JAX to connect processes that have met: what happens to them meanwhile is heard
 NEVER = 10**6  # seconds
 PACKAGES = ("jax", "jaxlib", "numpy", "flax", "optax")
 
@@ -47,7 +48,8 @@ def run(place: Place, work: Callable[[], int]) -> NoReturn:
             _join(place)
             return work()
         except BaseException as error:
-            if (line := processes.current()) and line.heard_of_an_end(NEWS):
+            stopped = getattr(error, "exit_code", None) == cli.STOPPED
+            if (line := processes.current()) and not stopped and line.heard_of_an_end(NEWS):
                 threading.Event().wait()  # what follows from the end of another is not said: `_leave` is under way
             words = " ".join((str(error).strip() or type(error).__name__).splitlines())
             raise
@@ -92,7 +94,7 @@ def _join(place: Place) -> None:
         place.rank,
         place.devices,
         cluster_detection_method="deactivate",
-        initialization_timeout=int(SECONDS),
+        initialization_timeout=CONNECTED,
         heartbeat_timeout_seconds=NEVER,  # its own would abort all, with a stack trace, after a laptop's sleep
         coordinator_bind_address=f"{place.host}:{found.port}" if own else None,
     )

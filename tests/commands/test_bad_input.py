@@ -79,6 +79,8 @@ COMMAND_LINE = {
     "no image": Bad("predict RUN", ("at least one image",)),
     "unknown experiment": Bad("train tinny", ("no experiment 'tinny'", "did you mean 'tiny'", "launch.py list")),
     "unknown experiment file": Bad("train experiments/tinny.py", ("did you mean 'tiny'",)),
+    "no processes": Bad(f"{TRAIN} --processes=0", ("--processes=0", "positive integer")),
+    "an unknown experiment in processes": Bad("train tinny --processes=2", ("did you mean 'tiny'",)),
     "no number among the seeds": Bad(f"{TRAIN} --seeds=0,one", ("--seeds=0,one", "--seeds=0,1,2")),
     "a negative seed": Bad(f"{TRAIN} --seeds=-1", ("--seeds=-1", "--seeds=0,1,2")),
     "a seed twice": Bad(f"{TRAIN} --seeds=1,1", ("different numbers",)),
