@@ -19,7 +19,7 @@ from cnn_jax.processes.connection import BEAT, Connection
 SILENT = 30.0  # seconds without a beat after which a process counts as hung
 BEHIND, FAR_BEHIND = 60.0, 900.0  # seconds that a process may be behind the others, in a step and elsewhere
 TICK = 1.0
-PAUSED = 5.0  # seconds between two ticks from which on this process itself had been stopped
+PAUSED = 10.0  # seconds between two ticks from which on this process itself had been stopped
 LOST = 76  # exit code: another process of the run died or hung
 
 GONE = "process {} is gone: it was killed, or its machine or network failed"
