@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -158,7 +158,7 @@ class _Watched:
             first = min(bad, key=self._order, default=None)
             until = time.monotonic() + GRACE
             while any(process.poll() is None for process in self.processes) and time.monotonic() < until:
-                self._turn(only=first)
+                self._turn(ending=True)
             if first is not None and self.processes[first].returncode == LOST:  # it left because of another
                 first = min(self._bad(), key=self._order)
         finally:
@@ -167,8 +167,10 @@ class _Watched:
                 process.wait()
         for reader in self.readers:
             reader.join(1)
-        self._turn(only=first)
-        self._say_held(time.monotonic() + HELD, first)
+        self._turn(ending=True)
+        code = 0 if first is None else self.processes[first].returncode
+        # Those that end because of another say nothing, or are aborted by JAX, which says much.
+        self._say_held(lambda at, rank: code >= 0 and self.processes[rank].returncode == code)
         return Outcome(0) if first is None else self._outcome(first)
 
     def _outcome(self, rank: int) -> Outcome:
@@ -189,8 +191,8 @@ class _Watched:
         code = self.processes[rank].returncode
         return code == -signal.SIGABRT, code >= 0, rank
 
-    def _turn(self, only: int | None = None) -> None:
-        """Passes signals and lines on; `only`: of this process, and of process 0, when others end because of it."""
+    def _turn(self, *, ending: bool = False) -> None:
+        """Passes signals and lines on; when all are ending those of others than process 0 wait until it is over."""
         if len(self.asked) > self.passed_on:
             self.passed_on = len(self.asked)
             for process in self.processes:
@@ -206,13 +208,15 @@ class _Watched:
                 else:
                     self.held.append((time.monotonic() + HELD, rank, text))
         except queue.Empty:
-            self._say_held(time.monotonic(), only)
+            now = time.monotonic()
+            if not ending:
+                self._say_held(lambda at, rank: at <= now)
 
-    def _say_held(self, now: float, only: int | None) -> None:
-        due = [(rank, text) for at, rank, text in self.held if at <= now]
-        self.held = [one for one in self.held if one[0] > now]
-        for rank, text in due:
-            if text not in self.said and only in (None, rank):
+    def _say_held(self, due: Callable[[float, int], bool]) -> None:
+        lines = [(rank, text) for at, rank, text in self.held if due(at, rank)]
+        self.held = [(at, rank, text) for at, rank, text in self.held if not due(at, rank)]
+        for rank, text in lines:
+            if text not in self.said:
                 self.said.add(text)
                 named = text.startswith("error: process ")
                 print(text if named else f"process {rank}: {text}", file=sys.stderr, flush=True)

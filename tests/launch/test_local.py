@@ -53,6 +53,8 @@ def test_one_that_dies_ends_the_others(run: Run) -> None:
     # JAX aborts one because another has died.
     code, (said,) = run("(say('stack'), os.kill(os.getpid(), 6)) if rank else os.kill(os.getpid(), 15)")
     assert code == 76 and "process 0 was killed by SIGTERM" in said
+    # One fails, and the other leaves with its exit code.
+    assert run("end(2) if rank == 0 else (say('error: no step 25'), end(2))") == (2, ["process 1: error: no step 25"])
     assert run("say('process 0: x'); end(1) if rank == 0 else wait()") == (1, ["process 0: x"])
 
 
