@@ -22,7 +22,7 @@ ORDER = (
     ("train",),
     ("report", "explain", "export", "weights"),
     ("launch",),
-    ("api",),
+    ("api", "sweep"),
     ("commands",),
     ("experiments", "launch.py"),
 )

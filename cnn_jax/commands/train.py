@@ -7,6 +7,7 @@ python launch.py train digits --config.optim.lr=0.001 --config.duration='20 epoc
 python launch.py train digits --seeds=0,1,2                       # three runs and their mean
 python launch.py train runs/digits --config.duration='90 epochs'  # makes a run longer
 python launch.py train digits --processes=2 --restarts=3          # two processes, started again where one dies or hangs
+python launch.py train objects --until='3 epochs'                  # stops there; the same without --until goes on
 python launch.py train digits --help                              # every field, with its value
 
 What is trained is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder
@@ -41,7 +42,6 @@ dies, hangs or fails the others end, too (76), with a line that names it.
 import statistics
 import sys
 import warnings
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,21 +54,10 @@ from cnn_jax import config as configuration
 from cnn_jax import processes
 from cnn_jax.config import Experiment
 from cnn_jax.launch import cli, experiment_file, fields, joined, local, own_run
-from cnn_jax.lookup import Function, did_you_mean, lookup
+from cnn_jax.lookup import Function, lookup
 from cnn_jax.paths import written
 from cnn_jax.processes import cluster
 from cnn_jax.train import run_folder
-
-IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
-# Fields of version 0.1, and where to find them now.
-MOVED = {
-    "evaluate_every": "it is now evaluate.every",
-    "data.eval_batch_size": "it is now evaluate.batch_size",
-    "data.image_size": f"it is now {IN_SOURCE}",
-    "data.channels": f"it is now {IN_SOURCE}",
-    "data.corrupt": f"it is now {IN_SOURCE}",
-    "data.interpolation": f"it is now {IN_SOURCE}",
-}
 
 
 class _FunctionParser(flags.ArgumentParser):
@@ -89,7 +78,10 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_integer("processes", 1, "start so many processes here", lower_bound=1, flag_values=values)
     again = "start all again, so often at most, where a process dies or hangs"
     flags.DEFINE_integer("restarts", 0, again, lower_bound=0, flag_values=values)
-    flags.DEFINE_list("seeds", None, "train once for each seed, as 0,1,2, in folders seedN", flag_values=values)
+    seeds = "train once for each seed, as 0,1,2 or 0:3, in folders seedN"
+    flags.DEFINE_string("seeds", None, seeds, flag_values=values)
+    until = "stop, saved, at the first validation after so much, as '3 epochs' or 10%, with exit code 75"
+    flags.DEFINE_string("until", "", until, flag_values=values)
     word = _experiment_word(arguments)
     if cli.wants_help(arguments):
         known = word is not None and not experiment_file.is_pictures(word)
@@ -123,7 +115,7 @@ def _work(word: str, arguments: list[str], values: flags.FlagValues) -> int:
     if experiment_file.find(word) and written(word).is_dir():
         warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
     several = values.seeds is not None and experiment_file.is_pictures(word)
-    seed = _seeds(values.seeds)[0] if several else None
+    seed = fields.seeds(values.seeds)[0] if several else None
     if joined.restarts():
         values["fresh"].value = False  # what began anew goes on
     with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
@@ -143,7 +135,7 @@ def _given(arguments: list[str]) -> dict[str, str]:
 def _run(
     word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment, workdir: Path | None
 ) -> int:
-    _check_field_names(config, arguments)
+    fields.check_names(arguments)
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
     try:
         left = cli.parse("train", values, arguments, words=1)
@@ -157,15 +149,17 @@ def _run(
     # Into the original: the flag's value is a deep copy, in which functions are no longer those that have names.
     for name, value in config_flags.get_override_values(values["config"]).items():
         config_path.set_value(name, config, value)
-    seeds = None if values.seeds is None else _seeds(values.seeds)
+    seeds = None if values.seeds is None else fields.seeds(values.seeds)
     configuration.check(config)
     if experiment_file.run_of(word) and (values.fresh or seeds):
         raise cli.UsageError(
             f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
         )
+    if seeds and values.until:
+        raise cli.UsageError("--until is of one run: leave --seeds out, and say --config.seed=N")
     folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
     if seeds is None:
-        _train(config, folder, path, values.fresh)
+        _train(config, folder, path, values.fresh, values.until)
         return 0
     return _train_seeds(config, folder, path, values.fresh, seeds)
 
@@ -183,37 +177,14 @@ def _wants_value(argument: str) -> bool:
     return argument.startswith("-") and "=" not in argument and argument.lstrip("-") not in ("fresh", "nofresh")
 
 
-def _check_field_names(config: Experiment, arguments: list[str]) -> None:
-    known = {name for name, _, _ in configuration.walk(config)}
-    ends = Counter(name.rpartition(".")[2] for name in known)
-    meant = {end: name for name in known if ends[end := name.rpartition(".")[2]] == 1} | {name: name for name in known}
-    for argument in arguments:
-        name, _, _ = argument.lstrip("-").partition("=")
-        found = meant.get(name) or meant.get(name.partition(".")[2])
-        if argument.startswith("-") and found and not name.startswith(("config.", "noconfig.")):
-            raise cli.UsageError(f"unknown flag '--{name}': did you mean '--config.{found}'?")
-        for prefix in ("config.", "noconfig."):
-            if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:
-                unknown = name.removeprefix(prefix)
-                hint = MOVED.get(unknown) or did_you_mean(unknown, known)
-                raise cli.UsageError(f"unknown field 'config.{unknown}': {hint} (launch.py train --help lists them)")
-
-
-def _seeds(words: list[str]) -> list[int]:
-    whole = all(word.strip().isdecimal() and int(word) <= configuration.LARGEST for word in words)
-    if not words or not whole or len(set(words)) < len(words):
-        raise cli.UsageError(f"--seeds={','.join(words)}: write different numbers, as --seeds=0,1,2")
-    return [int(word) for word in words]
-
-
-def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[str, float]:
+def _train(config: Experiment, folder: Path, path: Path, fresh: bool, until: str = "") -> dict[str, float]:
     from cnn_jax.launch.training import train  # JAX starts here, not for --help
 
     processes.agree(configuration.to_json(config), _other_configuration)
     aside = run_folder.set_aside(folder) if fresh and processes.first() else None
     processes.barrier()
     try:
-        return train(config, folder, path)
+        return train(config, folder, path, until)
     except BaseException:
         if aside and not folder.exists():
             aside.rename(folder)  # the new run did not even begin

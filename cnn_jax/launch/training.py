@@ -39,24 +39,27 @@ from cnn_jax.train import checkpoint, extension, loop, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.checks import check_augment, check_batch_size, check_stem, refuse_local_modules
 from cnn_jax.train.evaluate import evaluate, writer
-from cnn_jax.train.preempt import Stop, stop_requested
+from cnn_jax.train.patience import CRITERION
+from cnn_jax.train.preempt import Preempted, Stop, stop_requested
 from cnn_jax.train.run import Run, alone, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
+from cnn_jax.train.steps import in_steps
 from cnn_jax.weights import initial, probe
 
 
-def train(config: Experiment, folder: Path, experiment_file: Path | None) -> dict[str, float]:
+def train(config: Experiment, folder: Path, experiment_file: Path | None, until: str = "") -> dict[str, float]:
     """Trains, or goes on training, the run in `folder`, scores it on the test split once, and returns the scores.
 
     experiment_file: is kept in the folder; None for a configuration that names parts of this project alone.
+    until: a duration after which the training stops, saved, at the next validation, to go on another time: Preempted.
 
     Raises ValueError for what does not fit, Preempted where a signal asks for it, and what `loop.fit` raises.
     """
     with stop_requested() as stop:
-        return _train(config, folder, experiment_file, stop)
+        return _train(config, folder, experiment_file, until, stop)
 
 
-def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop: Stop) -> dict[str, float]:
+def _train(config: Experiment, folder: Path, experiment_file: Path | None, until: str, stop: Stop) -> dict[str, float]:
     began = time.monotonic()
     # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
@@ -78,7 +81,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
     check_augment(config.augment, source.spec, config.data.batch_size, run.task)
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
-    evaluations = Evaluations(run, splits)
+    evaluations = Evaluations(run, splits, _stop_at(run, until) if until else 0)
     probed = config.transfer.head == "probe" and probe.last_layer(run.model, run.spec)
     processes.barrier()  # all have read what was there before
     with processes.holding(partial(run_folder.opened, folder), folder / run_folder.LOCK):
@@ -104,6 +107,8 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
             longer = "a longer --config.duration makes it longer, the experiment with --fresh starts anew"
             print(f"{folder} is complete (step {start}): nothing to do; {longer}")
             return done
+        if not ended and evaluations.stopped():
+            raise Preempted(f"{folder} is at step {start}, past --until={until}: leave that out to go on")
         if not ended and processes.first():
             run_folder.keep_results(folder, start)
         print(_introduction(run, state, start, folder, start_with.head), flush=True)
@@ -116,6 +121,17 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
             checkpoints.close()
         with stop.waiting(nothing_to_save=True):
             return _finish(run, splits, evaluations, state, reached, folder, clock)
+
+
+def _stop_at(run: Run, until: str) -> int:
+    """The step that `until` means. Raises ValueError where no validation follows it before the end."""
+    if not run.config.data.validation or not run.steps.evaluate:
+        raise ValueError(
+            f"--until={until} stops at a validation: keep a split for it, as --config.data.validation=0.1, and say how "
+            "often it is scored, as --config.evaluate.every='1 epochs'"
+        )
+    size, total = run.config.data.batch_size, run.steps.total
+    return in_steps(until, examples=run.examples, batch_size=size, total=total)
 
 
 def _other_data(first: list[Any], other: list[Any]) -> str:
@@ -220,7 +236,8 @@ def _fit(
     steps, size = run.steps, run.config.data.batch_size
 
     def about() -> dict[str, Any]:
-        return {**kept, "data": run.spec.fingerprint, "seconds": clock.seconds()}
+        more = {"seconds": clock.seconds(), CRITERION: [*evaluations.criterion]}
+        return {**kept, "data": run.spec.fingerprint, **more}
 
     with (
         MetricLog(folder, start, unscored=unscored) if processes.first() else nullcontext(NoLog()) as log,

@@ -21,12 +21,14 @@ UNLOGGED, UNSCORED = "unlogged", "unscored"
 class Verdict(NamedTuple):
     """What an evaluation says of a state: its score, None where the validation was not due, and what follows from it.
 
-    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it.
+    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it. stop: whether it
+    stops here, saved, to go on another time.
     """
 
     score: float | None = None
     keep: bool = False
     end: bool = False
+    stop: bool = False
 
 
 class Hooks(NamedTuple):
@@ -110,6 +112,8 @@ def fit(
             for step in range(start + 1, steps.total + 1):
                 if verdict.end:
                     break
+                if verdict.stop:
+                    raise Preempted
                 with hooks.stop.waiting(nothing_to_save=done == saved, steady=step > start + 2):
                     batch = next(ready)
                 if step == start + 1:
@@ -125,7 +129,7 @@ def fit(
                     unscored = True
                     verdict = hooks.evaluate(step, state)
                     unscored = False
-                if steps.due(step, steps.save) or verdict.keep or verdict.end:
+                if steps.due(step, steps.save) or verdict.keep or verdict.end or verdict.stop:
                     save(step, verdict.score)
                     saved = step
                 checkpoints.poll()

@@ -190,12 +190,12 @@ def opened(folder: Path) -> Iterator[None]:
             f"cannot write to the run folder '{folder}' ({error.strerror}): choose another --workdir"
         ) from None
     with lock:
-        if not _held(lock):
+        if not held(lock):
             raise ValueError(f"another process is training in '{folder}': wait for it or choose another --workdir")
         yield
 
 
-def _held(lock: IO[str]) -> bool:
+def held(lock: IO[str]) -> bool:
     """Takes the file for this process, until it is closed or the process ends; False where another one has it."""
     try:
         try:
