@@ -29,6 +29,7 @@ The exit code is 0 where nothing has failed, else that of the first run that has
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 from absl import flags
@@ -125,9 +126,12 @@ def _sweep(word: str, given: dict[str, str], values: flags.FlagValues) -> int:
     print(f"sweep of {sweep.name} in {folder}: {count} configurations x {n} seeds, {values.jobs} at a time", flush=True)
     board = drive.drive(folder, sweep, values.jobs, go_on=values.on_failure == "continue")
     print("\n".join(outcome.lines(board)), flush=True)
-    if values.final:
+    code = next((run.code for run in board.runs.values() if run.failed), 0)
+    if values.final and code and values.on_failure == "stop":
+        warnings.warn("the test split is not read: the sweep has not come to its end", stacklevel=2)
+    elif values.final:
         print("\n".join(outcome.final(board)))
-    return next((run.code for run in board.runs.values() if run.failed), 0)
+    return code
 
 
 def _again(folder: Path, given: dict[str, str], values: flags.FlagValues) -> Sweep:

@@ -13,6 +13,7 @@ optuna.journal        with --method=tpe, for Optuna's dashboard: made from the r
 
 import hashlib
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,6 @@ from cnn_jax.report import log
 from cnn_jax.sweep import halving, space
 from cnn_jax.sweep.space import Axis, Values
 from cnn_jax.train import patience, run_folder
-from cnn_jax.train.checkpoint import write_atomically
 from cnn_jax.train.steps import in_steps
 
 SWEEP, RUNS, TRIAL, FAILED, LOG, LOCK = "sweep.json", "runs", "trial.json", "failed.json", "log", "lock"
@@ -114,7 +114,8 @@ def merged(folder: Path, wanted: Sweep, path: Path) -> Sweep:
     Raises ValueError for a folder of anything else, with what differs.
     """
     if not is_sweep(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        begun = {run_folder.SOURCE, f"{run_folder.SOURCE}.tmp", f"{SWEEP}.tmp"}  # by a start that was killed
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - begun):
             raise ValueError(f"'{folder}' is no folder of a sweep, and not empty: choose another --workdir")
         return wanted
     before = read(folder)
@@ -145,10 +146,12 @@ def _shown(sweep: Sweep) -> dict[str, Any]:
 
 
 def write(folder: Path, sweep: Sweep, experiment: Path) -> None:
-    """Writes what the sweep is, and the experiment's file where it is not there yet."""
+    """Writes what the sweep is, and at its beginning the experiment's file."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / run_folder.SOURCE).exists():
-        write_atomically(folder / run_folder.SOURCE, experiment.read_text(encoding="utf-8"))
+    if not is_sweep(folder):
+        fresh = folder / f"{run_folder.SOURCE}.tmp"
+        shutil.copyfile(experiment, fresh)
+        fresh.replace(folder / run_folder.SOURCE)
     run_folder.write_json(folder / SWEEP, sweep._asdict())
 
 
@@ -200,15 +203,17 @@ def beside(run: Path, end: str) -> Path:
 
 
 def standing(run: Path, sweep: Sweep) -> Standing:
-    """How far the run in a folder is, by what the folder holds. Raises ValueError where that is damaged."""
-    failed: Mapping[str, Any] = {}
-    if beside(run, FAILED).is_file():
-        failed = run_folder.read_json(beside(run, FAILED))
+    """How far the run in a folder is, by what the folder holds; of a damaged one, which `train` mends or refuses, 0."""
     try:
-        now = _standing(run, sweep)
-        return now if now.seconds else now._replace(failed=str(failed.get("line", "")), code=int(failed.get("code", 0)))
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"'{run}' is damaged: {type(error).__name__} {error}") from None
+        if (now := _standing(run, sweep)).seconds:
+            return now
+    except (LookupError, TypeError, AttributeError, ValueError):
+        now = Standing()
+    try:
+        failed = run_folder.read_json(beside(run, FAILED))
+        return now._replace(failed=str(failed["line"]), code=int(failed["code"]))
+    except (OSError, LookupError, TypeError, ValueError):
+        return now
 
 
 def _standing(run: Path, sweep: Sweep) -> Standing:

@@ -122,7 +122,7 @@ def final(board: Board) -> list[str]:
         raise ValueError(f"no configuration of the sweep in '{board.folder}' is finished: none can be scored")
     else:
         seeds = list(board.sweep.seeds)
-        kept = {"configuration": best.trial.name, "values": best.trial.values, "seeds": seeds, "chosen": best.mean}
+        kept = {"configuration": best.trial.name, "values": best.trial.values, "seeds": seeds, "validation": best.mean}
         run_folder.write_json(path, {**kept, "test": None})
     if not kept.get("test"):
         each = [_scored(board.folder, kept["configuration"], seed) for seed in kept["seeds"]]

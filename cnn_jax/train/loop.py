@@ -21,8 +21,8 @@ UNLOGGED, UNSCORED = "unlogged", "unscored"
 class Verdict(NamedTuple):
     """What an evaluation says of a state: its score, None where the validation was not due, and what follows from it.
 
-    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it. stop: whether it
-    stops here, saved, to go on another time.
+    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it. stop: whether
+    it stops here, saved, to go on another time.
     """
 
     score: float | None = None
