@@ -117,6 +117,7 @@ def annotate(folder: Path) -> None:
 def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., Any]) -> Callable[[list[str]], None]:
     """run_verb(words): a command of the command line, as far as it goes in short form."""
     from cnn_jax.data.source import opened
+    from cnn_jax.sweep.board import Board
     from cnn_jax.train.run import assemble
     from cnn_jax.weights import published
 
@@ -127,18 +128,23 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
         shutil.copytree(project / "made", folder, dirs_exist_ok=True)
         return {"top1": 1.0}
 
+    def plan(folder: Path, sweep: Any, *_: object, **__: object) -> Any:
+        return Board(folder, sweep)
+
     def no_weights(text: str) -> Path:
         raise FileNotFoundError(f"no weights '{text}' here")
 
     monkeypatch.chdir(project)
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
+    monkeypatch.setattr("cnn_jax.sweep.drive.drive", plan)
+    monkeypatch.setattr("cnn_jax.sweep.outcome.final", lambda board: [])
     monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
     monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
 
     def run(words: list[str]) -> None:
         for word in words[1:]:
-            if word.startswith("runs/") and words[0] in ("eval", "predict", "report"):
+            if word.startswith(("runs/", "sweeps/")) and words[0] in ("eval", "predict", "report"):
                 shutil.copytree(project / "made", word, dirs_exist_ok=True)
             elif words[0] == "predict":
                 provide(word)

@@ -1,7 +1,7 @@
 """Try settings of an experiment, each over several seeds, and choose by the validation split.
 
 python launch.py sweep digits --config.optim.lr=0.001,0.003 --seeds=0:3     # a grid: 2 x 3 runs
-python launch.py sweep digits --config.optim.lr='log 1e-4..1e-1' --method=random --trials=20 --jobs=2
+python launch.py sweep digits --config.optim.lr='log 1e-4..1e-1' --method=random --trials=20 --workdir=sweeps/rate
 python launch.py sweep digits --config.optim.lr=0.001,0.003 --seeds=0:3 --final   # then reads the test split
 python launch.py sweep sweeps/digits                                        # goes on with the sweep in a folder
 python launch.py report sweeps/digits                                       # differences, curves, what differs

@@ -62,6 +62,13 @@ def changed(old: str, new: str) -> Callable[[Path], object]:
     return lambda project: experiment((project / TINY).read_text().replace(old, new))(project)
 
 
+def swept(name: str) -> Callable[[Path], object]:
+    """new/sweep.json, of an experiment of this name."""
+    lists = {"fixed": {}, "space": {}, "seeds": [0], "rungs": []}
+    values = {"name": name, "digest": "", "method": "grid", "trials": 0, "eta": 3, **lists}
+    return lambda project: (project / "new").mkdir() or text("new/sweep.json", json.dumps(values))(project)
+
+
 PIXELS, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
 
 COMMAND_LINE = {
@@ -249,7 +256,50 @@ INPUTS = {
     "other channels": Bad("predict RUN a.png", ("(8, 8, 3)", "--convert"), image("a.png", (8, 8, 3))),
 }  # fmt: skip
 
-TABLE = {**COMMAND_LINE, **EXPERIMENT_FILES, **FIELDS, **DATA, **RUN_FOLDERS, **INPUTS}
+
+def sweep(words: str, *says: str, files: Callable[[Path], object] = lambda project: None) -> Bad:
+    return Bad(f"sweep {TINY} --workdir=new {words}", says, files)
+
+
+LR = "--config.optim.lr=0.1,0.2"
+SWEEPS = {
+    "an unknown field of a sweep": sweep("--config.optm.lr=0.1,0.2", "unknown field 'config.optm.lr'", "'optim.lr'"),
+    "a swept field without config.": sweep("--lr=0.1,0.2", "unknown flag '--lr'", "'--config.optim.lr'"),
+    "a swept field without =": sweep("--config.optim.lr 0.1,0.2", "--config.optim.lr: write it as --config.FIELD="),
+    "a field given twice": sweep(f"{LR} {LR}", "--config.optim.lr is given twice"),
+    "no number among the values": sweep("--config.optim.lr=0.1,fast", "--config.optim.lr=fast: (a number)"),
+    "a value that makes no sense": sweep("--config.optim.lr=0.1,-1", "optim.lr = -1.0 must be above 0"),
+    "an unknown function among the values": sweep("--config.optim.build=sgd,adamm", "did you mean 'adam'?"),
+    "a sweep of nothing": sweep("", "nothing is swept", "--config.optim.lr=0.001,0.003"),
+    "two sweeps": sweep(f"again {LR}", "say one experiment"),
+    "a range in a grid": sweep("--config.optim.lr=0.1..0.2", "is a range", "--method=random"),
+    "trials of a grid": sweep(f"{LR} --trials=2", "--trials is for --method=random"),
+    "chance without trials": sweep(f"{LR} --method=random", "--method=random: say how many", "--trials=20"),
+    "more than there are": sweep(f"{LR} --method=random --trials=3", "hardly more than 2"),
+    "a sweep of the test split": sweep(f"{LR} --config.evaluate.test=end", "--final scores the best on it"),
+    "a seed as a field": sweep("--config.seed=0,1", "say --seeds=0,1,2"),
+    "several names": sweep("--config.name=a,b", "it is one for all runs"),
+    "no validation": sweep(f"{LR} --config.data.validation=0", "keep one, as --config.data.validation=0.1"),
+    "rungs that leave none": sweep(f"{LR} --rungs=10%", "of 2 configurations none", "try 3 or more"),
+    "rungs that fall": sweep(f"{LR} --rungs=30%,10%", "--rungs=30%,10%: write rising"),
+    "no jobs": sweep(f"{LR} --jobs=0", "--jobs=0"),
+    "a sweep in a folder of something else": Bad(f"sweep {TINY} {LR} --workdir=experiments", ("not empty",)),
+    "a sweep of a run": Bad(f"sweep run {LR}", ("'run' is no experiment's file", "run/experiment.py")),
+    "a sweep folder of another experiment": sweep(
+        LR,
+        "'new' holds a sweep of the experiment 'other', not of 'tiny'",
+        files=swept("other"),
+    ),
+    "a sweep folder of the experiment as it was": sweep(
+        LR,
+        "'experiments/tiny.py' is not what it was",
+        "launch.py sweep new",
+        files=swept("tiny"),
+    ),
+    "a damaged sweep": Bad("sweep run", ("run/sweep.json' is damaged",), text("run/sweep.json", "{}")),
+}
+
+TABLE = {**COMMAND_LINE, **EXPERIMENT_FILES, **FIELDS, **DATA, **RUN_FOLDERS, **INPUTS, **SWEEPS}
 
 
 def broken(folder: Path) -> None:
