@@ -49,6 +49,7 @@ OWN = {  # fields that a sweep sets itself
 }
 ONE = ("name", "evaluate.best_by")  # fields that all runs share
 NO_TRIALS = "--trials is for --method=random and tpe: a grid has as many as its values make"
+KILLED = 128  # and the signal: the exit code for one that was killed, as a shell says it
 HELD_OUT = "0.1"  # of the training split, where the experiment keeps nothing for validation
 
 
@@ -103,9 +104,9 @@ def _sweep(word: str, given: dict[str, str], values: flags.FlagValues) -> int:
     if folders.is_sweep(written(word)):
         folder = written(word)
         sweep, path = _again(folder, given, values), folder / run_folder.SOURCE
-        _, config = experiment_file.load(str(path))
-        if folders.digest_of(path) != sweep.digest:
+        if not path.is_file() or folders.digest_of(path) != sweep.digest:
             raise ValueError(f"'{path}' is not what it was when the sweep began: bring it back")
+        _, config = experiment_file.load(str(path))
     else:
         if experiment_file.is_pictures(word) or experiment_file.run_of(word):
             raise cli.UsageError(
@@ -126,7 +127,7 @@ def _sweep(word: str, given: dict[str, str], values: flags.FlagValues) -> int:
     print(f"sweep of {sweep.name} in {folder}: {count} configurations x {n} seeds, {values.jobs} at a time", flush=True)
     board = drive.drive(folder, sweep, values.jobs, go_on=values.on_failure == "continue")
     print("\n".join(outcome.lines(board)), flush=True)
-    code = next((run.code for run in board.runs.values() if run.failed), 0)
+    code = next((run.code if run.code > 0 else KILLED - run.code for run in board.runs.values() if run.failed), 0)
     if values.final and code and values.on_failure == "stop":
         warnings.warn("the test split is not read: the sweep has not come to its end", stacklevel=2)
     elif values.final:

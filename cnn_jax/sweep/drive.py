@@ -38,6 +38,8 @@ def drive(folder: Path, sweep: Sweep, jobs: int, *, go_on: bool) -> Board:
         if not run_folder.held(lock):
             raise ValueError(f"another process runs the sweep in '{folder}': wait for it")
         board = Board(folder, sweep)
+        if (before := _count(board))[0]:
+            print(f"{before[0]} of {before[1]} runs are finished", flush=True)
         _Driver(board, jobs, asked, go_on=go_on).run()
         finished, total = _count(board)
         if asked:
@@ -76,9 +78,13 @@ class _Driver:
                         one.process.terminate()
                 time.sleep(PAUSE)
                 self._look()
-        finally:  # by a second signal, or a bug
+        except KeyboardInterrupt:  # a second signal
             for one in self.running.values():
                 one.process.kill()
+            raise
+        finally:
+            for one in self.running.values():  # where an error ends the sweep, they save
+                one.process.terminate()
 
     def _stopping(self) -> bool:
         return bool(self.asked) or (self.failed and not self.go_on)
@@ -130,11 +136,10 @@ class _Driver:
             self.stops[job.words] = self.stops.get(job.words, 0) + 1
             print(f"{job.words} was stopped, saved: it goes on", flush=True)
         else:
-            said = folders.beside(folders.run_of(board.folder, *key_of(job)), LOG)
+            run = folders.run_of(board.folder, job.trial, job.seed)
+            said = folders.beside(run, LOG)
             line = process.last_line(said)
-            run_folder.write_json(
-                folders.beside(folders.run_of(board.folder, *key_of(job)), FAILED), {"code": code, "line": line}
-            )
+            run_folder.write_json(folders.beside(run, FAILED), {"code": code, "line": line})
             board.runs[key] = found._replace(failed=line, code=code)
             self.failed = True
             print(f"failed: {job.words}: {line} ({process.ended(code)}; {said} has more)", file=sys.stderr, flush=True)
@@ -155,11 +160,6 @@ class _Driver:
         if board.sweep.method == TPE:
             tried = [tpe.Tried(trial.values, board.of(trial)) for trial in board.trials]
             tpe.write_journal(board.folder / tpe.JOURNAL, board.sweep.name, board.sweep.axes, tried)
-
-
-def key_of(job: Job) -> tuple[folders.Trial, int]:
-    """Whose run folder a job is of."""
-    return job.trial, job.seed
 
 
 def words(folder: Path, sweep: Sweep, job: Job) -> list[str]:

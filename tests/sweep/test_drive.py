@@ -77,7 +77,7 @@ def test_each_run_is_trained_once_and_a_second_start_trains_nothing(tmp_path, ca
     assert "0.3500 ± 0.0707" in lines[1] and lines[-1].startswith("best by validation: lr=0.3-")
     assert lines[-1].endswith(f"({folder}/runs/{board.trials[1].name})")
     drive.drive(folder, sweep, 2, go_on=True)
-    assert capsys.readouterr().out == "" and set(starts(tmp_path).values()) == {1}
+    assert capsys.readouterr().out == "6 of 6 runs are finished\n" and set(starts(tmp_path).values()) == {1}
     more = sweep._replace(seeds=(0, 1, 2))  # may be added
     drive.drive(folder, more, 2, go_on=True)
     assert len(starts(tmp_path)) == 9 and set(starts(tmp_path).values()) == {1}
@@ -144,7 +144,8 @@ def test_a_killed_sweep_goes_on_and_trains_no_run_twice(tmp_path, capsys, kill_r
     assert all(run.seconds for run in board.runs.values())
     assert starts(tmp_path) == {"lr=0.1 seed0": 1, "lr=0.2 seed0": 1, "lr=7.0 seed0": 2 if kill_run else 1}
     said = capsys.readouterr().out
-    assert ("lr=7" in said.splitlines()[0] and "is still being trained since an earlier start" in said) != kill_run
+    assert said.startswith("1 of 3 runs are finished\n")
+    assert ("lr=7" in said.splitlines()[1] and "is still being trained since an earlier start" in said) != kill_run
 
 
 def test_a_signal_stops_all_saved(tmp_path):
@@ -174,7 +175,7 @@ def test_halving_trains_each_run_as_far_as_it_goes_on(tmp_path, capsys):
     lines = outcome.lines(board)
     assert lines[1].startswith("lr=0.9-") and "stopped at rung 2 of 2" in lines[2]
     drive.drive(folder, sweep, 1, go_on=True)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "1 of 9 runs are finished\n"
 
 
 def test_a_run_that_is_stopped_from_outside_goes_on_but_not_for_ever(tmp_path, monkeypatch, capsys):
