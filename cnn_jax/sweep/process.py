@@ -24,7 +24,8 @@ from cnn_jax.train.run_folder import held
 ROOT = Path(__file__).parents[2]  # where the package is found, wherever the command is given
 CODE = "import sys; del sys.argv[0]; from cnn_jax.launch.cli import console; sys.exit(console())"
 LAST = 2**16  # bytes at the end of what a training printed, in which the line that ended it is looked for
-GPUS = "CUDA_VISIBLE_DEVICES"
+GPUS, VISIBLE = Path("/proc/driver/nvidia/gpus"), "CUDA_VISIBLE_DEVICES"
+MEMORY, PREALLOCATE = "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
 def claimed(path: Path) -> IO[str] | None:
@@ -60,18 +61,31 @@ def started(words: Sequence[str], said: Path, lock: IO[str], share: Mapping[str,
 
 
 def share(slot: int, jobs: int) -> dict[str, str]:
-    """The part of this machine that the run in a slot has: cores, and of CUDA_VISIBLE_DEVICES where it names several.
+    """The part of this machine that the run in a slot has, in environment variables: cores, and GPUs where there are.
 
-    As many runs as there are GPUs have one each; where there are more runs, some have the same.
+    Where there are more runs than GPUs, some have one together, and each a part of its memory, of which JAX would take
+    most for the first.
     """
     if jobs == 1:
         return {}
     own, part = f"{COUNT}={cores()}", f"{COUNT}={max(1, cores() // jobs)}"
     found = {"XLA_FLAGS": " ".join(part if word == own else word for word in os.environ.get("XLA_FLAGS", "").split())}
-    gpus = [gpu for gpu in os.environ.get(GPUS, "").split(",") if gpu]
-    each = max(1, len(gpus) // jobs)
-    first = slot * each % max(1, len(gpus))
-    return {**found, GPUS: ",".join(gpus[first : first + each])} if len(gpus) > 1 else found
+    gpus = _gpus()
+    if not gpus:
+        return found
+    each, together = len(gpus) // jobs, -(-jobs // len(gpus))
+    mine = gpus[slot * each : (slot + 1) * each] if each else [gpus[slot % len(gpus)]]
+    settled = together == 1 or any(name in os.environ for name in (MEMORY, PREALLOCATE))
+    return {**found, VISIBLE: ",".join(mine), **({} if settled else {MEMORY: f"{0.9 / together:.2f}"})}
+
+
+def _gpus() -> list[str]:
+    """The GPUs that JAX would use, by the names that CUDA has for them."""
+    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu" or not GPUS.is_dir():
+        return []
+    visible = os.environ.get(VISIBLE)
+    here = [str(number) for number in range(len(list(GPUS.iterdir())))]
+    return here if visible is None else [name for name in visible.split(",") if name]
 
 
 def last_line(said: Path) -> str:

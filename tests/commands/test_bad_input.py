@@ -258,7 +258,7 @@ INPUTS = {
 
 
 def sweep(words: str, *says: str, files: Callable[[Path], object] = lambda project: None) -> Bad:
-    return Bad(f"sweep {TINY} --workdir=new {words}", says, files)
+    return Bad(f"sweep {TINY} --workdir=new {words}".strip(), says, files)
 
 
 LR = "--config.optim.lr=0.1,0.2"

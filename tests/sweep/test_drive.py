@@ -187,11 +187,20 @@ def test_a_run_that_is_stopped_from_outside_goes_on_but_not_for_ever(tmp_path, m
     assert [run.code for run in board.runs.values()] == [75, 75]
 
 
-def test_devices_are_shared_out(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", f"--a {process.COUNT}=8")
+def test_devices_are_shared_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "GPUS", tmp_path)
     monkeypatch.setattr(process, "cores", lambda: 8)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert process.share(0, 1) == {} and process.share(2, 3) == {"XLA_FLAGS": f"--a {process.COUNT}=2"}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,4,5")
-    assert [process.share(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0,1", "4,5"]
-    assert [process.share(slot, 5)["CUDA_VISIBLE_DEVICES"] for slot in range(5)] == ["0", "1", "4", "5", "0"]
+    monkeypatch.setenv("XLA_FLAGS", f"--a {process.COUNT}=8")
+    for name in ("JAX_PLATFORMS", process.VISIBLE, process.MEMORY, process.PREALLOCATE):
+        monkeypatch.delenv(name, raising=False)
+    cores = {"XLA_FLAGS": f"--a {process.COUNT}=2"}
+    assert process.share(0, 1) == {} and process.share(2, 3) == cores
+    for number in range(4):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+    assert process.share(1, 4) == {**cores, "CUDA_VISIBLE_DEVICES": "1"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert process.share(1, 3) == {**cores, "CUDA_VISIBLE_DEVICES": "7", process.MEMORY: "0.45"}
+    monkeypatch.setenv(process.PREALLOCATE, "false")
+    assert process.share(2, 3) == {**cores, "CUDA_VISIBLE_DEVICES": "5"}
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert process.share(2, 3) == cores
