@@ -15,8 +15,8 @@ The folder (default: sweeps/NAME) is all that there is of a sweep: its runs are 
 beside each what it printed. The same command, or the folder's name, goes on after any interruption: what is finished is
 never trained again, what was begun goes on from its checkpoint. More --trials and --seeds may be added; whatever else
 differs is refused. Each run is a process of its own, --jobs of them at a time, between which cores and GPUs are shared
-out. One that fails is said at once, with the line that ended it; the same command
-tries it again, unless it diverged. --on_failure=stop saves and ends the others.
+out. One that fails is said at once, with the line that ended it; the same command tries it again, unless it diverged.
+--on_failure=stop saves and ends the others.
 
 --rungs=10%,30% is asynchronous successive halving (ASHA): after 10 % of the training one of --eta=3 configurations
 goes on to 30 %, of those again one to the end. Others stay where they are, saved.

@@ -1,10 +1,12 @@
 """What a sweep starts, says and survives, with trainings that take no time."""
 
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,30 @@ def test_a_killed_sweep_goes_on_and_trains_no_run_twice(tmp_path, capsys, kill_r
     said = capsys.readouterr().out
     assert said.startswith("1 of 3 runs are finished\n")
     assert ("lr=7" in said.splitlines()[1] and "is still being trained since an earlier start" in said) != kill_run
+
+
+def test_twenty_kills(tmp_path, capsys):
+    """Of the sweep, and of a run now and then, at any moment."""
+    draw, folder = random.Random(0), tmp_path / "sweep"
+    sweep = sweep_of(tmp_path, ",".join(f"0.{n}" for n in range(1, 9)), seeds=(0, 1))
+    for _ in range(20):
+        other = in_another_process(lambda: drive.drive(folder, sweep, 2, go_on=True))
+        time.sleep(draw.uniform(0, 0.2))
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+        pids = [path.read_text().split()[-1:] for path in folder.glob("runs/*/*.starts")]
+        alive = [pid for (pid,) in filter(None, pids) if str(tmp_path) in command_of(pid)]
+        if alive and draw.random() < 0.5:
+            os.kill(int(draw.choice(alive)), signal.SIGKILL)
+    board = drive.drive(folder, sweep, 2, go_on=True)
+    assert all(run.seconds for run in board.runs.values()) and len(board.runs) == 16
+    assert not list(folder.glob("runs/*/*.failed.json")) and capsys.readouterr().err == ""
+
+
+def command_of(pid: str) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def test_a_signal_stops_all_saved(tmp_path):

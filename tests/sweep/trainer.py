@@ -1,9 +1,11 @@
 """What stands for `launch.py train` in tests of sweeps: it writes what a training of 100 steps writes, in no time.
 
 By its learning rate it diverges (30), is killed (20), waits for a file `go` in the sweep's folder (7, 8) or trains. The
-score at a step is lr + step / 1000. Each start is a line of RUN.starts: its process, and when it began.
+score at a step is lr + step / 1000. Each start is a line of RUN.starts, with its process. It fails where the run is
+finished already, or another process trains it.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -19,7 +21,10 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
     run.mkdir(parents=True, exist_ok=True)
     with run.with_name(f"{run.name}.starts").open("a") as starts:
-        starts.write(f"{os.getpid()} {time.monotonic()}\n")
+        starts.write(f"{os.getpid()}\n")
+    alone = run.with_name(f"{run.name}.alone").open("w")
+    fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not (run / "results.json").exists()
     config = {"duration": "100 steps", "evaluate": {"best_by": ""}, "data": {"batch_size": 1}}
     (run / "config.json").write_text(json.dumps(config))
     (run / "data.json").write_text('{"examples": 100}')
@@ -40,7 +45,8 @@ def main(words: list[str]) -> int:
             if end <= step < 100:
                 return 75
     results = {"headline": "top1", "steps": 100, "seconds": {"total": 1.5}, "validation": {"top1": rate + 0.1 * seed}}
-    (run / "results.json").write_text(json.dumps(results))
+    (run / "results.tmp").write_text(json.dumps(results))
+    (run / "results.tmp").replace(run / "results.json")
     return 0
 
 
