@@ -98,9 +98,12 @@ def _given(words: list[str]) -> dict[str, str]:
 
 
 def _sweep(word: str, given: dict[str, str], values: flags.FlagValues) -> int:
+    import jax
+
     from cnn_jax.sweep import drive, outcome, tpe
     from cnn_jax.train import run_folder
 
+    jax.config.update("jax_platforms", "cpu")  # a sweep itself computes nothing: GPUs are for its runs
     if folders.is_sweep(written(word)):
         folder = written(word)
         sweep, path = _again(folder, given, values), folder / run_folder.SOURCE
