@@ -1,6 +1,7 @@
 """What a sweep does next: a function of what its folder says, and of what is under way."""
 
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +29,13 @@ class Board:
     """The configurations of a sweep and how far their runs are.
 
     assigned: the rung up to which each configuration is to be trained, by its name. busy: the (name, seed) under way.
+    full: whether nothing new is proposed any more.
     """
 
     def __init__(self, folder: Path, sweep: Sweep) -> None:
         self.folder, self.sweep = folder, sweep
         self.trials = folders.trials(folder, sweep)
+        self.full = sweep.method != TPE
         self.busy = set[tuple[str, int]]()
         self.runs: dict[tuple[str, int], Standing] = {}
         self.assigned: dict[str, int] = {}
@@ -84,11 +87,14 @@ class Board:
         return None
 
     def _proposed(self) -> Trial | None:
-        if self.sweep.method != TPE or len(self.trials) >= self.sweep.trials:
+        if self.full or len(self.trials) >= self.sweep.trials:
             return None
         tried = [tpe.Tried(trial.values, self.of(trial)) for trial in self.trials]
         values = tpe.proposed(self.sweep.axes, tried)
         if values is None:
+            self.full = True
+            count = f"{len(self.trials)} of {self.sweep.trials} configurations"
+            warnings.warn(f"TPE proposes nothing new after {count}: widen what is swept for more", stacklevel=2)
             return None
         trial = Trial(len(self.trials), values)
         self.trials.append(trial)

@@ -99,7 +99,12 @@ class _Driver:
             print(f"{job.words} is still being trained since an earlier start: it is waited for", flush=True)
             self.others.append(job)
             return
+        if len(board.look(job.trial, job.seed).scores) > job.rung:  # by a process of an earlier start, just now
+            lock.close()
+            self._ended(job, None)
+            return
         folders.beside(run, FAILED).unlink(missing_ok=True)
+        board.look(job.trial, job.seed)
         slot = next(number for number in range(self.jobs) if number not in self.running)
         started = process.started(
             words(board.folder, board.sweep, job), folders.beside(run, LOG), lock, process.share(slot, self.jobs)

@@ -1,5 +1,6 @@
 """What came of a sweep: a table, the best configuration by validation, and that one's scores on the test split."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,8 @@ def _mean(row: Row, sign: int) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not all(map(math.isfinite, values)):
+        return "not finite"
     mean = digits(statistics.fmean(values))
     return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 

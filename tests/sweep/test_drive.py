@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.sweep import drive, outcome, process
+from cnn_jax.sweep import drive, outcome, process, tpe
 from cnn_jax.sweep import folder as folders
 from cnn_jax.sweep.board import Board
-from cnn_jax.sweep.folder import GRID, Sweep
+from cnn_jax.sweep.folder import GRID, TPE, Sweep
 from cnn_jax.train import run_folder
 from cnn_jax.train.preempt import Preempted
 
@@ -202,6 +202,24 @@ def test_halving_trains_each_run_as_far_as_it_goes_on(tmp_path, capsys):
     assert lines[1].startswith("lr=0.9-") and "stopped at rung 2 of 2" in lines[2]
     drive.drive(folder, sweep, 1, go_on=True)
     assert capsys.readouterr().out == "1 of 9 runs are finished\n"
+
+
+def test_what_is_proposed_is_written_down_and_not_proposed_again(tmp_path, monkeypatch):
+    proposals = iter([{"optim.lr": 0.1}, {"optim.lr": 30.0}, {"optim.lr": 0.2}, None])
+    seen = []
+
+    def proposed(axes, tried):
+        seen.append([one.values["optim.lr"] for one in tried])
+        return next(proposals)
+
+    monkeypatch.setattr(tpe, "proposed", proposed)
+    monkeypatch.setattr(tpe, "write_journal", lambda *_: None)
+    sweep, folder = sweep_of(tmp_path, "0..1")._replace(method=TPE, trials=2), tmp_path / "sweep"
+    drive.drive(folder, sweep, 1, go_on=True)
+    with pytest.warns(UserWarning, match="TPE proposes nothing new after 3 of 5 configurations"):
+        board = drive.drive(folder, sweep._replace(trials=5), 1, go_on=True)
+    assert seen == [[], [0.1], [0.1, 30.0], [0.1, 30.0, 0.2]] and set(starts(tmp_path).values()) == {1}
+    assert [trial.values["optim.lr"] for trial in board.trials] == [0.1, 30.0, 0.2]
 
 
 def test_a_run_that_is_stopped_from_outside_goes_on_but_not_for_ever(tmp_path, monkeypatch, capsys):
