@@ -109,7 +109,7 @@ def grid(space: Mapping[str, Axis]) -> list[Values]:
     for name, values in space.items():
         if isinstance(values, Range):
             raise cli.UsageError(f"--config.{name} is a range, of which a grid has no values: say --method=random")
-    count = math.prod(len(values) for values in space.values())  # type: ignore[arg-type]
+    count = math.prod(len(values) for values in space.values())
     if count > LARGEST:
         raise cli.UsageError(f"a grid of {count:,} configurations is too large ({LARGEST:,} at most): --method=random")
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
