@@ -131,7 +131,9 @@ def merged(folder: Path, wanted: Sweep, path: Path) -> Sweep:
         )
     trials, seeds = max(before.trials, wanted.trials), tuple(dict.fromkeys((*before.seeds, *wanted.seeds)))
     same = before._replace(trials=wanted.trials, seeds=wanted.seeds)
-    if lines := configuration.differences(_shown(same), _shown(wanted)):
+    then, now = _shown(same), _shown(wanted)
+    missing = dict.fromkeys({**then, **now}, "not given")
+    if lines := configuration.differences({**missing, **then}, {**missing, **now}):
         raise ValueError(
             f"'{folder}' holds another sweep ({'; '.join(lines)}): launch.py sweep {folder} goes on with it, another "
             "--workdir begins anew"
