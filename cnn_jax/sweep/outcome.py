@@ -102,7 +102,10 @@ def _note(board: Board, row: Row) -> str:
     if row.whole:
         return ""
     rungs = min(len(run.scores) for run in row.runs)
-    return f"stopped at rung {rungs} of {len(board.sweep.rungs)}" if rungs else "not finished"
+    if not rungs:
+        return "not finished"
+    scores = [run.criterion.sign * run.scores[rungs - 1] for run in row.runs if run.criterion]
+    return f"stopped at rung {rungs} of {len(board.sweep.rungs)}, at {_spread(scores)}"
 
 
 def final(board: Board) -> list[str]:

@@ -99,7 +99,7 @@ def test_halving_stops_runs_and_what_goes_on_is_as_if_it_had_never_stopped(proje
     fields = ("--config.evaluate.every=2 steps", "--config.log_every=2 steps")
     said = launch("sweep", TINY, "--config.optim.lr=0.2,0.001", *fields, "--rungs=2 steps", "--eta=2")
     assert (said.code, said.err) == (0, "") and len(commands) == 3
-    assert "stopped at rung 1 of 1" in said.out and "[0 finished] lr=0.2-" in said.out
+    assert "stopped at rung 1 of 1, at 0." in said.out and "[0 finished] lr=0.2-" in said.out
     best, other = (next((project / "sweeps" / "tiny" / "runs").glob(f"lr={rate}-*/seed0")) for rate in (0.2, 0.001))
     assert [row["step"] for row in log.read(other)] == [2, 2] and not (other / "results.json").exists()
     words = ("train", TINY, *fields, "--config.optim.lr=0.2", "--config.evaluate.test=never", "--workdir=whole")

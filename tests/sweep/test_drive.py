@@ -199,7 +199,7 @@ def test_halving_trains_each_run_as_far_as_it_goes_on(tmp_path, capsys):
     assert said[0].startswith("[0 finished] lr=0.9-") and "validation top1 0.9200, rung 1 of 2, step 20" in said[0]
     assert said[-1].startswith("[1 finished] lr=0.9-") and said[-1].endswith("2 s")
     lines = outcome.lines(board)
-    assert lines[1].startswith("lr=0.9-") and "stopped at rung 2 of 2" in lines[2]
+    assert lines[1].startswith("lr=0.9-") and "stopped at rung 2 of 2, at 0.8500" in lines[2]
     drive.drive(folder, sweep, 1, go_on=True)
     assert capsys.readouterr().out == "1 of 9 runs are finished\n"
 
