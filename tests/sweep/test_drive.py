@@ -1,7 +1,9 @@
 """What a sweep starts, says and survives, with trainings that take no time."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -85,6 +87,24 @@ def test_each_run_is_trained_once_and_a_second_start_trains_nothing(tmp_path, ca
     assert len(starts(tmp_path)) == 9 and set(starts(tmp_path).values()) == {1}
     words = (folder / "runs" / board.trials[0].name / "seed2.log").read_text()
     assert words.startswith("--- ") and " launch.py train " in words and "--config.optim.lr=0.1" in words
+
+
+def test_the_test_split_is_read_for_one_configuration_alone(tmp_path):
+    sweep, folder = sweep_of(tmp_path, "0.1,0.3", seeds=(0, 1)), tmp_path / "sweep"
+    board = drive.drive(folder, sweep, 1, go_on=True)
+    best, other = board.trials[1], board.trials[0]
+    (line,) = outcome.final(board)
+    assert line == f"test split, {best.name}, n=2: top1 0.5000 ± 0.0000 ({folder}/final.json)"
+    for seed in (0, 1):
+        board.runs[other.name, seed] = board.runs[other.name, seed]._replace(scores=(0.9,))
+    said = outcome.final(board)
+    assert said[0].startswith(f"by validation {other.name} is the best now, but the test split has been read")
+    assert said[1] == line
+    kept = json.loads((folder / "final.json").read_text())
+    (folder / "final.json").write_text(json.dumps({**kept, "test": None}))  # killed before it was scored
+    shutil.rmtree(folder / "final")
+    assert outcome.final(board) == said and json.loads((folder / "final.json").read_text()) == kept
+    assert " eval " in (folder / "final" / "seed1.log").read_text() and best.name in str(kept)
 
 
 def test_a_failure_is_said_at_once_by_name_and_the_others_go_on(tmp_path, capsys):

@@ -16,6 +16,10 @@ from pathlib import Path
 
 def main(words: list[str]) -> int:
     given = dict(word[2:].split("=", 1) for word in words if word.startswith("--"))
+    if words[0] == "eval":
+        Path(given["out"]).mkdir(parents=True)
+        (Path(given["out"]) / "scores.json").write_text('{"split": "test", "step": 100, "top1": 0.5, "ap": null}')
+        return 0
     run, rate, seed = Path(given["workdir"]), float(given["config.optim.lr"]), int(given["config.seed"])
     assert given["config.evaluate.test"] == "never" and Path(words[1]).name == "experiment.py"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
