@@ -14,6 +14,7 @@ import pytest
 from cnn_jax.launch import cli
 from cnn_jax.report import log
 from cnn_jax.sweep import process
+from cnn_jax.train import checkpoint
 from tests.commands.test_going_on import plain
 
 TINY = "experiments/tiny.py"
@@ -102,6 +103,7 @@ def test_halving_stops_runs_and_what_goes_on_is_as_if_it_had_never_stopped(proje
     assert "stopped at rung 1 of 1, at 0." in said.out and "[0 finished] lr=0.2-" in said.out
     best, other = (next((project / "sweeps" / "tiny" / "runs").glob(f"lr={rate}-*/seed0")) for rate in (0.2, 0.001))
     assert [row["step"] for row in log.read(other)] == [2, 2] and not (other / "results.json").exists()
+    assert checkpoint.newest_good(other / "checkpoints") == 2 and checkpoint.has_scores(other / "checkpoints")
     words = ("train", TINY, *fields, "--config.optim.lr=0.2", "--config.evaluate.test=never", "--workdir=whole")
     assert launch(*words).code == 0
     assert plain(log.read(best)) == plain(log.read(project / "whole"))
