@@ -8,6 +8,7 @@ python launch.py train digits --seeds=0,1,2                       # three runs a
 python launch.py train runs/digits --config.duration='90 epochs'  # makes a run longer
 python launch.py train digits --processes=2 --restarts=3          # two processes, started again where one dies or hangs
 python launch.py train objects --until='3 epochs'                  # stops there; the same without --until goes on
+python launch.py train digits --profile=10                        # where the time of ten steps goes
 python launch.py train digits --help                              # every field, with its value
 
 What is trained is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder
@@ -42,6 +43,7 @@ dies, hangs or fails the others end, too (76), with a line that names it.
 import statistics
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,9 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_string("seeds", None, seeds, flag_values=values)
     until = "stop, saved, at the first validation after so much, as '3 epochs' or 10%, with exit code 75"
     flags.DEFINE_string("until", "", until, flag_values=values)
-    word = _experiment_word(arguments)
+    steps = "look at so many steps: a trace for TensorBoard or Perfetto and a table, in the folder's profile/"
+    flags.DEFINE_integer("profile", 0, steps, lower_bound=0, flag_values=values)
+    word = experiment_word(arguments)
     if cli.wants_help(arguments):
         known = word is not None and not experiment_file.is_pictures(word)
         config = experiment_file.load(str(word))[1] if known else None
@@ -118,11 +122,11 @@ def _work(word: str, arguments: list[str], values: flags.FlagValues) -> int:
     seed = fields.seeds(values.seeds)[0] if several else None
     if joined.restarts():
         values["fresh"].value = False  # what began anew goes on
-    with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
+    with own_run.opened(word, given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
         return _run(word, arguments, values, *found)
 
 
-def _given(arguments: list[str]) -> dict[str, str]:
+def given(arguments: list[str]) -> dict[str, str]:
     """The fields of the configuration that flags set, as text."""
     found, prefix = dict[str, str](), "config."
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -135,10 +139,36 @@ def _given(arguments: list[str]) -> dict[str, str]:
 def _run(
     word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment, workdir: Path | None
 ) -> int:
-    fields.check_names(arguments)
-    config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
+    config = configured("train", word, arguments, values, config)
+    seeds = None if values.seeds is None else fields.seeds(values.seeds)
+    if experiment_file.run_of(word) and (values.fresh or seeds):
+        raise cli.UsageError(
+            f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
+        )
+    if seeds and values.until:
+        raise cli.UsageError("--until is of one run: leave --seeds out, and say --config.seed=N")
+    folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
+    do = partial(_train, config, path=path, fresh=values.fresh, until=values.until, profiled=values.profile)
+    if seeds is None:
+        do(folder)
+        return 0
+    return _train_seeds(do, folder, config, seeds)
+
+
+def configured(verb: str, word: str, arguments: list[str], values: flags.FlagValues, config: Experiment) -> Experiment:
+    """The experiment with the values that flags give its fields, checked; `values` are parsed by it.
+
+    Args:
+      verb: the command.
+      word: the experiment, the one word of the command that is no flag.
+      arguments: of the command.
+      values: its flags, but for those of the fields.
+      config: what `word` means, which is changed.
+    """
+    fields.check_names(arguments, values)
+    config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=[verb, *arguments])
     try:
-        left = cli.parse("train", values, arguments, words=1)
+        left = cli.parse(verb, values, arguments, words=1)
     except flags.IllegalFlagValueError as error:
         raise cli.UsageError(f"{error}{fields.hint(str(error))}") from error
     if left != [word]:
@@ -149,22 +179,11 @@ def _run(
     # Into the original: the flag's value is a deep copy, in which functions are no longer those that have names.
     for name, value in config_flags.get_override_values(values["config"]).items():
         config_path.set_value(name, config, value)
-    seeds = None if values.seeds is None else fields.seeds(values.seeds)
     configuration.check(config)
-    if experiment_file.run_of(word) and (values.fresh or seeds):
-        raise cli.UsageError(
-            f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
-        )
-    if seeds and values.until:
-        raise cli.UsageError("--until is of one run: leave --seeds out, and say --config.seed=N")
-    folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
-    if seeds is None:
-        _train(config, folder, path, values.fresh, values.until)
-        return 0
-    return _train_seeds(config, folder, path, values.fresh, seeds)
+    return config
 
 
-def _experiment_word(arguments: list[str]) -> str | None:
+def experiment_word(arguments: list[str]) -> str | None:
     # A word may also be the value of the flag before it, so experiments go first, then run folders, then a folder of
     # pictures that stands behind no flag that wants a value.
     words = [word for word in arguments if not word.startswith("-")]
@@ -177,14 +196,14 @@ def _wants_value(argument: str) -> bool:
     return argument.startswith("-") and "=" not in argument and argument.lstrip("-") not in ("fresh", "nofresh")
 
 
-def _train(config: Experiment, folder: Path, path: Path, fresh: bool, until: str = "") -> dict[str, float]:
+def _train(config: Experiment, folder: Path, *, path: Path, fresh: bool, until: str, profiled: int) -> dict[str, float]:
     from cnn_jax.launch.training import train  # JAX starts here, not for --help
 
     processes.agree(configuration.to_json(config), _other_configuration)
     aside = run_folder.set_aside(folder) if fresh and processes.first() else None
     processes.barrier()
     try:
-        return train(config, folder, path, until)
+        return train(config, folder, path, until, profiled)
     except BaseException:
         if aside and not folder.exists():
             aside.rename(folder)  # the new run did not even begin
@@ -197,12 +216,12 @@ def _other_configuration(first: dict[str, Any], other: dict[str, Any]) -> str:
     return f"has another configuration than process 0 ({'; '.join(lines)})" if lines else ""
 
 
-def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seeds: list[int]) -> int:
+def _train_seeds(train: Callable[[Path], dict[str, float]], folder: Path, config: Experiment, seeds: list[int]) -> int:
     rows = []
     for seed in seeds:
         print(f"--- seed {seed} ---", flush=True)
         config.seed = seed
-        rows.append(_train(config, folder / f"seed{seed}", path, fresh))
+        rows.append(train(folder / f"seed{seed}"))
     summary = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         column = [row[name] for row in rows if name in row]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cnn_jax import config as configuration
@@ -57,15 +57,18 @@ def hint(message: str) -> str:
     return f" ({form(fields[found[1]].type, fields[found[1]].metadata)})" if found and found[1] in fields else ""
 
 
-def check_names(arguments: Sequence[str]) -> None:
-    """Raises UsageError for a flag --config.FIELD of no field, or for a field without config., with what was meant."""
-    known = {name for name, _ in configuration.fields()}
+def check_names(arguments: Sequence[str], others: Iterable[str] = ()) -> None:
+    """Raises UsageError for a flag --config.FIELD of no field, or for a field without config., with what was meant.
+
+    others: the other flags that the command has, which may be called like a field.
+    """
+    known, own = {name for name, _ in configuration.fields()}, set(others)
     ends = Counter(name.rpartition(".")[2] for name in known)
     meant = {end: name for name in known if ends[end := name.rpartition(".")[2]] == 1} | {name: name for name in known}
     for argument in arguments:
         name, _, _ = argument.lstrip("-").partition("=")
         found = meant.get(name) or meant.get(name.partition(".")[2])
-        if argument.startswith("-") and found and not name.startswith(("config.", "noconfig.")):
+        if argument.startswith("-") and found and name not in own and not name.startswith(("config.", "noconfig.")):
             raise cli.UsageError(f"unknown flag '--{name}': did you mean '--config.{found}'?")
         for prefix in ("config.", "noconfig."):
             if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -35,9 +35,10 @@ from cnn_jax.paths import printable
 from cnn_jax.report import log as metric_log
 from cnn_jax.report.log import MetricLog, NoLog
 from cnn_jax.report.progress import progress
-from cnn_jax.train import checkpoint, extension, loop, run_folder, transfer
+from cnn_jax.train import checkpoint, cost, energy, extension, loop, profiling, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.checks import check_augment, check_batch_size, check_stem, refuse_local_modules
+from cnn_jax.train.energy import Energy
 from cnn_jax.train.evaluate import evaluate, writer
 from cnn_jax.train.patience import CRITERION
 from cnn_jax.train.preempt import Preempted, Stop, stop_requested
@@ -47,20 +48,25 @@ from cnn_jax.train.steps import in_steps
 from cnn_jax.weights import initial, probe
 
 
-def train(config: Experiment, folder: Path, experiment_file: Path | None, until: str = "") -> dict[str, float]:
+def train(
+    config: Experiment, folder: Path, experiment_file: Path | None, until: str = "", profiled: int = 0
+) -> dict[str, float]:
     """Trains, or goes on training, the run in `folder`, scores it on the test split once, and returns the scores.
 
     experiment_file: is kept in the folder; None for a configuration that names parts of this project alone.
     until: a duration after which the training stops, saved, at the next validation, to go on another time: Preempted.
+    profiled: so many steps are looked at, see `profiling.recording`.
 
     Raises ValueError for what does not fit, Preempted where a signal asks for it, and what `loop.fit` raises.
     """
     with stop_requested() as stop:
-        return _train(config, folder, experiment_file, until, stop)
+        return _train(config, folder, experiment_file, until, profiled, stop)
 
 
-def _train(config: Experiment, folder: Path, experiment_file: Path | None, until: str, stop: Stop) -> dict[str, float]:
-    began = time.monotonic()
+def _train(
+    config: Experiment, folder: Path, experiment_file: Path | None, until: str, profiled: int, stop: Stop
+) -> dict[str, float]:
+    began, taken = time.monotonic(), energy.meter()
     # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
     processes.shared(lambda: run_folder.refuse_other_run(folder, values))
@@ -112,11 +118,12 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, until
         if not ended and processes.first():
             run_folder.keep_results(folder, start)
         print(_introduction(run, state, start, folder, start_with.head), flush=True)
-        clock = Clock(about.get("seconds", {}), began)
+        clock = Clock(about.get("seconds", {}), began, energy.going_on(taken, about.get(energy.KEPT)))
         try:
-            state, reached = _fit(
-                run, source, evaluations, state, start, checkpoints, folder, clock, about, stop, unscored=unscored
-            )
+            with profiling.recording(run, folder, profiled) as seen:
+                state, reached = _fit(
+                    seen, source, evaluations, state, start, checkpoints, folder, clock, about, stop, unscored=unscored
+                )
         finally:
             checkpoints.close()
         with stop.waiting(nothing_to_save=True):
@@ -199,10 +206,10 @@ def _training_split(config: Experiment, splits: Splits) -> Source:
 
 
 class Clock:
-    """Seconds of a run over all its sessions: in total, in the loop, and compiling."""
+    """Seconds of a run over all its sessions: in total, in the loop, and compiling; and what it has `taken`."""
 
-    def __init__(self, before: dict[str, float], began: float) -> None:
-        self.before, self.began = before, began
+    def __init__(self, before: dict[str, float], began: float, taken: Callable[[], Energy]) -> None:
+        self.before, self.began, self.taken = before, began, taken
         self.loop_began = self.compile = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._compiled)
 
@@ -236,8 +243,8 @@ def _fit(
     steps, size = run.steps, run.config.data.batch_size
 
     def about() -> dict[str, Any]:
-        more = {"seconds": clock.seconds(), CRITERION: [*evaluations.criterion]}
-        return {**kept, "data": run.spec.fingerprint, **more}
+        spent = {"seconds": clock.seconds(), energy.KEPT: clock.taken().joules}
+        return {**kept, "data": run.spec.fingerprint, CRITERION: [*evaluations.criterion], **spent}
 
     with (
         MetricLog(folder, start, unscored=unscored) if processes.first() else nullcontext(NoLog()) as log,
@@ -297,7 +304,10 @@ def _finish(
     found = processes.gathered(skipped(splits))
     if processes.first():
         _write_skipped(folder, found)
+        results["cost"] = cost.cost(run, rows, clock.taken())
         run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
+        if results["cost"]:
+            print(cost.said(results["cost"]))
     for line in _outcome(run, evaluations, reached, step):
         print(line)
     if source is not None:

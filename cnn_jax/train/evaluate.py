@@ -14,7 +14,7 @@ from cnn_jax.data.source import Example, Source, file_names
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
-from cnn_jax.train.predictor import Predictor, computed_in_turn, scored
+from cnn_jax.train.predictor import Arrays, Predictor, computed_in_turn, scored
 
 FILES = "files.txt"
 
@@ -66,7 +66,7 @@ def evaluate_also(
     return _finished(evaluation, processes.gathered((totals, sums)))
 
 
-def _real(outputs: Example, batch: Example) -> tuple[Example, Example]:
+def _real(outputs: Arrays, batch: Arrays) -> tuple[Example, Example]:
     """Outputs and batch without the rows that stand for no example."""
     real = batch[VALID] > 0
     return {name: array[real] for name, array in outputs.items()}, {name: array[real] for name, array in batch.items()}

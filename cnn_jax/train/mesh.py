@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax import processes
@@ -43,7 +44,8 @@ class Engine(NamedTuple):
     variables: the state on all devices -> the variables to evaluate, one logical copy.
     whole: the state on all devices -> the state as it is checkpointed, one logical copy.
     target: what a checkpoint is restored into, as shapes with shardings.
-    lowered: the size of a batch -> the step's program for one of that size, not compiled; None of pmap.
+    traced, lowered: the size of a batch -> the step's program for one of that size, as JAX has traced it, and not yet
+      compiled. They compute nothing, and take no time where such a step has run.
     """
 
     place: Callable[[State], State]
@@ -53,7 +55,8 @@ class Engine(NamedTuple):
     whole: Callable[[State], State]
     target: State
     devices: int
-    lowered: Callable[[int], jax.stages.Lowered] | None = None
+    traced: Callable[[int], ClosedJaxpr]
+    lowered: Callable[[int], jax.stages.Lowered]
 
 
 def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[jax.Device]:
@@ -147,15 +150,15 @@ def build(
         jitted = jax.jit(_per_device(packed, mesh, (ALL, PART, ALL), ALL), donate_argnums=0)
     compiled, key = _inside(jitted, mesh, convolution), _put_key(key, everywhere)
 
-    target = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout)
-
-    def lowered(size: int) -> jax.stages.Lowered:
-        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split), abstract(fields, size))
-        return _inside(jitted.lower, mesh, convolution)(target, batch, key)
-
     def step(state: State, batch: Batch) -> tuple[State, Fetch]:
         state, numbers = compiled(state, batch, key)
         return state, functools.partial(unpacked, numbers)
+
+    target = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout)
+
+    def example(size: int) -> tuple[State, Batch, jax.Array]:
+        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split), abstract(fields, size))
+        return target, batch, key
 
     return Engine(
         # From the host: device_put of a device array may alias it, and the donated step would delete the original.
@@ -166,7 +169,8 @@ def build(
         whole=lambda state: state,
         target=target,
         devices=len(devices),
-        lowered=lowered,
+        traced=lambda size: _inside(jitted.trace, mesh, convolution)(*example(size)).jaxpr,
+        lowered=lambda size: _inside(jitted.lower, mesh, convolution)(*example(size)),
     )
 
 
@@ -193,6 +197,20 @@ def _pmapped(
         cut = {name: array.reshape(count, -1, *array.shape[1:]) for name, array in batch.items()}
         return _placed(cut, fields, split)
 
+    def example(size: int) -> tuple[State, Batch, jax.Array]:
+        states = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), shapes)
+        batch = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((count, size // count, *a.shape[1:]), a.dtype), abstract(fields, size)
+        )
+        return states, batch, key
+
+    def looked_at(look: Callable[..., Any]) -> Callable[[int], Any]:
+        def call(size: int) -> Any:
+            with lowering(convolution):
+                return look(*example(size))
+
+        return call
+
     return Engine(
         place=lambda state: jax.tree.map(lambda a: jax.device_put(np.stack([np.asarray(a)] * count), split), state),
         place_batch=place_batch,
@@ -201,6 +219,8 @@ def _pmapped(
         whole=whole,
         target=jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes),
         devices=count,
+        traced=looked_at(jax.make_jaxpr(pmapped)),
+        lowered=looked_at(pmapped.lower),
     )
 
 

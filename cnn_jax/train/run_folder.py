@@ -3,6 +3,7 @@
 config.json         the resolved configuration
 experiment.py       the experiment's source, if it came from a file
 versions.json       of Python, the packages and the project's git revision
+changes-DIGEST.patch  what was not committed of the project, if anything: versions.json names it
 data.json           description and fingerprint of the data, and what was left out, changed or guessed (notes)
 skipped.json        which examples could not be decoded, if there are any
 labels.json         which training examples were used, of those that the split has, where not all were
@@ -13,6 +14,7 @@ results.json        the final scores; of a run that was made longer those of bef
 tables/             per class, per pair of classes, ...: what is no single number, as .npz
 outputs/            what the model said of each example of the test split, with `evaluate.outputs`
 figures/            pictures of all that
+profile/            what a profiler saw of a few steps, with --profile
 
 A folder of imported weights has predictor.json (model and task), data.json and variables.safetensors instead.
 """
@@ -23,7 +25,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from cnn_jax import config as configuration
 from cnn_jax.data.source import Splits, moved
 from cnn_jax.data.spec import Spec, to_json
 from cnn_jax.evals.evaluator import Scores
-from cnn_jax.train import checkpoint, earlier
+from cnn_jax.train import checkpoint, earlier, revision
 
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
@@ -44,7 +45,8 @@ LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 SUMMARY = "summary.json"  # of several seeds, beside their run folders
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
 PLACE = ("compute.devices:", "compute.parallel:")  # differences in where a run computes, not in what
-LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, "tensorboard")
+PROFILE = "profile"
+LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, PROFILE, "tensorboard")
 LARGEST_JSON = 64 * 2**20
 OF_DESKTOPS = (".DS_Store", ".directory", ".localized", "Thumbs.db", "desktop.ini")
 PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
@@ -58,21 +60,7 @@ def versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
-    return {**found, "git": _git_revision()}
-
-
-def _git_revision() -> str:
-    """The revision of this project's own repository, not of another one that it is installed inside of."""
-    # Without what says, as in a hook of git, which repository is meant.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    options = dict(cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, timeout=5, check=True)
-    try:
-        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], **options)  # type: ignore[call-overload]
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain"], **options).stdout.strip()  # type: ignore[call-overload]
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return f"{revision}{' with changes' if changed else ''}"
+    return {**found, "git": str(revision.revision())}
 
 
 def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
@@ -232,7 +220,8 @@ def describe_run(
             os.replace(folder / name, folder / f"{name}.bad")
             warnings.warn(f"'{folder / name}' is damaged: renamed to {name}.bad and written anew", stacklevel=3)
     write_json(folder / DATA, data)
-    write_json(folder / VERSIONS, versions())
+    changes = revision.keep_changes(folder)
+    write_json(folder / VERSIONS, versions() | ({"changes": changes} if changes else {}))
     if experiment_file and experiment_file.resolve() != (folder / SOURCE).resolve():
         shutil.copyfile(experiment_file, folder / SOURCE)
     write_json(folder / CONFIG, config)  # last: with it the folder is a run folder
