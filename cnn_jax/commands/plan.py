@@ -22,17 +22,14 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from absl import flags
 
 from cnn_jax import devices
-from cnn_jax.commands import train
 from cnn_jax.config import Experiment
-from cnn_jax.launch import cli, own_run
+from cnn_jax.launch import child, cli, overrides, own_run
 
 SIMULATED = "CNN_JAX_SIMULATED_DEVICES"  # environment variable, of the process that compiles
-CODE = "import sys; del sys.argv[0]; from cnn_jax.launch.cli import main; sys.exit(main())"
 DOES_NOT_FIT = 4  # exit code
 
 
@@ -50,28 +47,25 @@ def run(arguments: list[str]) -> int:
         print(cli.help_text(sys.modules[__name__], values))
         return 0
     values(["plan", *arguments], known_only=True)
-    word = train.experiment_word(arguments)
+    word = overrides.experiment_word(arguments)
     if word is None or values.devices is None:
         raise cli.UsageError("say which experiment, and for how many devices: launch.py plan EXPERIMENT --devices=64")
     if os.environ.get(SIMULATED) != str(values.devices):
         return _elsewhere(arguments, values.devices)
-    with own_run.opened(word, train.given(arguments), None) as (_, config, _):
-        return _plan(train.configured("plan", word, arguments, values, config), values)
+    with own_run.opened(word, overrides.given(arguments), None) as (_, config, _):
+        return _plan(overrides.configured("plan", word, arguments, values, config), values)
 
 
 def _elsewhere(arguments: list[str], count: int) -> int:
     """The same command in a process that sees `count` CPU devices."""
     kept = re.sub(rf"{devices.COUNT}=\S*", "", os.environ.get("XLA_FLAGS", ""))
-    package = str(Path(__file__).parents[2])
-    environment = {
-        **os.environ,
+    own = {
         SIMULATED: str(count),
         "XLA_FLAGS": f"{kept} {devices.COUNT}={count}".strip(),
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH")))),
     }
     print(f"compiling for {count} simulated devices", flush=True)
-    return subprocess.call([sys.executable, "-c", CODE, sys.argv[0], "plan", *arguments], env=environment)
+    return subprocess.call(child.command(["plan", *arguments]), env=child.environment(own))
 
 
 def _plan(config: Experiment, values: flags.FlagValues) -> int:

@@ -4,7 +4,6 @@ It imports no JAX. It is told to stop like any training: a first signal is passe
 ends them at once.
 """
 
-import os
 import queue
 import secrets
 import signal
@@ -15,22 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cnn_jax.devices import COUNT, cores
-from cnn_jax.launch import cli
+from cnn_jax.launch import child, cli
 from cnn_jax.launch.joined import LAUNCHED
 from cnn_jax.processes.cluster import PROCESS, TOKEN
 from cnn_jax.processes.line import LOST
-from cnn_jax.train.preempt import SAID, SIGNALS
+from cnn_jax.train.preempt import SAID
 
-CODE = "import sys; del sys.argv[0]; from cnn_jax.launch.cli import console; sys.exit(console())"
 HELD = 2.0  # seconds in which process 0 may say the same as another
 GRACE = 5.0  # seconds for the others to end, when one has
 FINAL = (cli.BAD_INPUT, 3, cli.NOT_WRITTEN, cli.STOPPED, cli.INTERRUPTED)  # no new start would do better
-GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 class Outcome(NamedTuple):
@@ -45,36 +39,48 @@ def run(arguments: Sequence[str], count: int, restarts: int) -> int:
 
     Raises ValueError where the GPUs of this machine do not divide over the processes.
     """
-    environments = [_devices(rank, count) for rank in range(count)]
-    with _stop_asked() as asked:
-        for attempt in range(restarts + 1):
-            with _address() as address:
-                start = {TOKEN: secrets.token_hex(8), LAUNCHED: str(attempt)}
-                processes = [
-                    _start(arguments, rank, {**environments[rank], **start, PROCESS: f"{rank}/{count}@{address}"})
-                    for rank in range(count)
-                ]
-                code, words = _Watched(processes, asked).ended()
-            if code == 0 or code in FINAL or asked:
-                break
-            if attempt < restarts:
-                again = f"all {count} start again from the newest checkpoint (restart {attempt + 1} of {restarts})"
-                print(f"{words}{': ' if words else ''}{again}", file=sys.stderr, flush=True)
+    if (gpus := child.gpus()) and len(gpus) % count:
+        raise ValueError(
+            f"--processes={count}: {len(gpus)} GPUs do not divide over {count} processes; say a number that divides "
+            f"them, or choose some by {child.VISIBLE}"
+        )
+    try:
+        with child.signals() as asked:
+            code, words = _runs(arguments, count, restarts, asked)
+    except KeyboardInterrupt:
+        print("ended at once: what came after the last checkpoint is lost", file=sys.stderr)
+        return cli.INTERRUPTED
     if asked and code not in (0, cli.STOPPED):
-        at_once = len(asked) > 1
-        words = "ended at once: what came after the last checkpoint is lost" if at_once else SAID
-        print(words, file=sys.stderr)
-        return cli.INTERRUPTED if at_once else cli.STOPPED
+        print(SAID, file=sys.stderr)
+        return cli.STOPPED
     if words:
         tried = f" after {restarts} restarts" if restarts else ", or with --restarts=3 to have that done"
         print(f"error: {words}: run the same command again to go on{tried}", file=sys.stderr)
     return code
 
 
-def _start(arguments: Sequence[str], rank: int, environment: dict[str, str]) -> subprocess.Popen[str]:
+def _runs(arguments: Sequence[str], count: int, restarts: int, asked: list[int]) -> Outcome:
+    """How the last start ended."""
+    for attempt in range(restarts + 1):
+        with _address() as address:
+            start = {TOKEN: secrets.token_hex(8), LAUNCHED: str(attempt)}
+            processes = [
+                _start(arguments, {**child.share(rank, count), **start, PROCESS: f"{rank}/{count}@{address}"}, rank)
+                for rank in range(count)
+            ]
+            found = _Watched(processes, asked).ended()
+        if found.code == 0 or found.code in FINAL or asked:
+            break
+        if attempt < restarts:
+            again = f"all {count} start again from the newest checkpoint (restart {attempt + 1} of {restarts})"
+            print(f"{found.words}{': ' if found.words else ''}{again}", file=sys.stderr, flush=True)
+    return found
+
+
+def _start(arguments: Sequence[str], environment: dict[str, str], rank: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, sys.argv[0], "train", *arguments],
-        env={**os.environ, **environment},
+        child.command(["train", *arguments]),
+        env=child.environment(environment),
         stdin=subprocess.PIPE,  # which ends with this process
         stdout=None if rank == 0 else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -82,26 +88,6 @@ def _start(arguments: Sequence[str], rank: int, environment: dict[str, str]) -> 
         errors="replace",
         start_new_session=True,  # a terminal's signals come here, and go on from here
     )
-
-
-def _devices(rank: int, count: int) -> dict[str, str]:
-    """The environment in which a process has its part of this machine's devices: GPUs, or else cores."""
-    words = os.environ.get("XLA_FLAGS", "").split()
-    own = f"{COUNT}={cores()}"  # what this process has set for itself
-    part = f"{COUNT}={max(1, cores() // count)}"
-    found = {"XLA_FLAGS": " ".join(part if word == own else word for word in words)}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    here = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
-    gpus = [str(number) for number in range(here)] if visible is None else visible.split(",") if here else []
-    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu" or not gpus:
-        return found
-    if len(gpus) % count:
-        raise ValueError(
-            f"--processes={count}: {len(gpus)} GPUs do not divide over {count} processes; say a number that divides "
-            "them, or choose some by CUDA_VISIBLE_DEVICES"
-        )
-    share = len(gpus) // count
-    return {**found, "CUDA_VISIBLE_DEVICES": ",".join(gpus[rank * share : (rank + 1) * share])}
 
 
 @contextmanager
@@ -117,30 +103,11 @@ def _address() -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def _stop_asked() -> Iterator[list[int]]:
-    """Yields the signals that have come; each is only noted."""
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-
-    found: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class _Watched:
     """The processes of one start: what they say is said once, and when one ends they all do."""
 
     def __init__(self, processes: list[subprocess.Popen[str]], asked: list[int]) -> None:
-        self.processes, self.asked, self.passed_on = processes, asked, 0
+        self.processes, self.asked, self.passed_on = processes, asked, False
         self.said: set[str] = set()
         self.held: list[tuple[float, int, str]] = []
         self.lines: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
@@ -193,10 +160,10 @@ class _Watched:
 
     def _turn(self, *, ending: bool = False) -> None:
         """Passes signals and lines on; when all are ending those of others than process 0 wait until it is over."""
-        if len(self.asked) > self.passed_on:
-            self.passed_on = len(self.asked)
+        if self.asked and not self.passed_on:
+            self.passed_on = True
             for process in self.processes:
-                process.send_signal(signal.SIGTERM if self.passed_on == 1 else signal.SIGKILL)
+                process.terminate()
         try:
             waiting = 0.05
             while True:

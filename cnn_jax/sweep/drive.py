@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from cnn_jax.evals.evaluator import digits
-from cnn_jax.launch import cli, fields
+from cnn_jax.launch import child, cli, fields
 from cnn_jax.sweep import folder as folders
 from cnn_jax.sweep import process, tpe
 from cnn_jax.sweep.board import Board, Job
@@ -34,7 +34,7 @@ def drive(folder: Path, sweep: Sweep, jobs: int, *, go_on: bool) -> Board:
 
     Raises ValueError where another process does so already, Preempted where a signal asks to stop.
     """
-    with (folder / ".lock").open("a", encoding="utf-8") as lock, process.signals() as asked:
+    with (folder / ".lock").open("a", encoding="utf-8") as lock, child.signals() as asked:
         if not run_folder.held(lock):
             raise ValueError(f"another process runs the sweep in '{folder}': wait for it")
         board = Board(folder, sweep)
@@ -107,7 +107,7 @@ class _Driver:
         board.look(job.trial, job.seed)
         slot = next(number for number in range(self.jobs) if number not in self.running)
         started = process.started(
-            words(board.folder, board.sweep, job), folders.beside(run, LOG), lock, process.share(slot, self.jobs)
+            words(board.folder, board.sweep, job), folders.beside(run, LOG), lock, child.share(slot, self.jobs)
         )
         self.running[slot] = Running(job, started, lock)
 

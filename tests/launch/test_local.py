@@ -2,14 +2,13 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cnn_jax.launch import cli, local
+from cnn_jax.launch import child, cli, local
 
 BEGIN = """
 import os, sys, signal, time
@@ -28,7 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     monkeypatch.setattr(local, "HELD", 0.3)
 
     def call(program: str, restarts: int = 0) -> tuple[int, list[str]]:
-        monkeypatch.setattr(local, "CODE", BEGIN + program)
+        monkeypatch.setattr(child, "CODE", BEGIN + program)
         capfd.readouterr()
         code = local.run(["x"], 2, restarts)
         return code, capfd.readouterr().err.splitlines()
@@ -73,7 +72,7 @@ def test_a_signal_goes_to_all_and_nothing_starts_again(run: Run, monkeypatch: py
     started = local._start
 
     def start(*arguments: object) -> object:
-        if arguments[1] == 1:
+        if arguments[2] == 1:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         return started(*arguments)  # type: ignore[arg-type]
 
@@ -82,20 +81,7 @@ def test_a_signal_goes_to_all_and_nothing_starts_again(run: Run, monkeypatch: py
     assert (code, lines) == (cli.STOPPED, ["stopped at step 5"])
 
 
-def test_devices_are_divided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(local, "cores", lambda: 5)
-    monkeypatch.setenv("XLA_FLAGS", "--x=1 --xla_force_host_platform_device_count=5")
-    assert local._devices(0, 2) == {"XLA_FLAGS": "--x=1 --xla_force_host_platform_device_count=2"}
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # someone's own
-    assert local._devices(0, 2) == {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    for number in range(4):
-        (tmp_path / str(number)).touch()
-    monkeypatch.setattr(local, "GPUS", tmp_path)
-    monkeypatch.setenv("JAX_PLATFORMS", "")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert local._devices(1, 2)["CUDA_VISIBLE_DEVICES"] == "2,3"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
-    assert local._devices(1, 2)["CUDA_VISIBLE_DEVICES"] == "3"
+def test_gpus_divide_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "gpus", lambda: ["1", "3"])
     with pytest.raises(ValueError, match="--processes=3: 2 GPUs do not divide over 3 processes"):
-        local._devices(1, 3)
-    assert sys.executable
+        local.run(["x"], 3, 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax.launch import child
 from cnn_jax.sweep import drive, outcome, process, tpe
 from cnn_jax.sweep import folder as folders
 from cnn_jax.sweep.board import Board
@@ -25,7 +26,7 @@ TRAINER = Path(__file__).with_name("trainer.py")
 
 @pytest.fixture(autouse=True)
 def trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "CODE", f"exec(compile(open({str(TRAINER)!r}).read(), 'trainer', 'exec'))")
+    monkeypatch.setattr(child, "CODE", f"exec(compile(open({str(TRAINER)!r}).read(), 'trainer', 'exec'))")
     monkeypatch.setattr(run_folder, "newest_about", lambda folder: {"criterion": ["top1", 1]})
 
 
@@ -243,28 +244,9 @@ def test_what_is_proposed_is_written_down_and_not_proposed_again(tmp_path, monke
 
 
 def test_a_run_that_is_stopped_from_outside_goes_on_but_not_for_ever(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(process, "CODE", "import sys; sys.exit(75)")
+    monkeypatch.setattr(child, "CODE", "import sys; sys.exit(75)")
     sweep, folder = sweep_of(tmp_path, "0.1,0.2"), tmp_path / "sweep"
     board = drive.drive(folder, sweep, 1, go_on=True)
     out, err = capsys.readouterr()
     assert out.count("was stopped, saved: it goes on") == 6 and err.count("it printed nothing (exit code 75") == 2
     assert [run.code for run in board.runs.values()] == [75, 75]
-
-
-def test_devices_are_shared_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "GPUS", tmp_path)
-    monkeypatch.setattr(process, "cores", lambda: 8)
-    monkeypatch.setenv("XLA_FLAGS", f"--a {process.COUNT}=8")
-    for name in ("JAX_PLATFORMS", process.VISIBLE, process.MEMORY, process.PREALLOCATE):
-        monkeypatch.delenv(name, raising=False)
-    cores = {"XLA_FLAGS": f"--a {process.COUNT}=2"}
-    assert process.share(0, 1) == {} and process.share(2, 3) == cores
-    for number in range(4):
-        (tmp_path / f"0000:0{number}:00.0").mkdir()
-    assert process.share(1, 4) == {**cores, "CUDA_VISIBLE_DEVICES": "1"}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert process.share(1, 3) == {**cores, "CUDA_VISIBLE_DEVICES": "7", process.MEMORY: "0.45"}
-    monkeypatch.setenv(process.PREALLOCATE, "false")
-    assert process.share(2, 3) == {**cores, "CUDA_VISIBLE_DEVICES": "5"}
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert process.share(2, 3) == cores
