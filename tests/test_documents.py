@@ -117,6 +117,7 @@ def annotate(folder: Path) -> None:
 def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., Any]) -> Callable[[list[str]], None]:
     """run_verb(words): a command of the command line, as far as it goes in short form."""
     from cnn_jax.commands import plan
+    from cnn_jax.commands import train as training
     from cnn_jax.data.source import opened
     from cnn_jax.sweep.board import Board
     from cnn_jax.train.run import assemble
@@ -139,7 +140,11 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
         monkeypatch.setenv(plan.SIMULATED, str(count))
         return plan.run(arguments)
 
+    def alone(arguments: list[str], *_: int) -> int:
+        return training.run([word for word in arguments if not word.startswith(("--processes=", "--restarts="))])
+
     monkeypatch.chdir(project)
+    monkeypatch.setattr("cnn_jax.launch.local.run", alone)
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
     monkeypatch.setattr("cnn_jax.sweep.drive.drive", swept)
     monkeypatch.setattr("cnn_jax.sweep.outcome.final", lambda board: [])

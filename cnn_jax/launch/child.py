@@ -57,6 +57,14 @@ def gpus() -> list[str]:
     return here if visible is None else [name for name in visible.split(",") if name]
 
 
+def signal_name(code: int) -> str:
+    """The signal that ended a child, by its exit code, which is below 0."""
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
 @contextmanager
 def signals() -> Iterator[list[int]]:
     """Yields the list of the signals that have come, which are only noted; a second one is KeyboardInterrupt."""

@@ -144,11 +144,7 @@ class _Watched:
         code = self.processes[rank].returncode
         if code >= 0:  # it has said why
             return Outcome(code)
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return Outcome(LOST, f"process {rank} was killed by {name}")
+        return Outcome(LOST, f"process {rank} was killed by {child.signal_name(code)}")
 
     def _bad(self) -> list[int]:
         return [rank for rank, process in enumerate(self.processes) if process.poll() not in (None, 0)]

@@ -7,7 +7,6 @@ when the process that began it was killed.
 
 import os
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -66,8 +65,5 @@ def ended(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+    name = child.signal_name(code)
     return f"killed by {name}{', as where memory runs out' if name == 'SIGKILL' else ''}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from cnn_jax import processes
 from cnn_jax.inspect import timeline
 from cnn_jax.train.run import AUGMENT, OPTIMIZER, Run
 from cnn_jax.train.run_folder import PROFILE
@@ -25,7 +26,7 @@ def recording(run: Run, folder: Path, steps: int) -> Iterator[Run]:
     TensorBoard with tensorboard-plugin-profile, and ui.perfetto.dev opens the file *.trace.json.gz in it; table.txt
     says what took how long. Of several processes the first one records its own devices.
     """
-    if not steps or jax.process_index():
+    if not steps:
         yield run
         return
     recorder = _Recorder(run, folder / PROFILE, steps)
@@ -46,11 +47,12 @@ class _Recorder:
         """The engine's step."""
         if self.done == WARM:
             jax.block_until_ready(state)
-            options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # Python's calls would slow down what is to be timed
-            jax.profiler.start_trace(self.folder, profiler_options=options)
+            if processes.first():
+                options = jax.profiler.ProfileOptions()
+                options.python_tracer_level = 0  # Python's calls would slow down what is to be timed
+                jax.profiler.start_trace(self.folder, profiler_options=options)
             self.began = time.monotonic()
-        if self.done < WARM or self.table:
+        if not WARM <= self.done < WARM + self.steps:
             result = self.run.engine.step(state, batch)
         else:
             with jax.profiler.StepTraceAnnotation("train", step_num=self.done):
@@ -74,10 +76,13 @@ class _Recorder:
         jax.block_until_ready(self.state)
         seconds, count = time.monotonic() - self.began, self.done - WARM
         self.state = None
-        jax.profiler.stop_trace()
-        trace = max(self.folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+        if processes.first():
+            jax.profiler.stop_trace()
         engine, size = self.run.engine, self.run.config.data.batch_size
-        text = engine.lowered(size).compile().as_text() or ""
+        text = engine.lowered(size).compile().as_text() or ""  # in all processes, whose compilers may ask one another
+        if not processes.first():
+            return
+        trace = max(self.folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
         devices = min(len(jax.local_devices()), engine.devices)
         where = f"on {devices} x {jax.devices()[0].device_kind}"
         title = f"profile of {count} steps of {size}, {1e3 * seconds / count:.2f} ms each, {where}"

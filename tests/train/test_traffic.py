@@ -62,8 +62,9 @@ def test_bytes_are_read_from_the_text_of_a_program() -> None:
     text = """
   %all-reduce.1 = f32[3,3,1,16]{3,2,1,0} all-reduce(%a), channel_id=1, to_apply=%add
   ROOT %all-reduce.2 = (f32[10]{0}, bf16[4,2]{1,0}, f32[]) all-reduce(%b, %c, %d), to_apply=%add
-  %gathered = f32[8,128]{1,0} all-gather(%e), dimensions={0}
-  %started = pred[4]{0} collective-permute-start(%f)
+  %started = (f32[1,128]{1,0}, f32[8,128]{1,0}) all-gather-start(%e), dimensions={0}
+  %gathered = f32[8,128]{1,0} all-gather-done(%started)
+  %moved = pred[4]{0} collective-permute(%f)
   %sum = f32[1000]{0} add(%all-reduce.1, %all-reduce.1)
 """
     found = traffic.payload(text)
