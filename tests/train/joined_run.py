@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from cnn_jax.devices import COUNT
 from cnn_jax.launch import cli, joined
 from cnn_jax.processes.roll_call import Place
 from cnn_jax.report import classify
@@ -42,8 +43,6 @@ descriptor = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(descriptor, 1)
 os.dup2(descriptor, 2)
 sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-os.environ["XLA_FLAGS"] = (  # programs that are compiled in a moment, for steps that are few
-    f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
-    " --xla_llvm_disable_expensive_passes=true"
-)
+flags = os.environ["XLA_FLAGS"].split()  # of tests/conftest.py
+os.environ["XLA_FLAGS"] = " ".join([f"{COUNT}={DEVICES}", *(flag for flag in flags if COUNT not in flag)])
 joined.run(Place(*PLACE), commands)

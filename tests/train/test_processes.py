@@ -1,6 +1,6 @@
 """Two processes give the numbers of one; they stop together, and go on on other devices.
 
-What else may happen to them, and the other kinds of tasks: experiments/benchmarks/processes.py.
+What else may happen to them, and other kinds of tasks: experiments/benchmarks/processes.py.
 """
 
 import json
@@ -20,7 +20,6 @@ from cnn_jax.report import classify as report
 from cnn_jax.report import log
 from cnn_jax.train import checkpoint
 
-TESTS = Path(__file__).parents[1]
 CHILD = str(Path(__file__).with_name("joined_run.py"))
 STOP = 7
 TINY = """
@@ -41,7 +40,7 @@ def experiment():
         optim=Optim(build=sgd, lr=0.05, schedule=cosine),
         augment=flip,
         duration="16 steps", save_every="4 steps", log_every="1 steps", keep=9,
-        evaluate=Evaluate(every="6 steps", batch_size=128),
+        evaluate=Evaluate(every="6 steps", batch_size=128, outputs=True),
         compute=Compute(devices=8, convolution="native"),
     )
 """
@@ -84,34 +83,35 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def cut_off(run: Path, copy: Path, step: int) -> Path:
+    """A copy of a run as it was after the checkpoint of `step`."""
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("results.json", "outputs"))
+    for later in checkpoint.steps(copy / "checkpoints"):
+        if later > step:
+            shutil.rmtree(copy / "checkpoints" / str(later))
+    return copy
+
+
 def test_two_processes_are_as_one_and_stop_together_and_go_on_elsewhere(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint of eight devices goes on in two processes of two devices, which are stopped, and then on one."""
-    monkeypatch.syspath_prepend(str(TESTS))
+    """Checkpoints of eight devices go on in two processes of two devices: one to its end, one is stopped."""
     monkeypatch.setattr(report, "figures", lambda *_: None)
-    one, run = tmp_path / "one", tmp_path / "run"
+    one = tmp_path / "one"
     assert cli.main(command(tiny, one)) == 0
-    shutil.copytree(one, run)
-    (run / "results.json").unlink()
-    for step in (16, 12, 8):
-        shutil.rmtree(run / "checkpoints" / str(step))
-
-    toy = command(TESTS / "toys" / "views.py", tmp_path / "views-two", "--config.evaluate.outputs=true")
-    tiny_on_four = command(tiny, run, "--config.compute.devices=4", "--config.compute.parallel=fsdp")
-    started = start([toy, tiny_on_four], tmp_path / "output", 2, STOP)
-    alone = command(TESTS / "toys" / "views.py", tmp_path / "views-one", "--config.evaluate.outputs=true")
-    assert cli.main(alone) == 0
+    whole, run = (cut_off(one, tmp_path / f"from-{step}", step) for step in (12, 4))
+    elsewhere = ("--config.compute.devices=4", "--config.compute.parallel=fsdp")
+    started = start([command(tiny, folder, *elsewhere) for folder in (whole, run)], tmp_path / "output", 2, STOP)
     for process in started:
         process.join(300)
     said = [(tmp_path / f"output.{rank}").read_text() for rank in range(2)]
     assert [process.exitcode for process in started] == [75, 75], said
 
-    assert facts(tmp_path / "views-two") == pytest.approx(facts(tmp_path / "views-one"), rel=1e-5)
-    for name in ("index", "embedding"):
-        found, expected = (np.load(tmp_path / f"views-{n}" / "outputs" / f"{name}.npy") for n in ("two", "one"))
+    assert facts(whole) == pytest.approx(facts(one), rel=1e-5)
+    for file in sorted((one / "outputs").glob("*.npy")):
+        found, expected = np.load(whole / "outputs" / file.name), np.load(file)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    assert "going on from step 4" in said[0] and "[Gloo]" not in said[0]
+    assert "going on from step 12" in said[0] and "[Gloo]" not in said[0]
     assert "goes on elsewhere (compute.devices: 8 -> 4; compute.parallel: jit -> fsdp)" in said[0]
     # The signal came to the second process: both have saved the same step.
     step = checkpoint.newest_good(run / "checkpoints")

@@ -9,11 +9,7 @@ from cnn_jax.inspect import traffic
 # For up to 64 devices, in a process of its own: the tests' have eight.
 PROGRAM = """
 import json, os
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=64 --xla_backend_optimization_level=0"
-    " --xla_llvm_disable_expensive_passes=true"
-)
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=64")
 from functools import partial
 import jax, numpy as np
 from cnn_jax.augment.compose import identity
@@ -32,7 +28,7 @@ for devices in (2, 8, 64):
     config = Experiment(
         name="traffic",
         data=Data(source=digits, batch_size=128),
-        model=Model(build=partial(small_cnn, features=(16,), hidden=64), task=classify),
+        model=Model(build=partial(small_cnn, features=(8,), hidden=16), task=classify),
         optim=Optim(build=sgd, lr=0.1, schedule=constant),
         augment=identity,
         compute=Compute(devices=devices, convolution="native"),
