@@ -113,7 +113,7 @@ class Optim:
 class Compute:
     """Where and how precisely it runs."""
 
-    devices: int = setting(0, "devices to use; 0 = the most that divide the batch", low=0)
+    devices: int = setting(0, "devices to use, of all processes; 0 = the most that divide the batch", low=0)
     parallel: str = setting("jit", "how the step is compiled for them", choices=("jit", "fsdp", "pmap"))
     precision: str = setting("float32", "type of activations", choices=("float32", "bfloat16", "float16"))
     matmul: str = setting("default", "precision of float32 products", choices=("default", "high", "highest"))

@@ -116,7 +116,10 @@ def annotate(folder: Path) -> None:
 @pytest.fixture
 def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., Any]) -> Callable[[list[str]], None]:
     """run_verb(words): a command of the command line, as far as it goes in short form."""
+    from cnn_jax.commands import plan
+    from cnn_jax.commands import train as training
     from cnn_jax.data.source import opened
+    from cnn_jax.sweep.board import Board
     from cnn_jax.train.run import assemble
     from cnn_jax.weights import published
 
@@ -127,18 +130,33 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
         shutil.copytree(project / "made", folder, dirs_exist_ok=True)
         return {"top1": 1.0}
 
+    def swept(folder: Path, sweep: Any, *_: object, **__: object) -> Any:
+        return Board(folder, sweep)
+
     def no_weights(text: str) -> Path:
         raise FileNotFoundError(f"no weights '{text}' here")
 
+    def plan_here(arguments: list[str], count: int) -> int:
+        monkeypatch.setenv(plan.SIMULATED, str(count))
+        return plan.run(arguments)
+
+    def alone(arguments: list[str], *_: int) -> int:
+        return training.run([word for word in arguments if not word.startswith(("--processes=", "--restarts="))])
+
     monkeypatch.chdir(project)
+    monkeypatch.setattr("cnn_jax.launch.local.run", alone)
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
+    monkeypatch.setattr("cnn_jax.sweep.drive.drive", swept)
+    monkeypatch.setattr("cnn_jax.sweep.outcome.final", lambda board: [])
+    monkeypatch.setattr(plan, "_elsewhere", plan_here)
+    monkeypatch.setattr(plan, "_plan", lambda *_: 0)
     monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
     monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
 
     def run(words: list[str]) -> None:
         for word in words[1:]:
-            if word.startswith("runs/") and words[0] in ("eval", "predict", "report"):
+            if word.startswith(("runs/", "sweeps/")) and words[0] in ("eval", "predict", "report"):
                 shutil.copytree(project / "made", word, dirs_exist_ok=True)
             elif words[0] == "predict":
                 provide(word)
@@ -236,6 +254,7 @@ def test_every_command_of_the_documents_works(run_verb):
         "python launch.py train digits --config.optim.rl=1",
         "python launch.py train digitz",
         "python launch.py eval runs/a --split=all_of_it",
+        "python launch.py plan digits --devices=8 --speed=3",
         "python launch.py list augmentation",
         "python experiments/benchmarks/loop.py --round=3",
         "python experiments/benchmarks/loop.py digits",

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Each part may import what stands in an earlier line; parts of one line do not know one another.
 ORDER = (
     ("parts", "paths"),
-    ("lookup", "devices", "compilation_cache"),
+    ("lookup", "devices", "compilation_cache", "processes"),
     ("ops",),
     ("models", "data"),
     ("batch", "evals", "inspect"),
@@ -22,7 +22,7 @@ ORDER = (
     ("train",),
     ("report", "explain", "export", "weights"),
     ("launch",),
-    ("api",),
+    ("api", "sweep"),
     ("commands",),
     ("experiments", "launch.py"),
 )

@@ -12,6 +12,7 @@ PRIVATE = {
     ("cnn_jax/ops/conv_primitives.py", "jax._src.dispatch.prim_requires_devices_during_lowering"),
     ("cnn_jax/ops/conv_primitives.py", "jax._src.sharding_impls.ShardingContext"),
     ("cnn_jax/ops/conv_primitives.py", "jax._src.sharding_impls.SPMDAxisContext"),
+    ("cnn_jax/processes/cluster.py", "jax._src.clusters.ClusterEnv"),
 }
 OLDEST, NEWEST = (0, 10), (0, 12)
 

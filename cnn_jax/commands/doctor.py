@@ -7,6 +7,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import warnings
 from pathlib import Path
 
 from absl import flags
@@ -24,11 +25,18 @@ def run(arguments: list[str]) -> int:
     cli.parse("doctor", flags.FlagValues(), arguments, words=0)
     import jax  # after the flags: a mistake in them must not wait for it
 
+    from cnn_jax.train.revision import revision
     from cnn_jax.train.run_folder import versions
 
     print("versions")
     for name, version in versions().items():
         print(f"  {name:20} {version}")
+    if changed := revision().changed:
+        warnings.warn(
+            f"{len(changed)} files of the project are changed or new since its last commit, as '{changed[0]}': a run "
+            "keeps them as a patch in its folder, but commit them and its revision says it all",
+            stacklevel=2,
+        )
     print(f"devices ({cores()} cores)")
     for device in jax.devices():
         print(f"  {device}: {device.device_kind}")

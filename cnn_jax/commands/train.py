@@ -6,6 +6,9 @@ python launch.py train digits
 python launch.py train digits --config.optim.lr=0.001 --config.duration='20 epochs' --workdir=runs/slower
 python launch.py train digits --seeds=0,1,2                       # three runs and their mean
 python launch.py train runs/digits --config.duration='90 epochs'  # makes a run longer
+python launch.py train digits --processes=2 --restarts=3          # two processes, started again where one dies or hangs
+python launch.py train objects --until='3 epochs'                  # stops there; the same without --until goes on
+python launch.py train digits --profile=10                        # where the time of ten steps goes
 python launch.py train digits --help                              # every field, with its value
 
 What is trained is a file, as experiments/digits.py, or the name of one that launch.py list shows. The run's folder
@@ -29,45 +32,31 @@ checkpoint, the log goes on, and its results are kept as results-stepN.json. The
 the longer run from there on (--config.extend=stretch), or the schedule begins anew over the steps that are left
 (restart); a warm-up in percent is of the steps that its schedule has, other settings in percent are of the whole
 training.
+
+--processes=N starts N processes on this machine, each with its part of the cores or GPUs, and of every batch. On a
+cluster the same command is started once for each process: in a task of SLURM's srun, by mpirun of Open MPI 4 or 5, in
+a pod of a Kubernetes Job, or by hand with CNN_JAX_PROCESS=RANK/COUNT@HOST:PORT, where process 0 can be reached. The
+run folder must lie on a disk that all share. SIGTERM to any of them saves and ends all with exit code 75; where one
+dies, hangs or fails the others end, too (76), with a line that names it.
 """
 
 import statistics
 import sys
 import warnings
-from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
-from ml_collections.config_flags import config_path
 
 from cnn_jax import config as configuration
+from cnn_jax import processes
 from cnn_jax.config import Experiment
-from cnn_jax.launch import cli, experiment_file, fields, own_run
-from cnn_jax.lookup import Function, did_you_mean, lookup
+from cnn_jax.launch import cli, experiment_file, fields, joined, local, overrides, own_run
 from cnn_jax.paths import written
+from cnn_jax.processes import cluster
 from cnn_jax.train import run_folder
-
-IN_SOURCE = "a setting of the source, as --config.data.source='folder(PATH, size=64, channels=3)'"
-# Fields of version 0.1, and where to find them now.
-MOVED = {
-    "evaluate_every": "it is now evaluate.every",
-    "data.eval_batch_size": "it is now evaluate.batch_size",
-    "data.image_size": f"it is now {IN_SOURCE}",
-    "data.channels": f"it is now {IN_SOURCE}",
-    "data.corrupt": f"it is now {IN_SOURCE}",
-    "data.interpolation": f"it is now {IN_SOURCE}",
-}
-
-
-class _FunctionParser(flags.ArgumentParser):
-    """A flag whose value is the name of a function."""
-
-    def parse(self, argument: object) -> Function:
-        return lookup(argument) if isinstance(argument, str) else argument  # type: ignore[return-value]
-
-
-config_flags.register_flag_parser_for_type(Function, _FunctionParser())
 
 
 def run(arguments: list[str]) -> int:
@@ -75,8 +64,16 @@ def run(arguments: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the run's folder (default: runs/NAME)", flag_values=values)
     flags.DEFINE_bool("fresh", False, "move an existing run folder aside and start anew", flag_values=values)
-    flags.DEFINE_list("seeds", None, "train once for each seed, as 0,1,2, in folders seedN", flag_values=values)
-    word = _experiment_word(arguments)
+    flags.DEFINE_integer("processes", 1, "start so many processes here", lower_bound=1, flag_values=values)
+    again = "start all again, so often at most, where a process dies or hangs"
+    flags.DEFINE_integer("restarts", 0, again, lower_bound=0, flag_values=values)
+    seeds = "train once for each seed, as 0,1,2 or 0:3, in folders seedN"
+    flags.DEFINE_string("seeds", None, seeds, flag_values=values)
+    until = "stop, saved, at the first validation after so much, as '3 epochs' or 10%, with exit code 75"
+    flags.DEFINE_string("until", "", until, flag_values=values)
+    steps = "look at so many steps: a trace for TensorBoard or Perfetto and a table, in the folder's profile/"
+    flags.DEFINE_integer("profile", 0, steps, lower_bound=0, flag_values=values)
+    word = overrides.experiment_word(arguments)
     if cli.wants_help(arguments):
         known = word is not None and not experiment_file.is_pictures(word)
         config = experiment_file.load(str(word))[1] if known else None
@@ -89,96 +86,60 @@ def run(arguments: list[str]) -> int:
             "folders of pictures"
         )
     values(["train", *arguments], known_only=True)
+    place = cluster.place()
+    if joined.restarts() is None and (values.processes > 1 or values.restarts):
+        if place:
+            raise cli.UsageError(
+                f"this is process {place.rank} of {place.total} already: leave --processes and --restarts out"
+            )
+        if values.fresh and values.seeds and values.restarts:
+            raise cli.UsageError("--fresh does not go with --seeds and --restarts: remove the old folders yourself")
+        if not (experiment_file.find(word) or experiment_file.run_of(word) or experiment_file.is_pictures(word)):
+            experiment_file.load(word)  # which says what is wrong
+        return local.run(arguments, values.processes, values.restarts)
+    work = partial(_work, word, arguments, values)
+    return joined.run(place, work) if place else work()
+
+
+def _work(word: str, arguments: list[str], values: flags.FlagValues) -> int:
+    """Trains in this process."""
     if experiment_file.find(word) and written(word).is_dir():
         warnings.warn(f"'{word}' is taken for the experiment: for the folder write {word}/", stacklevel=2)
     several = values.seeds is not None and experiment_file.is_pictures(word)
-    seed = _seeds(values.seeds)[0] if several else None
-    with own_run.opened(word, _given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
+    seed = fields.seeds(values.seeds)[0] if several else None
+    if joined.restarts():
+        values["fresh"].value = False  # what began anew goes on
+    with own_run.opened(word, overrides.given(arguments), values.workdir, fresh=values.fresh, seed=seed) as found:
         return _run(word, arguments, values, *found)
-
-
-def _given(arguments: list[str]) -> dict[str, str]:
-    """The fields of the configuration that flags set, as text."""
-    found, prefix = dict[str, str](), "config."
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name.startswith(prefix):
-            found[name.removeprefix(prefix)] = value if equals else following
-    return found
 
 
 def _run(
     word: str, arguments: list[str], values: flags.FlagValues, path: Path, config: Experiment, workdir: Path | None
 ) -> int:
-    _check_field_names(config, arguments)
-    config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["train", *arguments])
-    try:
-        left = cli.parse("train", values, arguments, words=1)
-    except flags.IllegalFlagValueError as error:
-        raise cli.UsageError(f"{error}{fields.hint(str(error))}") from error
-    if left != [word]:
-        experiment_file.load(left[0])
-        raise cli.UsageError(
-            f"'{word}' was taken for the experiment: write a flag's value behind =, as --workdir=FOLDER"
-        )
-    # Into the original: the flag's value is a deep copy, in which functions are no longer those that have names.
-    for name, value in config_flags.get_override_values(values["config"]).items():
-        config_path.set_value(name, config, value)
-    seeds = None if values.seeds is None else _seeds(values.seeds)
-    configuration.check(config)
+    config = overrides.configured("train", word, arguments, values, config)
+    seeds = None if values.seeds is None else fields.seeds(values.seeds)
     if experiment_file.run_of(word) and (values.fresh or seeds):
         raise cli.UsageError(
             f"'{word}' is a run, which goes on: to begin anew name the experiment (see its {path.name})"
         )
+    if seeds and values.until:
+        raise cli.UsageError("--until is of one run: leave --seeds out, and say --config.seed=N")
     folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
+    do = partial(_train, config, path=path, fresh=values.fresh, until=values.until, profiled=values.profile)
     if seeds is None:
-        _train(config, folder, path, values.fresh)
+        do(folder)
         return 0
-    return _train_seeds(config, folder, path, values.fresh, seeds)
+    return _train_seeds(do, folder, config, seeds)
 
 
-def _experiment_word(arguments: list[str]) -> str | None:
-    # A word may also be the value of the flag before it, so experiments go first, then run folders, then a folder of
-    # pictures that stands behind no flag that wants a value.
-    words = [word for word in arguments if not word.startswith("-")]
-    alone = [word for before, word in zip(["", *arguments], arguments, strict=False) if not _wants_value(before)]
-    found = [word for is_one in (experiment_file.find, experiment_file.run_of) for word in words if is_one(word)]
-    return next(iter([*found, *filter(experiment_file.is_pictures, alone), *words]), None)
-
-
-def _wants_value(argument: str) -> bool:
-    return argument.startswith("-") and "=" not in argument and argument.lstrip("-") not in ("fresh", "nofresh")
-
-
-def _check_field_names(config: Experiment, arguments: list[str]) -> None:
-    known = {name for name, _, _ in configuration.walk(config)}
-    ends = Counter(name.rpartition(".")[2] for name in known)
-    meant = {end: name for name in known if ends[end := name.rpartition(".")[2]] == 1} | {name: name for name in known}
-    for argument in arguments:
-        name, _, _ = argument.lstrip("-").partition("=")
-        found = meant.get(name) or meant.get(name.partition(".")[2])
-        if argument.startswith("-") and found and not name.startswith(("config.", "noconfig.")):
-            raise cli.UsageError(f"unknown flag '--{name}': did you mean '--config.{found}'?")
-        for prefix in ("config.", "noconfig."):
-            if argument.startswith("-") and name.startswith(prefix) and name.removeprefix(prefix) not in known:
-                unknown = name.removeprefix(prefix)
-                hint = MOVED.get(unknown) or did_you_mean(unknown, known)
-                raise cli.UsageError(f"unknown field 'config.{unknown}': {hint} (launch.py train --help lists them)")
-
-
-def _seeds(words: list[str]) -> list[int]:
-    whole = all(word.strip().isdecimal() and int(word) <= configuration.LARGEST for word in words)
-    if not words or not whole or len(set(words)) < len(words):
-        raise cli.UsageError(f"--seeds={','.join(words)}: write different numbers, as --seeds=0,1,2")
-    return [int(word) for word in words]
-
-
-def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[str, float]:
+def _train(config: Experiment, folder: Path, *, path: Path, fresh: bool, until: str, profiled: int) -> dict[str, float]:
     from cnn_jax.launch.training import train  # JAX starts here, not for --help
 
-    aside = run_folder.set_aside(folder) if fresh else None
+    processes.agree(configuration.to_json(config), _other_configuration)
+    aside = run_folder.set_aside(folder) if fresh and processes.first() else None
+    processes.barrier()
     try:
-        return train(config, folder, path)
+        return train(config, folder, path, until, profiled)
     except BaseException:
         if aside and not folder.exists():
             aside.rename(folder)  # the new run did not even begin
@@ -186,18 +147,24 @@ def _train(config: Experiment, folder: Path, path: Path, fresh: bool) -> dict[st
         raise
 
 
-def _train_seeds(config: Experiment, folder: Path, path: Path, fresh: bool, seeds: list[int]) -> int:
+def _other_configuration(first: dict[str, Any], other: dict[str, Any]) -> str:
+    lines = configuration.differences(first, other)
+    return f"has another configuration than process 0 ({'; '.join(lines)})" if lines else ""
+
+
+def _train_seeds(train: Callable[[Path], dict[str, float]], folder: Path, config: Experiment, seeds: list[int]) -> int:
     rows = []
     for seed in seeds:
         print(f"--- seed {seed} ---", flush=True)
         config.seed = seed
-        rows.append(_train(config, folder / f"seed{seed}", path, fresh))
+        rows.append(train(folder / f"seed{seed}"))
     summary = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         column = [row[name] for row in rows if name in row]
         spread = statistics.stdev(column) if len(column) > 1 else 0.0
         summary[name] = {"mean": statistics.fmean(column), "stdev": spread, "n": len(column), "values": column}
-    run_folder.write_json(folder / run_folder.SUMMARY, summary)
+    if processes.first():
+        run_folder.write_json(folder / run_folder.SUMMARY, summary)
     for name, found in summary.items():
         print(f"{name:14} {found['mean']:.4f} ± {found['stdev']:.4f} (n={found['n']})")
     return 0

@@ -10,8 +10,12 @@ import flax.linen as nn
 from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from cnn_jax.inspect.program import Program, Value, module_path, scopes_of, trace
+from cnn_jax.ops import conv_primitives
 
 PRODUCTS = ("conv_general_dilated", "dot_general")
+OWN = tuple(
+    p.name for p in (conv_primitives.forward_p, conv_primitives.input_gradient_p, conv_primitives.weight_gradient_p)
+)
 VIEWS = ("reshape", "squeeze")  # another shape of the same memory
 
 
@@ -74,6 +78,11 @@ def multiply_adds(program: Program) -> Counter[str]:
     return _multiply_adds(program.closed.jaxpr, "")
 
 
+def products(jaxpr: Jaxpr) -> int:
+    """Multiply-adds of the convolutions and matrix products in any program, over all devices that it runs on."""
+    return _multiply_adds(jaxpr, "").total()
+
+
 def _multiply_adds(jaxpr: Jaxpr, outer: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for eqn in jaxpr.eqns:
@@ -81,10 +90,17 @@ def _multiply_adds(jaxpr: Jaxpr, outer: str) -> Counter[str]:
         if name in PRODUCTS:
             shapes = [getattr(var.aval, "shape", ()) for var in (*eqn.invars, *eqn.outvars)]
             found[module_path(scopes)] += _macs(name, eqn.params, shapes)
+        elif name in OWN:  # each of the three takes every product of the forward pass once
+            geometry = eqn.params["geometry"]
+            found[module_path(scopes)] += math.prod(geometry.out_shape) * math.prod(geometry.kernel_shape[:-1])
         inside = [_multiply_adds(inner, scopes) for inner in jaxprs_in_params(eqn.params)]
         if name == "cond":
             inside = [max(inside, key=Counter.total)]
-        times = eqn.params["length"] if name == "scan" else 1
+        times = 1
+        if name == "scan":
+            times = eqn.params["length"]
+        elif name == "shard_map":  # the program of one device
+            times = eqn.params["mesh"].size
         for counts in inside:
             found.update({path: times * count for path, count in counts.items()})
     return found

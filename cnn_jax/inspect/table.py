@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+PREFIXES = {10**12: "T", 10**9: "G", 10**6: "M", 10**3: "k"}
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Lines of columns: whole numbers to the right with commas, everything else to the left."""
@@ -16,6 +18,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for line in (head, *cells)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def short(number: float) -> str:
+    """A number with three digits and a prefix, for a unit to follow: "1.09 M"."""
+    size = next((size for size in PREFIXES if number >= size), 1)
+    return f"{number / size:,.3g} {PREFIXES.get(size, '')}"
 
 
 def sizes(shape: Sequence[int]) -> str:

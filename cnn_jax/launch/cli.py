@@ -1,7 +1,8 @@
 """The command line's frame: finds the verb, and turns every expected error into one line and an exit code.
 
-Exit codes: 0 done, 2 wrong input, 3 training diverged, 74 a file could not be written, 75 stopped by a signal after
-saving (run the same command again to go on), 130 interrupted before there was anything to save.
+Exit codes: 0 done, 2 wrong input, 3 training diverged, 4 a plan that does not fit, 74 a file could not be written, 75
+stopped by a signal after saving (run the same command again to go on), 76 another process of the run died or hung, 130
+interrupted before there was anything to save.
 """
 
 import errno

@@ -31,9 +31,11 @@ class Evaluations:
     last: {name: numbers and intervals, as JSON} of the latest time that each was done in this session.
     history: (step, score) of the validations since the run began, in this session or before, by `criterion`.
     shown: of so many validations one is shown.
+    until: the training stops at the first validation from this step on, to go on another time; 0 = it does not.
     """
 
-    def __init__(self, run: Run, splits: Splits) -> None:
+    def __init__(self, run: Run, splits: Splits, until: int = 0) -> None:
+        self.until = until
         self.run, self.last, self.history = run, dict[str, dict[str, Any]](), list[tuple[int, float]]()
         self.criterion = criterion(run.config.evaluate.best_by, run.task.headline)
         found = list(run.config.evaluate.also(run.task, run.spec, splits))
@@ -56,6 +58,10 @@ class Evaluations:
     def over(self) -> bool:
         """Whether the training has ended for want of a better validation."""
         return 0 < self.run.config.evaluate.patience <= self.standing().waited
+
+    def stopped(self) -> bool:
+        """Whether the validation at which the training stops is behind it."""
+        return 0 < self.until <= max((step for step, _ in self.history), default=0)
 
     def due(self, step: int) -> bool:
         """Whether anything is evaluated after `step`."""
@@ -80,7 +86,7 @@ class Evaluations:
         score = self.criterion.of(numbers)
         self.history.append((step, score))
         best, patience = self.standing().step == step, self.run.config.evaluate.patience
-        verdict = Verdict(score, keep=best and patience > 0, end=self.over())
+        verdict = Verdict(score, keep=best and patience > 0, end=self.over(), stop=self.stopped())
         if verdict.end or steps.due(step, self.shown * steps.evaluate):
             say(self._words(step, numbers), marked=best)
         return verdict

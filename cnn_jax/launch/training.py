@@ -3,7 +3,8 @@
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from cnn_jax import config as configuration
-from cnn_jax import report
+from cnn_jax import processes, report
 from cnn_jax.config import Experiment
 from cnn_jax.data.source import (
     Source,
@@ -32,34 +33,43 @@ from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.launch.evaluations import VALIDATION, Evaluations
 from cnn_jax.paths import printable
 from cnn_jax.report import log as metric_log
-from cnn_jax.report.log import MetricLog
+from cnn_jax.report.log import MetricLog, NoLog
 from cnn_jax.report.progress import progress
-from cnn_jax.train import checkpoint, extension, loop, run_folder, transfer
+from cnn_jax.train import checkpoint, cost, energy, extension, loop, profiling, run_folder, transfer
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.checks import check_augment, check_batch_size, check_stem, refuse_local_modules
+from cnn_jax.train.energy import Energy
 from cnn_jax.train.evaluate import evaluate, writer
-from cnn_jax.train.preempt import Stop, stop_requested
-from cnn_jax.train.run import Run, assemble, predictor_of
+from cnn_jax.train.patience import CRITERION
+from cnn_jax.train.preempt import Preempted, Stop, stop_requested
+from cnn_jax.train.run import Run, alone, assemble, predictor_of
 from cnn_jax.train.state import State, Tree
+from cnn_jax.train.steps import in_steps
 from cnn_jax.weights import initial, probe
 
 
-def train(config: Experiment, folder: Path, experiment_file: Path | None) -> dict[str, float]:
+def train(
+    config: Experiment, folder: Path, experiment_file: Path | None, until: str = "", profiled: int = 0
+) -> dict[str, float]:
     """Trains, or goes on training, the run in `folder`, scores it on the test split once, and returns the scores.
 
     experiment_file: is kept in the folder; None for a configuration that names parts of this project alone.
+    until: a duration after which the training stops, saved, at the next validation, to go on another time: Preempted.
+    profiled: so many steps are looked at, see `profiling.recording`.
 
     Raises ValueError for what does not fit, Preempted where a signal asks for it, and what `loop.fit` raises.
     """
     with stop_requested() as stop:
-        return _train(config, folder, experiment_file, stop)
+        return _train(config, folder, experiment_file, until, profiled, stop)
 
 
-def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop: Stop) -> dict[str, float]:
-    began = time.monotonic()
+def _train(
+    config: Experiment, folder: Path, experiment_file: Path | None, until: str, profiled: int, stop: Stop
+) -> dict[str, float]:
+    began, taken = time.monotonic(), energy.meter()
     # Whatever can be refused is refused before the folder is touched: a mistake leaves nothing behind.
     values = configuration.to_json(config)
-    run_folder.refuse_other_run(folder, values)
+    processes.shared(lambda: run_folder.refuse_other_run(folder, values))
     if experiment_file is not None:
         refuse_local_modules(experiment_file, values)
     splits = opened(config.data.source, validation=config.data.validation)
@@ -68,6 +78,7 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
         note_absent_classes(splits, split)
     source = _training_split(config, splits)
     check_batch_size(config.data.batch_size, len(source))
+    processes.agree([source.spec.fingerprint, len(source)], _other_data)
     config = extension.continued(config, folder, len(source))
     values = configuration.to_json(config)
     start_with = initial.prepare(config, source.spec, folder)
@@ -76,47 +87,89 @@ def _train(config: Experiment, folder: Path, experiment_file: Path | None, stop:
     check_augment(config.augment, source.spec, config.data.batch_size, run.task)
     if run.task.report == "classify":
         check_stem(run.model, run.spec)
-    evaluations = Evaluations(run, splits)
+    evaluations = Evaluations(run, splits, _stop_at(run, until) if until else 0)
     probed = config.transfer.head == "probe" and probe.last_layer(run.model, run.spec)
-    with run_folder.opened(folder):
+    processes.barrier()  # all have read what was there before
+    with processes.holding(partial(run_folder.opened, folder), folder / run_folder.LOCK):
         if probed and start_with.variables:  # none are read for a run that goes on
             with stop.waiting(nothing_to_save=True):
-                layer, record = probe.fitted(run, start_with.variables, source, evaluations.validation)
+                layer, record = probe.fitted(alone(run), start_with.variables, source, evaluations.validation)
             print(probe.said(record), flush=True)
             start_with = start_with._replace(
                 variables={**start_with.variables, **layer},
                 record={**(start_with.record or {}), "head": "probe", "probe": record},
             )
-        if start_with.record:
-            run_folder.write_json(folder / run_folder.WEIGHTS, start_with.record)
-        if isinstance(source, View) and config.data.labels < 1:
-            groups = strata(source)
-            used = {"positions": source.indices.tolist(), "labels": None if groups is None else groups.tolist()}
-            run_folder.write_json(folder / run_folder.LABELS, used)
-        run_folder.describe_run(folder, values, experiment_file, run.spec, len(source), splits)
-        if found := skipped(splits):
-            run_folder.write_json(folder / run_folder.SKIPPED, found)
+        if processes.first():
+            _describe(folder, values, experiment_file, run, source, splits, start_with.record)
+        processes.barrier()
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=config.keep)
         state, start, about = loop.resume(run, checkpoints.folder, start_with.variables)
-        unscored = bool(about.get(loop.UNSCORED)) and not checkpoint.is_scored(checkpoints.folder, start)
-        evaluations.recall(metric_log.read_until(folder, start, unscored=unscored))
+        unscored = bool(about.get(loop.UNSCORED)) and not processes.shared(
+            lambda: checkpoint.is_scored(checkpoints.folder, start)
+        )
+        evaluations.recall(processes.shared(lambda: metric_log.read_until(folder, start, unscored=unscored)))
         ended = start == run.steps.total or evaluations.over()
-        if ended and (done := _results(folder / run_folder.RESULTS, config.seed, start)):
+        if ended and (done := processes.shared(lambda: _results(folder / run_folder.RESULTS, config.seed, start))):
             longer = "a longer --config.duration makes it longer, the experiment with --fresh starts anew"
             print(f"{folder} is complete (step {start}): nothing to do; {longer}")
             return done
-        if not ended:
+        if not ended and evaluations.stopped():
+            raise Preempted(f"{folder} is at step {start}, past --until={until}: leave that out to go on")
+        if not ended and processes.first():
             run_folder.keep_results(folder, start)
         print(_introduction(run, state, start, folder, start_with.head), flush=True)
-        clock = Clock(about.get("seconds", {}), began)
+        clock = Clock(about.get("seconds", {}), began, energy.going_on(taken, about.get(energy.KEPT)))
         try:
-            state, reached = _fit(
-                run, source, evaluations, state, start, checkpoints, folder, clock, about, stop, unscored=unscored
-            )
+            with profiling.recording(run, folder, profiled) as seen:
+                state, reached = _fit(
+                    seen, source, evaluations, state, start, checkpoints, folder, clock, about, stop, unscored=unscored
+                )
         finally:
             checkpoints.close()
         with stop.waiting(nothing_to_save=True):
             return _finish(run, splits, evaluations, state, reached, folder, clock)
+
+
+def _stop_at(run: Run, until: str) -> int:
+    """The step that `until` means. Raises ValueError where no validation follows it before the end."""
+    if not run.config.data.validation or not run.steps.evaluate:
+        raise ValueError(
+            f"--until={until} stops at a validation: keep a split for it, as --config.data.validation=0.1, and say how "
+            "often it is scored, as --config.evaluate.every='1 epochs'"
+        )
+    size, total = run.config.data.batch_size, run.steps.total
+    return in_steps(until, examples=run.examples, batch_size=size, total=total)
+
+
+def _other_data(first: list[Any], other: list[Any]) -> str:
+    return "" if first == other else f"has other training data ({other[1]} examples, process 0 has {first[1]})"
+
+
+def _describe(
+    folder: Path,
+    values: dict[str, Any],
+    experiment_file: Path | None,
+    run: Run,
+    source: Source,
+    splits: Splits,
+    weights: Mapping[str, Any] | None,
+) -> None:
+    """Writes what a run is, before it begins."""
+    if weights:
+        run_folder.write_json(folder / run_folder.WEIGHTS, weights)
+    if isinstance(source, View) and run.config.data.labels < 1:
+        groups = strata(source)
+        used = {"positions": source.indices.tolist(), "labels": None if groups is None else groups.tolist()}
+        run_folder.write_json(folder / run_folder.LABELS, used)
+    run_folder.describe_run(folder, values, experiment_file, run.spec, len(source), splits)
+    _write_skipped(folder, [skipped(splits)])
+
+
+def _write_skipped(folder: Path, parts: list[dict[str, list[str]]]) -> None:
+    """Writes which examples could not be decoded, as each process has met some of them."""
+    found = {split: sorted({why for part in parts for why in part.get(split, ())}) for part in parts for split in part}
+    if found:
+        run_folder.write_json(folder / run_folder.SKIPPED, found)
 
 
 def _results(path: Path, seed: int, steps: int) -> dict[str, float] | None:
@@ -153,10 +206,10 @@ def _training_split(config: Experiment, splits: Splits) -> Source:
 
 
 class Clock:
-    """Seconds of a run over all its sessions: in total, in the loop, and compiling."""
+    """Seconds of a run over all its sessions: in total, in the loop, and compiling; and what it has `taken`."""
 
-    def __init__(self, before: dict[str, float], began: float) -> None:
-        self.before, self.began = before, began
+    def __init__(self, before: dict[str, float], began: float, taken: Callable[[], Energy]) -> None:
+        self.before, self.began, self.taken = before, began, taken
         self.loop_began = self.compile = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._compiled)
 
@@ -185,15 +238,16 @@ def _fit(
     *,
     unscored: bool,
 ) -> tuple[State, int]:
-    versions = run_folder.read_json(folder / run_folder.VERSIONS)
-    config = run_folder.read_json(folder / run_folder.CONFIG)
+    names = (run_folder.VERSIONS, run_folder.CONFIG) if processes.first() else ()
+    kept = {Path(name).stem: run_folder.read_json(folder / name) for name in names}
     steps, size = run.steps, run.config.data.batch_size
 
     def about() -> dict[str, Any]:
-        return {"config": config, "versions": versions, "data": run.spec.fingerprint, "seconds": clock.seconds()}
+        spent = {"seconds": clock.seconds(), energy.KEPT: clock.taken().joules}
+        return {**kept, "data": run.spec.fingerprint, CRITERION: [*evaluations.criterion], **spent}
 
     with (
-        MetricLog(folder, start, unscored=unscored) as log,
+        MetricLog(folder, start, unscored=unscored) if processes.first() else nullcontext(NoLog()) as log,
         progress(steps.total, start, steps.per_epoch, size, run.spec.units) as (show, say),
     ):
         clock.loop_began = time.monotonic()
@@ -213,8 +267,9 @@ def _finish(
 
     It scores the state after the last step, or with patience the best by validation.
     """
-    config, rows, checkpoints = run.config, metric_log.read(folder), folder / run_folder.CHECKPOINTS
-    best = checkpoint.best(checkpoints)
+    config, checkpoints = run.config, folder / run_folder.CHECKPOINTS
+    rows = metric_log.read(folder) if processes.first() else []
+    best = processes.shared(lambda: checkpoint.best(checkpoints))
     step = reached if best is None or not config.evaluate.patience else best
     if step != reached:
         state = run.engine.place(checkpoint.restore(checkpoints, step, run.engine.target))
@@ -232,8 +287,9 @@ def _finish(
         keep = writer(folder / run_folder.OUTPUTS, source) if config.evaluate.outputs else None
         scores = evaluate(predictor_of(run, state), source, config.evaluate.batch_size, keep)
         results[split] = to_json(scores)
-        run_folder.write_tables(folder / run_folder.TABLES / f"{split}.npz", scores, run.spec)
-        report.of(run.task.report).figures(folder / run_folder.FIGURES, rows, scores, source)
+        if processes.first():
+            run_folder.write_tables(folder / run_folder.TABLES / f"{split}.npz", scores, run.spec)
+            report.of(run.task.report).figures(folder / run_folder.FIGURES, rows, scores, source)
     results |= {
         "headline": run.task.headline,
         "seed": config.seed,
@@ -244,9 +300,14 @@ def _finish(
         "devices": f"{run.engine.devices} x {jax.devices()[0].device_kind}",
         "best_step": best if evaluations.history else None,  # without scores it would be the last
     }
-    if found := skipped(splits):
-        run_folder.write_json(folder / run_folder.SKIPPED, found)
-    run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
+    results |= {"processes": processes.count()} if processes.count() > 1 else {}
+    found = processes.gathered(skipped(splits))
+    if processes.first():
+        _write_skipped(folder, found)
+        results["cost"] = cost.cost(run, rows, clock.taken())
+        run_folder.write_json(folder / run_folder.RESULTS, results)  # last: with it the run is complete
+        if results["cost"]:
+            print(cost.said(results["cost"]))
     for line in _outcome(run, evaluations, reached, step):
         print(line)
     if source is not None:
@@ -301,7 +362,8 @@ def _headlines(results: dict[str, Any]) -> dict[str, float]:
 def _introduction(run: Run, state: State, start: int, folder: Path, head: str) -> str:
     engine, steps, config, spec = run.engine, run.steps, run.config, run.spec
     device = jax.devices()[0].device_kind
-    where = f"{engine.devices} {device} device{'s' if engine.devices > 1 else ''}, {config.compute.parallel}"
+    several = f" of {processes.count()} processes" if processes.count() > 1 else ""
+    where = f"{engine.devices} {device} device{'s' if engine.devices > 1 else ''}{several}, {config.compute.parallel}"
     begins = f"going on from step {start}" if start else "from the beginning"
     total = parameters(engine.whole(state).params)
     trained = f"{_trained(run):,} trained, " if config.transfer.frozen else ""

@@ -95,6 +95,16 @@ class MetricLog:
         self.close()
 
 
+class NoLog:
+    """The log of a process that writes none, as process 0 does."""
+
+    def write(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+
 def read(folder: str | Path) -> list[dict[str, Any]]:
     """The rows of `folder`/metrics.jsonl in the order they were written, NaN and infinity as floats again.
 

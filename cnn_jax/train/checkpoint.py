@@ -9,6 +9,7 @@ What was renamed away, as bad-N, is kept until the run is opened again with a wh
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -28,11 +29,15 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import SingleDeviceSharding
 
+from cnn_jax import processes
 from cnn_jax.data.arrays import allowed
 from cnn_jax.train.state import State
 
 SCORE = "score"
+ABOUT = "metadata"  # Orbax's name for the file of a JSON item
+LARGEST = 64 * 2**20  # bytes of it
 SCORE_ADDED = "score.json"  # in the folder of a step: its score, where that was found out after it was saved
+_OPENED = itertools.count()  # of the folders, for the names of what processes wait for
 TURN = 5e-4  # seconds after which a thread lets another one go on
 STEP = re.compile(r"0|[1-9][0-9]*")
 BAD = re.compile(r"bad-([0-9]+)(-again)*")
@@ -58,8 +63,11 @@ class Checkpoints:
         # the thread that writes, that made saves of 100 MB pause the loop for up to 116 ms in place of 50.
         sys.setswitchinterval(TURN)
         self.folder, self.keep = folder, keep
-        folder.mkdir(parents=True, exist_ok=True)
-        put_in_order(folder)
+        if processes.first():
+            folder.mkdir(parents=True, exist_ok=True)
+            put_in_order(folder)
+        self._number = next(_OPENED)
+        processes.barrier(f"checkpoints in order {self._number}")
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._underway: tuple[int, Future[None]] | None = None
@@ -82,7 +90,7 @@ class Checkpoints:
         `first` is called in the background before the checkpoint counts: it brings to disk what has to be there then.
         """
         self.finish()
-        if any(later >= step for later in steps(self.folder)):
+        if processes.first() and any(later >= step for later in steps(self.folder)):
             raise self._failed(step, "a later one exists")
         on_host = jax.default_backend() == "cpu"
         if on_host:
@@ -124,10 +132,12 @@ class Checkpoints:
         """All that follows a snapshot, off the loop's thread."""
         if items is not None:
             self._start(step, items)
-        self._writer.wait_until_finished()
-        first()
-        _seal(self.folder, step)
-        _remove_all_but(self.folder, self.keep)
+        self._writer.wait_until_finished()  # for the files of all processes
+        if processes.first():
+            first()
+            _seal(self.folder, step)
+            _remove_all_but(self.folder, self.keep)
+        processes.barrier(f"sealed {self._number} {step}")
 
     def _failed(self, step: int, why: object) -> CheckpointError:
         good = newest_good(self.folder)
@@ -177,10 +187,12 @@ def has_scores(folder: Path) -> bool:
 
 def read_about(folder: Path, step: int) -> dict[str, Any] | None:
     """The JSON saved beside the state of `step`, or None where it is missing or damaged."""
-    try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            about = reader.restore((folder / str(step) / "about").absolute())
-    except (OSError, ValueError):
+    try:  # not through Orbax, in which processes wait for one another
+        path = folder / str(step) / "about" / ABOUT
+        if not path.is_file() or path.stat().st_size > LARGEST:  # a pipe would never end
+            return None
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
     return about if isinstance(about, dict) else None
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax import processes
 from cnn_jax.data.batches import evaluation_batches, prefetch
 from cnn_jax.data.source import Example, Source, file_names
 from cnn_jax.data.spec import INDEX, VALID
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Score, Scores
-from cnn_jax.train.predictor import Predictor, computed_in_turn, scored
+from cnn_jax.train.predictor import Arrays, Predictor, computed_in_turn, scored
 
 FILES = "files.txt"
 
@@ -43,27 +44,48 @@ def evaluate_also(
     """The scores of an evaluation; with the task's own predictions also its loss.
 
     Each batch is waited for within `waiting`, which may end all by an exception. The last batch is padded and the
-    padding dropped; so is an example that could not be decoded.
+    padding dropped; so is an example that could not be decoded. Of several processes each takes its part of every
+    batch; all get the numbers, process 0 alone the tables and what `keep` is handed.
     """
     source, evaluator = evaluation.source, evaluation.evaluator
     batch_size = predictor.devices * -(-min(batch_size, len(source)) // predictor.devices)
     forward = partial(predictor.compiled(evaluation.predict or scored(predictor.task)), predictor.variables)
     totals, sums = evaluator.start(), np.zeros(2)
-    for batch, said in computed_in_turn(forward, _each(prefetch(evaluation_batches(source, batch_size)), waiting)):
+    part = {"process": processes.index(), "processes": processes.count()}
+    batches = _each(prefetch(evaluation_batches(source, batch_size, **part)), waiting)
+    for batch, said in computed_in_turn(forward, batches):
         outputs, losses = (said, None) if evaluation.predict else said
         # Every call has one shape, or one of a few, each with a program; rows that stand for no example end here.
-        real = batch[VALID] > 0
-        outputs = {name: array[real] for name, array in outputs.items()}
-        batch = {name: array[real] for name, array in batch.items()}
-        totals = evaluator.add(totals, outputs, batch)
+        mine, theirs = _real(outputs, batch)
+        totals = evaluator.add(totals, mine, theirs)
         if losses:  # one sum for each device, of float32; over the batches they add up in float64
             sums += [np.sum(part, dtype=np.float64) for part in losses["loss"]]
         if keep:
-            keep(outputs, batch)
-    scores = evaluator.finish(totals)
-    if evaluation.predict:
-        return scores
-    return scores._replace(numbers={"loss": Score(float(sums[0] / max(sums[1], 1))), **scores.numbers})
+            for of_process in processes.gathered((mine, theirs)):
+                keep(*of_process)
+    return _finished(evaluation, processes.gathered((totals, sums)))
+
+
+def _real(outputs: Arrays, batch: Arrays) -> tuple[Example, Example]:
+    """Outputs and batch without the rows that stand for no example."""
+    real = batch[VALID] > 0
+    return {name: array[real] for name, array in outputs.items()}, {name: array[real] for name, array in batch.items()}
+
+
+def _finished(evaluation: Evaluation, parts: list[tuple[Any, np.ndarray]]) -> Scores:
+    """The scores of all processes together, which process 0 has; the others get its numbers."""
+    tables: dict[str, np.ndarray] = {}
+
+    def numbers() -> dict[str, Score]:
+        nonlocal tables
+        totals, sums = parts[0]
+        for more, others in parts[1:]:
+            totals, sums = evaluation.evaluator.merge(totals, more), sums + others
+        scores, tables = evaluation.evaluator.finish(totals)
+        loss = {} if evaluation.predict else {"loss": Score(float(sums[0] / max(sums[1], 1)))}
+        return {**loss, **scores}
+
+    return Scores({name: Score(*score) for name, score in processes.shared(numbers).items()}, tables)
 
 
 def _each(batches: Iterator[Example], waiting: Callable[[], Any]) -> Iterator[Example]:

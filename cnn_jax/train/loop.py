@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax import processes
 from cnn_jax.data.batches import begun, in_turn, prefetch
 from cnn_jax.data.source import Source
 from cnn_jax.train import checkpoint, earlier
@@ -20,12 +21,14 @@ UNLOGGED, UNSCORED = "unlogged", "unscored"
 class Verdict(NamedTuple):
     """What an evaluation says of a state: its score, None where the validation was not due, and what follows from it.
 
-    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it.
+    keep: whether the state must be saved, whatever else is due. end: whether the training ends with it. stop: whether
+    it stops here, saved, to go on another time.
     """
 
     score: float | None = None
     keep: bool = False
     end: bool = False
+    stop: bool = False
 
 
 class Hooks(NamedTuple):
@@ -81,8 +84,10 @@ def fit(
         steps, run.schedule, data.batch_size, config.max_skipped, hooks.write, hooks.show, start, unlogged or {}
     )
     checkpoints.prepare(run.engine.whole(state))
+    part = {"process": processes.index(), "processes": processes.count()}
     batches = in_turn(
-        begun(train, config.seed, step, data.batch_size, shuffle=data.shuffle) for step in range(start, steps.total)
+        begun(train, config.seed, step, data.batch_size, **part, shuffle=data.shuffle)
+        for step in range(start, steps.total)
     )
 
     def save(step: int, score: float | None, *, unscored: bool = False) -> None:
@@ -98,7 +103,8 @@ def fit(
             if unscored:
                 verdict = hooks.evaluate(start, state)
                 hooks.sync()
-                checkpoint.write_score(checkpoints.folder, start, verdict.score)
+                if processes.first():
+                    checkpoint.write_score(checkpoints.folder, start, verdict.score)
                 unscored = False
             if _begins_as_candidate(run, start, checkpoints.folder) and hooks.due(0):
                 verdict = hooks.evaluate(0, state)
@@ -106,7 +112,9 @@ def fit(
             for step in range(start + 1, steps.total + 1):
                 if verdict.end:
                     break
-                with hooks.stop.waiting(nothing_to_save=done == saved):
+                if verdict.stop:
+                    raise Preempted
+                with hooks.stop.waiting(nothing_to_save=done == saved, steady=step > start + 2):
                     batch = next(ready)
                 if step == start + 1:
                     with hooks.stop.waiting(nothing_to_save=True):  # compiles
@@ -121,7 +129,7 @@ def fit(
                     unscored = True
                     verdict = hooks.evaluate(step, state)
                     unscored = False
-                if steps.due(step, steps.save) or verdict.keep or verdict.end:
+                if steps.due(step, steps.save) or verdict.keep or verdict.end or verdict.stop:
                     save(step, verdict.score)
                     saved = step
                 checkpoints.poll()
@@ -141,7 +149,7 @@ def _begins_as_candidate(run: Run, start: int, folder: Path) -> bool:
     """Whether the state before the first step may be the best: with patience, where it is a linear probe."""
     settings = run.config
     wanted = start == 0 and settings.evaluate.patience > 0 and settings.transfer.head == "probe"
-    return wanted and checkpoint.newest_good(folder) is None
+    return wanted and processes.shared(lambda: checkpoint.newest_good(folder)) is None
 
 
 def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> tuple[State, int, dict[str, Any]]:
@@ -149,11 +157,11 @@ def resume(run: Run, folder: Path, initial: Mapping[str, Any] | None = None) -> 
 
     A fresh state begins with the variables `initial`, by path; what is not there is drawn.
     """
-    step = checkpoint.newest_good(folder)
+    step = processes.shared(lambda: checkpoint.newest_good(folder))
     if step is None:
         return fresh(run, initial), 0, {}
-    state = checkpoint.restore(folder, step, run.engine.target)
-    return run.engine.place(state), step, kept_with(folder, step)
+    about = processes.shared(lambda: kept_with(folder, step))
+    return run.engine.place(checkpoint.restore(folder, step, run.engine.target)), step, about
 
 
 def kept_with(folder: Path, step: int) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.batch import Batch
+from cnn_jax import processes
+from cnn_jax.batch import Batch, abstract
 from cnn_jax.data.spec import INDEX, Fields
 from cnn_jax.devices import give_back_memory_of_compilers, memory
 from cnn_jax.ops.batch_axis import AXIS
@@ -42,6 +44,8 @@ class Engine(NamedTuple):
     variables: the state on all devices -> the variables to evaluate, one logical copy.
     whole: the state on all devices -> the state as it is checkpointed, one logical copy.
     target: what a checkpoint is restored into, as shapes with shardings.
+    traced, lowered: the size of a batch -> the step's program for one of that size, as JAX has traced it, and not yet
+      compiled. They compute nothing, and take no time where such a step has run.
     """
 
     place: Callable[[State], State]
@@ -51,6 +55,8 @@ class Engine(NamedTuple):
     whole: Callable[[State], State]
     target: State
     devices: int
+    traced: Callable[[int], ClosedJaxpr]
+    lowered: Callable[[int], jax.stages.Lowered]
 
 
 def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[jax.Device]:
@@ -60,6 +66,8 @@ def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[ja
     """
     available = jax.devices()
     part = batch_size // accumulate
+    if jax.process_count() > 1:
+        return _of_all_processes(available, wanted, part, batch_size)
     if wanted > len(available):
         raise ValueError(
             f"compute.devices = {wanted}, but there are {len(available)} {available[0].platform} devices: "
@@ -71,9 +79,37 @@ def choose_devices(wanted: int, batch_size: int, accumulate: int = 1) -> list[ja
             f"data.batch_size = {batch_size}{f' in {accumulate} parts' if accumulate > 1 else ''} does not divide "
             f"over {wanted} devices: use a multiple of {multiple}, as {-(-part // wanted) * multiple}"
         )
-    # An even share for each device, because mixup and CutMix mix neighbours.
-    fits = [n for n in range(1, len(available) + 1) if part % n == 0 and (n == 1 or part // n % 2 == 0)]
+    fits = [n for n in range(1, len(available) + 1) if _is_even(part, n)]
     return available[: wanted or max(fits)]
+
+
+def _is_even(part: int, devices: int) -> bool:
+    """Whether each device has an even share, because mixup and CutMix mix neighbours."""
+    return part % devices == 0 and (devices == 1 or part // devices % 2 == 0)
+
+
+def _of_all_processes(available: list[jax.Device], wanted: int, part: int, batch_size: int) -> list[jax.Device]:
+    """As many devices of each process, those of one process together."""
+    total = jax.process_count()
+    own: dict[int, list[jax.Device]] = {}
+    for device in available:
+        own.setdefault(device.process_index, []).append(device)
+    least = min(map(len, own.values()))
+    if wanted % total or wanted > total * least:
+        raise ValueError(
+            f"compute.devices = {wanted} does not divide over {total} processes with {least} devices each: ask for "
+            f"a multiple of {total}, at most {total * least}, or for 0"
+        )
+    if part % (wanted or total):
+        what, count = ("devices", wanted) if wanted else ("processes", total)
+        raise ValueError(
+            f"data.batch_size = {batch_size} does not divide over {count} {what}: use a multiple of {count}, as "
+            f"{-(-batch_size // count) * count}, or start another number of processes"
+        )
+    fits = [n for n in range(1, least + 1) if part % (n * total) == 0]
+    even = [n for n in fits if _is_even(part, n * total)]
+    count = wanted // total or max(even or fits)
+    return [device for rank in sorted(own) for device in own[rank][:count]]
 
 
 def build(
@@ -99,9 +135,12 @@ def build(
     """
     give_back_memory_of_compilers()
     mesh = _mesh(devices)
+    _connect(mesh)
     everywhere, split = NamedSharding(mesh, ALL), NamedSharding(mesh, PART)
     shapes = jax.eval_shape(lambda s: s, state)
     if parallel == "pmap":
+        if jax.process_count() > 1:
+            raise ValueError("compute.parallel = 'pmap' is for one process: with several say jit or fsdp")
         return _pmapped(train_step, shapes, key, fields, mesh, convolution)
     packed, unpacked = _packed(train_step)
     layout = jax.tree.map(lambda a: _sharding(a, mesh) if parallel == "fsdp" else everywhere, shapes)
@@ -109,21 +148,29 @@ def build(
         jitted = jax.jit(packed, donate_argnums=0, out_shardings=(layout, everywhere))
     else:
         jitted = jax.jit(_per_device(packed, mesh, (ALL, PART, ALL), ALL), donate_argnums=0)
-    compiled, key = _inside(jitted, mesh, convolution), jax.device_put(key, everywhere)
+    compiled, key = _inside(jitted, mesh, convolution), _put_key(key, everywhere)
 
     def step(state: State, batch: Batch) -> tuple[State, Fetch]:
         state, numbers = compiled(state, batch, key)
         return state, functools.partial(unpacked, numbers)
 
+    target = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout)
+
+    def example(size: int) -> tuple[State, Batch, jax.Array]:
+        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split), abstract(fields, size))
+        return target, batch, key
+
     return Engine(
         # From the host: device_put of a device array may alias it, and the donated step would delete the original.
-        place=lambda state: jax.tree.map(lambda a, s: jax.device_put(np.asarray(a), s), state, layout),
+        place=lambda state: jax.tree.map(_put, state, layout),
         place_batch=functools.partial(_placed, fields=fields, sharding=split),
         step=step,
         variables=evaluated,
         whole=lambda state: state,
-        target=jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout),
+        target=target,
         devices=len(devices),
+        traced=lambda size: _inside(jitted.trace, mesh, convolution)(*example(size)).jaxpr,
+        lowered=lambda size: _inside(jitted.lower, mesh, convolution)(*example(size)),
     )
 
 
@@ -150,6 +197,20 @@ def _pmapped(
         cut = {name: array.reshape(count, -1, *array.shape[1:]) for name, array in batch.items()}
         return _placed(cut, fields, split)
 
+    def example(size: int) -> tuple[State, Batch, jax.Array]:
+        states = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), shapes)
+        batch = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((count, size // count, *a.shape[1:]), a.dtype), abstract(fields, size)
+        )
+        return states, batch, key
+
+    def looked_at(look: Callable[..., Any]) -> Callable[[int], Any]:
+        def call(size: int) -> Any:
+            with lowering(convolution):
+                return look(*example(size))
+
+        return call
+
     return Engine(
         place=lambda state: jax.tree.map(lambda a: jax.device_put(np.stack([np.asarray(a)] * count), split), state),
         place_batch=place_batch,
@@ -158,6 +219,8 @@ def _pmapped(
         whole=whole,
         target=jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes),
         devices=count,
+        traced=looked_at(jax.make_jaxpr(pmapped)),
+        lowered=looked_at(pmapped.lower),
     )
 
 
@@ -208,6 +271,18 @@ def forward(
     return lambda variables, batch: jitted(variables, _placed(batch, fields, split))
 
 
+def rows_here(tree: Tree) -> Tree:
+    """Results of `forward` as NumPy arrays, of several processes the rows of this one's part of the batch."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+
+    def rows(array: jax.Array) -> np.ndarray:
+        parts = sorted(array.addressable_shards, key=lambda part: part.index[0].start or 0)
+        return np.concatenate([np.asarray(part.data) for part in parts])
+
+    return jax.tree.map(rows, tree)
+
+
 def _bounded(program: Any, devices: int) -> Callable[..., Any]:
     """`program`, compiled for each shape of a batch, and refused where XLA says that it takes too much memory."""
     compiled: dict[Any, Callable[..., Any]] = {}
@@ -224,6 +299,33 @@ def _bounded(program: Any, devices: int) -> Callable[..., Any]:
         return compiled[shapes](variables, batch)
 
     return call
+
+
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    """An array that every process has, on the devices of all; one that was restored there stays."""
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return array
+    host = np.asarray(array)
+    if jax.process_count() == 1:
+        return jax.device_put(host, sharding)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _put_key(key: jax.Array, sharding: NamedSharding) -> jax.Array:
+    if jax.process_count() == 1:
+        return jax.device_put(key, sharding)
+    return jax.jit(jax.random.wrap_key_data)(_put(jax.random.key_data(key), sharding))
+
+
+def _connect(mesh: Mesh) -> None:
+    """Lets the processes connect now, together: gloo waits 30 s for a process that still compiles its first step."""
+    if jax.process_count() == 1:
+        return
+    ones = _put(np.ones(mesh.size, np.float32), NamedSharding(mesh, PART))
+    total = jax.jit(jax.shard_map(lambda x: jax.lax.psum(x, AXIS), mesh=mesh, in_specs=PART, out_specs=ALL))
+    compiled = total.lower(ones).compile()
+    processes.barrier()
+    compiled(ones).block_until_ready()
 
 
 def _mesh(devices: list[jax.Device]) -> Mesh:

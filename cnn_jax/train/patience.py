@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from cnn_jax.config import RESTART
 
+CRITERION = "criterion"  # of the score that is kept with a checkpoint: its name and its sign
+
 History = Sequence[tuple[int, float]]  # (step, score by the criterion) of the validations, in order
 
 

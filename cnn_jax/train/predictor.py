@@ -126,11 +126,14 @@ def computed(
 
 
 def computed_in_turn(forward: Callable[[Arrays], Any], batches: Iterable[Arrays]) -> Iterator[tuple[Arrays, Any]]:
-    """Each of `batches` with what `forward` makes of it, as NumPy arrays; the next one is under way by then."""
+    """Each of `batches` with what `forward` makes of it, as NumPy arrays; the next one is under way by then.
+
+    Of several processes each has the rows of its own part of the batch.
+    """
 
     def begun(batch: Arrays) -> Callable[[], tuple[Arrays, Any]]:
         outputs = forward(batch)
-        return lambda: (batch, jax.device_get(outputs))
+        return lambda: (batch, mesh.rows_here(outputs))
 
     return in_turn(map(begun, batches))
 

@@ -3,6 +3,9 @@
 Where there is nothing to save, as while data are opened, the first step is compiled or the test split is scored, the
 process ends at once. Where it waits for a batch, of a training or an evaluation, it saves and ends. Devices
 that are busy, as with compiling an evaluation, are waited for.
+
+Several processes stop together, whichever was asked: at the next place that all come to, or at once where none has
+anything to save.
 """
 
 import os
@@ -15,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from cnn_jax import processes
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 SAID = "stopped; all that was done is saved: run the same command again to go on"
@@ -33,18 +38,33 @@ class Stop:
 
     Where there is nothing to save a signal ends the process. Within `held` it is only noted, until `waiting` is
     entered, within which it raises Preempted in the main thread.
+
+    Of several processes all must enter `waiting` in the same order: it raises on entering, in all at the same one.
     """
 
     def __init__(self) -> None:
         self.asked, self.over = False, False
-        self._at_once, self._nothing_to_save = True, True
+        self._at_once, self._nothing_to_save, self._begun = True, True, False
 
-    def held(self) -> Any:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         """Within it there is something to save."""
-        return self._being(at_once=False, nothing_to_save=False)
+        with self._being(at_once=False, nothing_to_save=False):
+            yield
+        self._begun = False
 
-    def waiting(self, *, nothing_to_save: bool = False) -> Any:
-        """Within it, and on entering, a signal raises Preempted: what is done there can be dropped."""
+    def waiting(self, *, nothing_to_save: bool = False, steady: bool = False) -> Any:
+        """Within it, and on entering, a signal raises Preempted: what is done there can be dropped.
+
+        steady: what follows takes as long as it took before; of several processes one that hangs there is told so.
+        """
+        if line := processes.current():
+            # That this process has nothing to save now says nothing of the others, which may be a step ahead.
+            self._begun |= not nothing_to_save
+            if line.point(steady=steady):
+                self.over = True
+                raise Preempted(SAID)
+            nothing_to_save &= not self._begun
         return self._being(at_once=True, nothing_to_save=nothing_to_save)
 
     def note(self) -> None:
@@ -52,7 +72,10 @@ class Stop:
         self.asked = True
         if self._nothing_to_save:
             _end()  # an exception would go through whatever is done just now, and XLA does not survive that
-        self._raise_if_asked()
+        if line := processes.current():
+            line.ask_to_stop()
+        else:
+            self._raise_if_asked()
 
     @contextmanager
     def _being(self, *, at_once: bool, nothing_to_save: bool) -> Iterator[None]:
@@ -65,7 +88,7 @@ class Stop:
             self._at_once, self._nothing_to_save = before
 
     def _raise_if_asked(self) -> None:
-        if self.asked and self._at_once:
+        if self.asked and self._at_once and processes.current() is None:
             self.over = True
             raise Preempted(SAID)
 
@@ -121,7 +144,9 @@ def _watch(pipe: socket.socket, stop: Stop) -> None:
 
 
 def _end() -> None:
-    """Ends the process as if it were killed, with a word and the exit code of a stop."""
+    """Ends the process as if it were killed, and with it the others, with a word and the exit code of a stop."""
+    if line := processes.current():
+        line.end(Preempted.exit_code, SAID)
     print(SAID, file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -22,6 +22,7 @@ from cnn_jax.train.step import Settings, train_step
 from cnn_jax.train.steps import Steps, steps_of
 
 INIT, TRAIN = 0, 1  # streams of the seed's key
+OPTIMIZER, AUGMENT = "optimizer", "augment"  # scopes of the step's operations
 
 
 class Run(NamedTuple):
@@ -73,8 +74,9 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
     step = functools.partial(
         train_step,
         task=task,
-        optimizer=optimizer,
-        augment=config.augment,
+        # By these names a profile tells their operations.
+        optimizer=optimizer._replace(update=jax.named_call(optimizer.update, name=OPTIMIZER)),
+        augment=jax.named_call(config.augment, name=AUGMENT),
         settings=Settings(optim.accumulate, optim.clip, optim.ema, optim.ema_warmup, compute.remat),
     )
     # One trace for its shapes and the start; the key is an argument, so that every seed runs the same program.
@@ -103,6 +105,15 @@ def assemble(config: Experiment, spec: Spec, examples: int) -> Run:
 def fresh(run: Run, loaded: Mapping[str, Any] | None = None) -> State:
     """The state before the first step, on the engine's devices; variables are `loaded`, by path, or drawn."""
     return run.engine.place(run.create(loaded or {}))
+
+
+def alone(run: Run) -> Run:
+    """The run as this process computes something with the devices of its own, as all others do, too."""
+    if jax.process_count() == 1:
+        return run
+    own = jax.local_devices()
+    compiled = compiler(run.spec, own, run.config.compute.convolution)
+    return run._replace(compiled=compiled, engine=run.engine._replace(devices=len(own)))
 
 
 def predictor_of(run: Run, state: State) -> Predictor:

@@ -3,6 +3,7 @@
 config.json         the resolved configuration
 experiment.py       the experiment's source, if it came from a file
 versions.json       of Python, the packages and the project's git revision
+changes-DIGEST.patch  what was not committed of the project, if anything: versions.json names it
 data.json           description and fingerprint of the data, and what was left out, changed or guessed (notes)
 skipped.json        which examples could not be decoded, if there are any
 labels.json         which training examples were used, of those that the split has, where not all were
@@ -13,6 +14,7 @@ results.json        the final scores; of a run that was made longer those of bef
 tables/             per class, per pair of classes, ...: what is no single number, as .npz
 outputs/            what the model said of each example of the test split, with `evaluate.outputs`
 figures/            pictures of all that
+profile/            what a profiler saw of a few steps, with --profile
 
 A folder of imported weights has predictor.json (model and task), data.json and variables.safetensors instead.
 """
@@ -23,7 +25,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,14 +37,16 @@ from cnn_jax import config as configuration
 from cnn_jax.data.source import Splits, moved
 from cnn_jax.data.spec import Spec, to_json
 from cnn_jax.evals.evaluator import Scores
-from cnn_jax.train import checkpoint, earlier
+from cnn_jax.train import checkpoint, earlier, revision
 
 PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 CONFIG, SOURCE, DATA, VERSIONS, RESULTS = "config.json", "experiment.py", "data.json", "versions.json", "results.json"
 LABELS, WEIGHTS, SKIPPED = "labels.json", "weights.json", "skipped.json"
 SUMMARY = "summary.json"  # of several seeds, beside their run folders
 CHECKPOINTS, FIGURES, TABLES, OUTPUTS, LOCK = "checkpoints", "figures", "tables", "outputs", ".lock"
-LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, "tensorboard")
+PLACE = ("compute.devices:", "compute.parallel:")  # differences in where a run computes, not in what
+PROFILE = "profile"
+LOG, FOLDERS = "metrics.jsonl", (FIGURES, TABLES, OUTPUTS, PROFILE, "tensorboard")
 LARGEST_JSON = 64 * 2**20
 OF_DESKTOPS = (".DS_Store", ".directory", ".localized", "Thumbs.db", "desktop.ini")
 PREDICTOR, VARIABLES = "predictor.json", "variables.safetensors"
@@ -57,27 +60,14 @@ def versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
-    return {**found, "git": _git_revision()}
-
-
-def _git_revision() -> str:
-    """The revision of this project's own repository, not of another one that it is installed inside of."""
-    # Without what says, as in a hook of git, which repository is meant.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    options = dict(cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, timeout=5, check=True)
-    try:
-        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], **options)  # type: ignore[call-overload]
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain"], **options).stdout.strip()  # type: ignore[call-overload]
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return f"{revision}{' with changes' if changed else ''}"
+    return {**found, "git": str(revision.revision())}
 
 
 def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Raises ValueError if `folder` holds a run of another configuration, here as JSON, or what is no run.
 
-    Another duration is let through: whether it is a longer one is seen when the data are known.
+    Another duration is let through: whether it is a longer one is seen when the data are known. So is where it runs,
+    which is warned of.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: choose another --workdir")
@@ -99,7 +89,11 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any]) -> None:
     if now["transfer"]["head"] == "auto" and before["transfer"]["head"] == "new":  # which was the default
         now["transfer"] = {**now["transfer"], "head": "new"}
     lines = configuration.differences(before, now)
-    if lines:
+    elsewhere = [line for line in lines if line.startswith(PLACE)]
+    if elsewhere == lines and lines:
+        what = f"the run in '{folder}' goes on elsewhere ({'; '.join(lines)})"
+        warnings.warn(f"{what}: its numbers stay the same but for rounding", stacklevel=3)
+    elif lines:
         raise ValueError(
             f"'{folder}' holds a run with another configuration ({'; '.join(lines)}): "
             "give these values, choose another --workdir, or start anew with --fresh"
@@ -184,12 +178,12 @@ def opened(folder: Path) -> Iterator[None]:
             f"cannot write to the run folder '{folder}' ({error.strerror}): choose another --workdir"
         ) from None
     with lock:
-        if not _held(lock):
+        if not held(lock):
             raise ValueError(f"another process is training in '{folder}': wait for it or choose another --workdir")
         yield
 
 
-def _held(lock: IO[str]) -> bool:
+def held(lock: IO[str]) -> bool:
     """Takes the file for this process, until it is closed or the process ends; False where another one has it."""
     try:
         try:
@@ -226,7 +220,8 @@ def describe_run(
             os.replace(folder / name, folder / f"{name}.bad")
             warnings.warn(f"'{folder / name}' is damaged: renamed to {name}.bad and written anew", stacklevel=3)
     write_json(folder / DATA, data)
-    write_json(folder / VERSIONS, versions())
+    changes = revision.keep_changes(folder)
+    write_json(folder / VERSIONS, versions() | ({"changes": changes} if changes else {}))
     if experiment_file and experiment_file.resolve() != (folder / SOURCE).resolve():
         shutil.copyfile(experiment_file, folder / SOURCE)
     write_json(folder / CONFIG, config)  # last: with it the folder is a run folder

@@ -62,6 +62,13 @@ def changed(old: str, new: str) -> Callable[[Path], object]:
     return lambda project: experiment((project / TINY).read_text().replace(old, new))(project)
 
 
+def swept(name: str) -> Callable[[Path], object]:
+    """new/sweep.json, of an experiment of this name."""
+    lists = {"fixed": {}, "space": {}, "seeds": [0], "rungs": []}
+    values = {"name": name, "digest": "", "method": "grid", "trials": 0, "eta": 3, **lists}
+    return lambda project: (project / "new").mkdir() or text("new/sweep.json", json.dumps(values))(project)
+
+
 PIXELS, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
 
 COMMAND_LINE = {
@@ -79,6 +86,8 @@ COMMAND_LINE = {
     "no image": Bad("predict RUN", ("at least one image",)),
     "unknown experiment": Bad("train tinny", ("no experiment 'tinny'", "did you mean 'tiny'", "launch.py list")),
     "unknown experiment file": Bad("train experiments/tinny.py", ("did you mean 'tiny'",)),
+    "no processes": Bad(f"{TRAIN} --processes=0", ("--processes=0", "positive integer")),
+    "an unknown experiment in processes": Bad("train tinny --processes=2", ("did you mean 'tiny'",)),
     "no number among the seeds": Bad(f"{TRAIN} --seeds=0,one", ("--seeds=0,one", "--seeds=0,1,2")),
     "a negative seed": Bad(f"{TRAIN} --seeds=-1", ("--seeds=-1", "--seeds=0,1,2")),
     "a seed twice": Bad(f"{TRAIN} --seeds=1,1", ("different numbers",)),
@@ -247,7 +256,39 @@ INPUTS = {
     "other channels": Bad("predict RUN a.png", ("(8, 8, 3)", "--convert"), image("a.png", (8, 8, 3))),
 }  # fmt: skip
 
-TABLE = {**COMMAND_LINE, **EXPERIMENT_FILES, **FIELDS, **DATA, **RUN_FOLDERS, **INPUTS}
+
+def sweep(words: str, *says: str, files: Callable[[Path], object] = lambda project: None) -> Bad:
+    return Bad(f"sweep {TINY} --workdir=new {words}".strip(), says, files)
+
+
+LR = "--config.optim.lr=0.1,0.2"
+SWEEPS = {
+    "an unknown field of a sweep": sweep("--config.optm.lr=0.1,0.2", "unknown field 'config.optm.lr'", "'optim.lr'"),
+    "a swept field without =": sweep("--config.optim.lr 0.1,0.2", "--config.optim.lr: write it as --config.FIELD="),
+    "a value that makes no sense": sweep("--config.optim.lr=0.1,-1", "optim.lr = -1.0 must be above 0"),
+    "a sweep of nothing": sweep("", "nothing is swept", "--config.optim.lr=0.001,0.003"),
+    "trials of a grid": sweep(f"{LR} --trials=2", "--trials is for --method=random"),
+    "chance without trials": sweep(f"{LR} --method=random", "--method=random: say how many", "--trials=20"),
+    "a sweep of the test split": sweep(f"{LR} --config.evaluate.test=end", "--final scores the best on it"),
+    "no validation": sweep(f"{LR} --config.data.validation=0", "keep one, as --config.data.validation=0.1"),
+    "rungs that leave none": sweep(f"{LR} --rungs=10%", "of 2 configurations none", "try 3 or more"),
+    "a sweep in a folder of something else": Bad(f"sweep {TINY} {LR} --workdir=experiments", ("not empty",)),
+    "a sweep of a run": Bad(f"sweep run {LR}", ("'run' is no experiment's file", "run/experiment.py")),
+    "a sweep folder of another experiment": sweep(
+        LR,
+        "'new' holds a sweep of the experiment 'other', not of 'tiny'",
+        files=swept("other"),
+    ),
+    "a sweep folder of the experiment as it was": sweep(
+        LR,
+        "'experiments/tiny.py' is not what it was",
+        "launch.py sweep new",
+        files=swept("tiny"),
+    ),
+    "a damaged sweep": Bad("sweep run", ("run/sweep.json' is damaged",), text("run/sweep.json", "{}")),
+}
+
+TABLE = {**COMMAND_LINE, **EXPERIMENT_FILES, **FIELDS, **DATA, **RUN_FOLDERS, **INPUTS, **SWEEPS}
 
 
 def broken(folder: Path) -> None:

@@ -8,6 +8,7 @@ from cnn_jax.data import fashion_mnist, mnist1d
 from cnn_jax.launch import cli
 from cnn_jax.lookup import lookup
 from cnn_jax.models.lenet import lenet5_28
+from cnn_jax.train import revision
 
 
 def test_list_shows_what_stands_in_the_docstrings(project, launch):
@@ -90,6 +91,7 @@ def test_list_says_what_it_does_not_know(launch):
 def test_doctor_says_what_is_there_and_how_to_get_the_rest(launch, monkeypatch):
     monkeypatch.setattr(mnist1d, "available", lambda: None)
     monkeypatch.setattr(fashion_mnist, "available", lambda: "apt install dataset-fashion-mnist")
+    monkeypatch.setattr(revision, "revision", lambda: revision.Revision("abc"))
     said = launch("doctor")
     assert said.code == 0 and said.err == ""
     lines = [line.split(maxsplit=1) for line in said.out.splitlines()]
@@ -97,13 +99,23 @@ def test_doctor_says_what_is_there_and_how_to_get_the_rest(launch, monkeypatch):
     assert ["fashion_mnist", "apt install dataset-fashion-mnist"] in lines
     names = [line[0] for line in lines]
     assert {"python", "jax", "flax", "optax", "orbax-checkpoint", "git"} <= set(names)
+    assert ["git", "abc"] in lines
     assert sum(name.startswith("cpu:") or name.startswith("TFRT_CPU") for name in names) == 8
+
+
+def test_doctor_warns_of_changes_that_are_not_committed(launch, monkeypatch):
+    monkeypatch.setattr(revision, "revision", lambda: revision.Revision("abc", ("cnn_jax/new.py", "README.md")))
+    said = launch("doctor")
+    assert said.code == 0 and "abc with changes" in said.out
+    assert said.err.startswith("warning: 2 files of the project are changed or new since its last commit, as 'cnn_jax")
+    assert said.err.count("\n") == 1
 
 
 def test_every_command_has_help_and_a_line_in_the_page(launch):
     page = launch("--help")
     assert page.code == 0 and launch().code == cli.BAD_INPUT
-    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "report", "train"]
+    verbs = ["describe", "doctor", "eval", "import", "list", "plan", "predict", "report", "sweep", "train"]
+    assert cli.verbs() == verbs
     for verb in cli.verbs():
         said = launch(verb, "--help")
         assert said.code == 0 and said.out.splitlines()[2].startswith(f"python launch.py {verb}")

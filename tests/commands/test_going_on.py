@@ -18,7 +18,7 @@ from cnn_jax.train.checkpoint import restore_variables
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 TINY = "experiments/tiny.py"
-MEASURED = ("time", "seconds", "examples_per_second")
+MEASURED = ("time", "seconds", "examples_per_second", "cost")
 
 
 def plain(value: Any) -> Any:

@@ -54,6 +54,19 @@ def test_results_have_their_shape(trained):
     assert results["seed"] == 0 and results["steps"] == 6 and results["headline"] == "top1"
     seconds = results["seconds"]
     assert 0 < seconds["train"] <= seconds["total"] and 0 < seconds["compile"] <= seconds["total"]
+    cost, forward = results["cost"], 64 * 16 + 16 * 10
+    assert cost["multiply_adds"] == forward
+    # The gradients of both kernels, and of what the second layer reads.
+    assert cost["step_multiply_adds"] == 16 * (2 * forward + 16 * 10)
+    assert 0 < cost["share_of_peak"] < 1 and cost["memory"] > 10**8 and cost["joules"] > 0
+    assert cost["joules_by"].startswith("estimated: 12 W")
+
+
+def test_a_few_steps_are_profiled(project, launch):
+    said = launch("train", TINY, "--profile=2", "--workdir=run")
+    assert said.code == 0 and "\nprofile of 2 steps of 16, " in said.out and "cost: 40.4 k multiply-adds" in said.out
+    table = Path("run/profile/table.txt").read_text()
+    assert table in said.out and "optimizer" in table
 
 
 def test_pictures_and_outputs(trained):

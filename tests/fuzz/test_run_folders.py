@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cnn_jax import config as configuration
 from cnn_jax.launch import cli, training
 from cnn_jax.report import log
-from cnn_jax.train import checkpoint, earlier, loop, predictor, run_folder
+from cnn_jax.train import checkpoint, earlier, energy, loop, predictor, run_folder
 
 STORED = Path(__file__).parents[1] / "train" / "files" / "run-0.1"
 
@@ -173,6 +173,7 @@ ABOUT = {
     "versions": {},
     "data": "0" * 64,
     "seconds": {"total": 1.0},
+    "joules": 5.0,
     "unlogged": {"loss": [1.0, 2.0]},
     "score": 0.5,
 }
@@ -186,8 +187,9 @@ def test_what_a_checkpoint_says(values: Any, folder: Path, tmp_path_factory: pyt
         patch.setattr(checkpoint, "newest_good", lambda *_: 3)
         found = answers(lambda: loop.kept_with(folder, 3))
         if found is not None:
-            clock = training.Clock(found["seconds"], 0.0)
+            clock = training.Clock(found["seconds"], 0.0, lambda: energy.Energy(1.0, ""))
             assert all(isinstance(value, float) for value in clock.seconds().values())
+            assert energy.going_on(clock.taken, found.get(energy.KEPT))().joules >= 1
         (folder / "config.json").unlink()
         answers(lambda: run_folder.refuse_other_run(folder, CONFIG))
         written(folder, "config.json", CONFIG)

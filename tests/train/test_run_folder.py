@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -66,24 +65,6 @@ def test_versions_name_the_packages_and_the_revision():
     versions = run_folder.versions()
     assert versions["python"].startswith("3.") and versions["jax"][0].isdigit()
     assert versions["git"]
-
-
-@pytest.mark.parametrize("tracked", [False, True])
-def test_the_revision_is_that_of_the_projects_own_repository(
-    tracked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Installed into a user's repository, as into REPO/.venv, it is not the user's."""
-    file = tmp_path / "site-packages" / "run_folder.py"
-    file.parent.mkdir()
-    file.write_text("")
-    (tmp_path / "mine.txt").write_text("")
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "." if tracked else "mine.txt"], ["commit", "-q", "-m", "first"]):
-        subprocess.run([*git, *words], check=True)
-    monkeypatch.setattr(run_folder, "__file__", str(file))
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    monkeypatch.setenv("GIT_DIR", str(Path(".git").absolute()))  # as a hook of git sets it
-    assert run_folder.versions()["git"] == (head if tracked else "unknown")
 
 
 @pytest.mark.parametrize("name", [".lock", "experiment.py", "metrics.jsonl", "figures", "figures/curves.png"])
