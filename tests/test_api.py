@@ -1,5 +1,7 @@
 """The project from Python: what docs/python.md shows runs, and is what the command line does."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -53,18 +55,23 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read
 SHORT = {"resnet50": "lenet5", "5 epochs": "6 steps", "jax.grad(loss)(": "jax.eval_shape(jax.grad(loss), "}
 
 
-def test_the_examples_of_the_page_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(BLOCKS) == 8
-    for block in (block for block in BLOCKS if "class_map" not in block):  # which commands/test_segmentation.py runs
-        for long, short in SHORT.items():
-            block = block.replace(long, short)
-        exec(compile(block, "docs/python.md", "exec"), {})
-    assert "runs/digits 0." in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def said(here: Path) -> str:
+    """What the examples of the page print; they leave runs/digits."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        for block in (block for block in BLOCKS if "class_map" not in block):  # which test_segmentation.py runs
+            for long, short in SHORT.items():
+                block = block.replace(long, short)
+            exec(compile(block, "docs/python.md", "exec"), {})
+    return out.getvalue()
+
+
+def test_the_examples_of_the_page_run(said: str) -> None:
+    assert len(BLOCKS) == 8 and "runs/digits 0." in said
 
 
 @pytest.fixture(scope="module")
-def model(here: Path) -> api.LoadedModel:
-    assert Path("runs/digits").is_dir()  # of the page
+def model(said: str) -> api.LoadedModel:
     return cnn_jax.load("runs/digits")
 
 
