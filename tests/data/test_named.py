@@ -107,7 +107,7 @@ def test_fashion_mnist_missing_says_how_to_get_it(tmp_path, monkeypatch):
 def test_mnist1d_is_the_published_set_and_leaves_global_random_state_alone(monkeypatch):
     import requests
 
-    importlib.import_module("mnist1d.data")  # what is imported for the first time may draw a number
+    lookup("mnist1d"), importlib.import_module("mnist1d.data")  # what is imported for the first time may draw a number
 
     monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("downloads"))
     mnist1d._arrays.cache_clear()
