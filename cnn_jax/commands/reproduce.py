@@ -8,9 +8,9 @@ python launch.py reproduce --all                                   # everything 
 python launch.py reproduce --all --norun                           # the page of what has been run so far
 
 A row is a function of an experiment's file that states the published score, and the margin within which it counts as
-reached (cnn_jax/launch/paper.py). The verdict is that of an equivalence test: reproduced, where the 95 % interval of the
-mean over seeds lies within paper ± margin; better or not reproduced, where it lies wholly beyond; else undecided, with
-the number of seeds that would decide it.
+reached (cnn_jax/launch/paper.py). The verdict is that of an equivalence test: reproduced, where the 95 % interval of
+the mean over seeds lies within paper ± margin; better or not reproduced, where it lies wholly beyond; else undecided,
+with the number of seeds that would decide it.
 
 Seeds are trained in the folders of train FILE.ROW --seeds, runs/NAME/seedN. Those that are finished are not trained
 again, so the same command goes on where it was stopped, and more seeds can be added. Without --seeds those count that

@@ -52,8 +52,10 @@ def word_for(path: Path) -> str:
 
 
 def word_for_row(path: Path, row: str) -> str:
-    """What means a row of a file on the command line."""
-    return word_for(path) if row == ROW else f"{word_for(path).removesuffix('.py')}.{row}"
+    """What means a row of a file on the command line, the same from anywhere where the file is called by its name."""
+    known = any(path.parent == folder / within for folder in (FOLDER, OWN) for within in ("", FULL_SCALE))
+    file = path.stem if known else str(path)
+    return file if row == ROW else f"{file.removesuffix('.py')}.{row}"
 
 
 def described(path: Path) -> dict[str, str]:

@@ -20,8 +20,9 @@ TWO_CORES = "2 CPU cores"
 class Paper(NamedTuple):
     """A published score, and how near to it counts as reached, stated before anything is run.
 
-    score: its name among those of the test split, of which more is better. value: as published. margin: of the same
-    unit; the score is reproduced where the 95 % interval of the mean over seeds lies within value ± margin.
+    score: its name among those of the test split, or of the validation split where no test split is published; more of
+    it is better. value: as published. margin: of the same unit; the score is reproduced where the 95 % interval of the
+    mean over seeds lies within value ± margin.
     source: who published it, and where. protocol: in what their training and scoring and ours agree and differ.
     """
 

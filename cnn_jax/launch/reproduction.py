@@ -14,7 +14,7 @@ from cnn_jax.launch import experiment_file
 from cnn_jax.launch.paper import Reproduction
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.report import runs
-from cnn_jax.report.runs import TEST, Run
+from cnn_jax.report.runs import Run
 from cnn_jax.train import run_folder
 
 
@@ -46,9 +46,9 @@ def rows_of(word: str) -> list[Row]:
 
 
 def every_row() -> tuple[list[Row], list[str]]:
-    """All rows of the experiments here and of this project, the cheapest first, and a line for each that cannot be read.
+    """All rows of the experiments here and of this project, and a line for each that cannot be read.
 
-    Those for accelerators come last.
+    The cheapest come first, those for accelerators last.
     """
     found, lines = list[Row](), list[str]()
     folders = ("", experiment_file.FULL_SCALE)
@@ -103,8 +103,8 @@ def _seed(config: Experiment, folder: Path) -> Seed:
     if lines := configuration.differences(run.config, configuration.to_json(config)):
         more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
         raise ValueError(
-            f"'{folder}' holds a run with another configuration ({'; '.join(lines[:3])}{more}): move it away, or choose "
-            "another --out"
+            f"'{folder}' holds a run with another configuration ({'; '.join(lines[:3])}{more}): move it away, or "
+            "choose another --out"
         )
     return Seed(config.seed, folder, config, run)
 
@@ -125,6 +125,7 @@ def outcome(row: Row, found: Iterable[Run], error: str = "") -> dict[str, Any]:
         "name": experiment.name,
         "paper": paper._asdict(),
         "expected": {"seconds": seconds, "seeds": count, "on": on},
+        "split": _together(run.split for run in done),
         "scores": values,
         "mean": mean and mean.value,
         "interval95": None if mean is None or mean.low is None else [mean.low, mean.high],
@@ -139,9 +140,9 @@ def outcome(row: Row, found: Iterable[Run], error: str = "") -> dict[str, Any]:
 
 
 def _score(run: Run, name: str) -> float:
-    scores = run.scores.get(TEST, {})
+    scores = run.scores[run.split]
     if name not in scores or not math.isfinite(scores[name].value):
-        raise ValueError(f"'{run.folder}' has no score '{name}' of the test split: {did_you_mean(name, scores)}")
+        raise ValueError(f"'{run.folder}' has no score '{name}' of the {run.split} split: {did_you_mean(name, scores)}")
     return scores[name].value
 
 

@@ -11,6 +11,12 @@ from cnn_jax.report.runs import MISSING
 
 Outcome = Mapping[str, Any]  # as `launch.reproduction.outcome` makes it
 WIDTH = 118
+UNITS = {
+    "parameters": ("{:,.0f} parameters", 1.0),
+    "flops": ("{:.3g} FLOPs", 1.0),
+    "memory": ("{:.2f} GB at most", 1e9),
+    "joules": ("{:.3g} kWh", 3.6e6),
+}
 
 
 def lines(row: Outcome) -> list[str]:
@@ -48,13 +54,7 @@ def costs(row: Outcome) -> list[str]:
     """What a seed takes, as far as it is known."""
     found, expected = row["cost"], row["expected"]
     said = [f"{duration(found['seconds'])} ({duration(expected['seconds'])} expected on {expected['on']})"]
-    units = {
-        "parameters": ("{:,.0f} parameters", 1),
-        "flops": ("{:.3g} FLOPs", 1),
-        "memory": ("{:.2f} GB at most", 1e9),
-    }
-    units["joules"] = ("{:.3g} kWh", 3.6e6)
-    return said + [form.format(found[name] / unit) for name, (form, unit) in units.items() if found[name] is not None]
+    return said + [form.format(found[name] / unit) for name, (form, unit) in UNITS.items() if found[name] is not None]
 
 
 def counted(rows: list[Outcome]) -> str:

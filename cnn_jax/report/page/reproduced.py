@@ -12,10 +12,10 @@ from cnn_jax.report.runs import MISSING
 TITLE = "Published scores, reproduced"
 COSTS = {"parameters": 1.0, "flops": 1e12, "memory": 1e9, "joules": 3.6e6}  # as they are kept, and in the unit shown
 JUDGED = (
-    "The band is the published score ± the margin that the experiment's file states beforehand, the bar the 95 % interval "
-    "of our mean over training seeds (Student's t), the dots the seeds.",
-    "Reproduced: the bar lies within the band. Better, not reproduced: it lies wholly beyond it. Undecided: neither, and "
-    "so many more seeds would decide it if their mean and spread stay.",
+    "The band is the published score ± the margin that the experiment's file states beforehand, the bar the 95 % "
+    "interval of our mean over training seeds (Student's t), the dots the seeds.",
+    "Reproduced: the bar lies within the band. Better, not reproduced: it lies wholly beyond it. Undecided: neither, "
+    "and so many more seeds would decide it if their mean and spread stay.",
     "All scores are of the test split at the last step; seeds vary weights and the order of data, not the test split.",
 )
 WIDE, HIGH = 220, 26  # of a picture, in pixels
@@ -61,8 +61,9 @@ def _picture(row: Outcome) -> str:
     def at(value: float) -> float:
         return round(8 + (WIDE - 16) * (value - low) / span, 1)
 
+    across = round(at(band[1]) - at(band[0]), 1)
     parts = [
-        f'<rect class="band" x="{at(band[0])}" y="3" width="{round(at(band[1]) - at(band[0]), 1)}" height="{HIGH - 6}"/>',
+        f'<rect class="band" x="{at(band[0])}" y="3" width="{across}" height="{HIGH - 6}"/>',
         f'<path class="paper" d="M{at(paper["value"])} 3V{HIGH - 3}"/>',
     ]
     if seeds:
