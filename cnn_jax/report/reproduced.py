@@ -1,7 +1,7 @@
 """A published score beside ours, in words: what `launch.py reproduce` prints of a row."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn_jax.evals.evaluator import digits
@@ -57,7 +57,7 @@ def costs(row: Outcome) -> list[str]:
     return said + [form.format(found[name] / unit) for name, (form, unit) in UNITS.items() if found[name] is not None]
 
 
-def counted(rows: list[Outcome]) -> str:
+def counted(rows: Sequence[Outcome]) -> str:
     """How many rows have which verdict, in a sentence."""
     words = [row["verdict"] or "not run" for row in rows]
     said = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(sorted(words)))

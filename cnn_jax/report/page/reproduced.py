@@ -24,7 +24,7 @@ KINDS = {REPRODUCED: "good", BETTER: "good", NOT_REPRODUCED: "bad"}
 
 def page(rows: Sequence[Outcome], left_out: Sequence[str]) -> str:
     """The page. rows: in order; left_out: in lines, what could not be run."""
-    body = [f"<p>{text(counted(list(rows)))}</p>", _scores(rows), notes(JUDGED), _costs(rows), _protocols(rows)]
+    body = [f"<p>{text(counted(rows))}</p>", _scores(rows), notes(JUDGED), _costs(rows), _protocols(rows)]
     body += [_versions(rows), bullets("What could not be run", left_out)]
     return framed(TITLE, "", "".join(body))
 
