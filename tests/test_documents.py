@@ -131,6 +131,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
         raise FileNotFoundError(f"no weights '{text}' here")
 
     monkeypatch.chdir(project)
+    monkeypatch.setattr("cnn_jax.launch.reproduction.opened", lambda *_: [])
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
     monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)

@@ -103,7 +103,7 @@ def test_doctor_says_what_is_there_and_how_to_get_the_rest(launch, monkeypatch):
 def test_every_command_has_help_and_a_line_in_the_page(launch):
     page = launch("--help")
     assert page.code == 0 and launch().code == cli.BAD_INPUT
-    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "report", "train"]
+    assert cli.verbs() == ["describe", "doctor", "eval", "import", "list", "predict", "report", "reproduce", "train"]
     for verb in cli.verbs():
         said = launch(verb, "--help")
         assert said.code == 0 and said.out.splitlines()[2].startswith(f"python launch.py {verb}")
