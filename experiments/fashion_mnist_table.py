@@ -47,12 +47,12 @@ class ConvNet(nn.Module):
     norms: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
     drop: tuple[float, float] = (0.0, 0.0)
-    init: nn.initializers.Initializer = torch_uniform
+    kernel_init: nn.initializers.Initializer = torch_uniform
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Output:
-        conv = partial(Conv, padding=None if self.padded else 0, kernel_init=self.init, dtype=self.dtype)
+        conv = partial(Conv, padding=None if self.padded else 0, kernel_init=self.kernel_init, dtype=self.dtype)
         features = {}
         for stage, (width, kernel) in enumerate(zip(self.features, self.kernels, strict=True), 1):
             x = nn.relu(conv(width, (kernel, kernel), name=f"conv{stage}")(x))
@@ -63,9 +63,9 @@ class ConvNet(nn.Module):
             return features
         x = Dropout(self.drop[0], name="dropout")(x.reshape(len(x), -1), train=train)
         for number, width in enumerate(self.hidden, 1):
-            x = nn.relu(nn.Dense(width, kernel_init=self.init, dtype=self.dtype, name=f"hidden{number}")(x))
+            x = nn.relu(nn.Dense(width, kernel_init=self.kernel_init, dtype=self.dtype, name=f"hidden{number}")(x))
             features["pooled"] = x = Dropout(self.drop[1], name=f"dropout{number}")(x, train=train)
-        return classified(x, features, self.classes, kernel_init=self.init)
+        return classified(x, features, self.classes, kernel_init=self.kernel_init)
 
 
 glorot_uniform = nn.initializers.glorot_uniform()  # Keras's default
@@ -130,7 +130,7 @@ def two_conv_113k() -> Reproduction:
         padded=False,
         hidden=(128,),
         drop=(0.25, 0.5),
-        init=glorot_uniform,
+        kernel_init=glorot_uniform,
     )
     paper = Paper(
         score="top1",
@@ -156,7 +156,7 @@ def three_conv_2_7m() -> Reproduction:
         hidden=(1024, 512),
         ceil=True,
         drop=(0.0, 0.5),
-        init=glorot_uniform,
+        kernel_init=glorot_uniform,
     )
     paper = Paper(
         score="top1",

@@ -20,13 +20,15 @@ UNITS = {
 
 
 def lines(row: Outcome) -> list[str]:
-    """The row in full."""
+    """The row in full; of one that was not run its first line."""
     paper, scores = row["paper"], row["scores"]
+    if not scores and not row["error"]:
+        return [printable(f"{row['row']}: not run; {row['title']}")]
     said = [
         f"{row['row']}: {row['title']}",
         *_field("paper", f"{paper['score']} {digits(paper['value'])}, margin {paper['margin']:g}; {paper['source']}"),
         *_field("ours", f"{paper['score']} {ours(row)}"),
-        *_field("verdict", row["verdict_in_words"] or f"none: {row['error'] or 'not run'}"),
+        *_field("verdict", row["verdict_in_words"] or f"none: {row['error']}"),
     ]
     if len(scores) > 1:
         said += _field("seeds", ", ".join(f"{seed}: {digits(value)}" for seed, value in scores.items()))

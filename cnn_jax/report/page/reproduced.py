@@ -45,7 +45,7 @@ def _scores(rows: Sequence[Outcome]) -> str:
             Cell(_picture(row)),
             Cell(text(row["verdict_in_words"] or "not run"), f"words {KINDS.get(row['verdict'], '')}".strip()),
         ]
-        name = f"{text(row['title'])}<small>{text(row['row'])}</small>"
+        name = f"{text(row['title'])}<br><small>{text(row['row'])}</small>"
         lines.append(("", Cell(name, "", row["row"]), cells))
     return f"<h2>Scores</h2>{table(heads, lines)}"
 
@@ -96,7 +96,7 @@ def _protocols(rows: Sequence[Outcome]) -> str:
         (
             "",
             Cell(text(row["row"]), "", row["row"]),
-            [Cell(_long(row["paper"][name]), "words") for name in ("source", "protocol")],
+            [Cell(_long(row["paper"][name]), "words long") for name in ("source", "protocol")],
         )
         for row in rows
     ]
