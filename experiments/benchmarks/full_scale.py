@@ -20,19 +20,18 @@ from absl import flags
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import INDEX, VALID, Field, Spec
 from cnn_jax.launch import experiment_file, script
 
 STEPS = 3
 BATCH = flags.DEFINE_integer("batch", 2, "examples a step", lower_bound=1)
-IMAGES = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 OBJECTS = 93  # of the fullest picture of COCO's train2017
 
 
 def _spec(name: str, classes: int, inputs: dict[str, Field], targets: dict[str, Field]) -> Spec:
     height, width, _ = next(iter(inputs.values())).shape
-    prepare = Prepare(size=(height, width), **IMAGES)  # type: ignore[arg-type]
+    prepare = ImagePrepare(size=(height, width), mean=(0.5,) * 3, std=(0.25,) * 3)
     names = tuple(f"class {number}" for number in range(classes))
     return Spec(
         name=name,
