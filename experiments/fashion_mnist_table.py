@@ -168,4 +168,4 @@ def three_conv_2_7m() -> Reproduction:
         "accuracy had not risen for 10 epochs, by its log after 125: as many are trained here.",
     )
     optim = Optim(build=partial(sgd, momentum=0.9), lr=0.01, schedule=keras_decay)
-    return Reproduction(_experiment("three_conv_2_7m", build, optim, 400, 125), paper, seconds=7200)
+    return Reproduction(_experiment("three_conv_2_7m", build, optim, 400, 125), paper, seconds=3600)

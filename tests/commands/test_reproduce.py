@@ -21,7 +21,7 @@ def reproduction() -> Reproduction:
     return Reproduction(made, PAPER, seconds=2, seeds=2)
 
 
-def elsewhere() -> Reproduction:
+def large() -> Reproduction:
     """What only a large machine runs."""
     return Reproduction(experiment(), PAPER, seconds=9e9, on="a large machine")
 
@@ -98,7 +98,7 @@ def fail(code: int = 2) -> None:
 
 def test_rows_are_listed_and_bad_words_are_one_line(rows, launch):
     said = launch("reproduce", "--list").out.splitlines()
-    assert [line.split()[0] for line in said[1:4]] == ["tiny.absent", "tiny", "tiny.elsewhere"]
+    assert [line.split()[0] for line in said[1:4]] == ["tiny.absent", "tiny", "tiny.large"]
     assert "Digits by <i>three</i> steps." in said[2] and "h on a large machine" in said[3]
     assert said[-1].startswith("All that two cores can run takes 7 s")
     (rows.parent / "plain.py").write_text("def experiment():\n    pass\n")

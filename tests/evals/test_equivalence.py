@@ -35,6 +35,6 @@ def test_as_many_seeds_as_are_asked_for_decide_and_no_fewer():
 def test_a_score_outside_the_margin_passes_as_reproduced_once_in_forty():
     """The size of the test: of means that lie on the edge, 2.5 % at most are said to be within."""
     draw = np.random.default_rng(0)
-    said = [verdict(values, 0.5, 0.1).word for values in draw.normal(0.6, 0.02, (2000, 4)).tolist()]
+    said = [verdict(values, 0.5, 0.1).word for values in draw.normal(0.6, 0.02, (1000, 4)).tolist()]
     assert 0.015 < said.count(REPRODUCED) / len(said) < 0.035
     assert 0.015 < said.count(BETTER) / len(said) < 0.035 and NOT_REPRODUCED not in said
