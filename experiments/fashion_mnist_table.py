@@ -103,7 +103,7 @@ def three_conv() -> Reproduction:
         "momentum, batches of 100, 8 epochs. There pixels were in [0, 1], and BatchNorm took the statistics of each "
         "test batch, here those of training. Margin: one point.",
     )
-    return Reproduction(_experiment("three_conv", build, optim, 100, 8), paper, seconds=100)
+    return Reproduction(_experiment("three_conv", build, optim, 100, 8), paper, seconds=100, seeds=5)
 
 
 def two_conv_83k() -> Reproduction:
@@ -118,7 +118,7 @@ def two_conv_83k() -> Reproduction:
         "30 epochs; read once at the end, of one training. There pixels were normalised by the statistics of MNIST.",
     )
     optim = Optim(build=adam, lr=1e-3, schedule=constant)
-    return Reproduction(_experiment("two_conv_83k", build, optim, 1000, 30), paper, seconds=700)
+    return Reproduction(_experiment("two_conv_83k", build, optim, 1000, 30), paper, seconds=700, seeds=5)
 
 
 def two_conv_113k() -> Reproduction:
@@ -144,7 +144,7 @@ def two_conv_113k() -> Reproduction:
     )
     optim = Optim(build=adam, lr=1e-3, schedule=constant)
     made = _experiment("two_conv_113k", build, optim, 64, 50, validation=0.2)
-    return Reproduction(made, paper, seconds=200)
+    return Reproduction(made, paper, seconds=200, seeds=5)
 
 
 def three_conv_2_7m() -> Reproduction:

@@ -55,11 +55,15 @@ def test_seeds_are_trained_once_and_the_page_goes_on(rows, launch, monkeypatch):
     assert f"0: {scores[0]:.4f}, 1: {scores[1]:.4f}" in again and "paper     top1 0.4000, margin 0.3; <b>Some" in again
     assert f"ours      top1 {sum(scores) / 2:.4f}, 95 % interval" in again and "versions  python 3" in again
 
+    for path in Path("runs/tiny").glob("*/results.json"):
+        cost = {"step_flops": 1000, "memory": 5e8, "joules": None}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "cost": cost}))
     said = launch("reproduce", "--all", "--norun")
     assert said.code == 0 and said.out.splitlines()[-2].startswith("2 published scores: 1 not run, 1 ")
     found = json.loads(Path("runs/reproduced.json").read_text())["rows"]
     assert [row["row"] for row in found] == ["tiny.absent", "tiny"]  # by cost, without what a large machine runs
     assert found[1]["scores"] == {"0": scores[0], "1": scores[1]} and found[1]["cost"]["parameters"] > 0
+    assert (found[1]["cost"]["flops"], found[1]["cost"]["memory"], found[1]["cost"]["joules"]) == (3000, 5e8, None)
     page = Path("runs/reproduced.html").read_text()
     assert "&lt;b&gt;Someone" in page and "<b>Someone" not in page and "<i>three" not in page
 
