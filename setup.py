@@ -10,11 +10,11 @@ EXPERIMENTS = "cnn_jax.experiments"
 
 
 class WithExperiments(build_py):
-    """The package's modules, and experiments/*.py as cnn_jax/experiments; not benchmarks and studies."""
+    """The package's modules, and the experiments as cnn_jax/experiments; not their benchmarks and studies."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        self.packages = [*self.packages, EXPERIMENTS]
+        self.packages = [*self.packages, EXPERIMENTS, f"{EXPERIMENTS}.full_scale"]
         self.package_dir = {**self.package_dir, EXPERIMENTS: "experiments"}
 
 

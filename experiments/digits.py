@@ -14,6 +14,7 @@ from cnn_jax.augment.geometry import shift
 from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.digits import digits
 from cnn_jax.launch import experiment_file
+from cnn_jax.launch.paper import Paper, Reproduction
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import adamw
@@ -34,6 +35,19 @@ def experiment() -> Experiment:
         evaluate=Evaluate(every="10 epochs"),
         save_every="20 epochs",
     )
+
+
+def reproduction() -> Reproduction:
+    """scikit-learn's handwritten digits, half and half: a small CNN beside the classic support vector machine."""
+    paper = Paper(
+        score="top1",
+        value=0.969,
+        margin=0.005,
+        source="scikit-learn's example plot_digits_classification, SVC(gamma=0.001): accuracy 0.97, measured 0.9689",
+        protocol="The same halves, unshuffled, and the same score. Another method: what is shown is how far a small "
+        "convolutional network gets beyond the published one, so that `better` is expected.",
+    )
+    return Reproduction(experiment(), paper, seconds=6, seeds=5)
 
 
 if __name__ == "__main__":

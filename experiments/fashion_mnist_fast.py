@@ -13,6 +13,7 @@ from cnn_jax.augment.geometry import flip, shift
 from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.fashion_mnist import fashion_mnist
 from cnn_jax.launch import experiment_file
+from cnn_jax.launch.paper import Paper, Reproduction
 from cnn_jax.models.fast_net import fast_net
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import muon
@@ -35,6 +36,20 @@ def experiment() -> Experiment:
         evaluate=Evaluate(every="0 steps"),
         save_every="6 epochs",
     )
+
+
+def reproduction() -> Reproduction:
+    """Fashion-MNIST: 278,890 parameters in 12 epochs, beside the best small CNN of the official table."""
+    paper = Paper(
+        score="top1",
+        value=0.934,
+        margin=0.005,
+        source="README of zalandoresearch/fashion-mnist: 2 Conv+pooling+BN, and 2 Conv+3 FC with augmentation and BN, "
+        ".934 each",
+        protocol="The same splits and score. Another network, optimizer and augmentation, and predictions are averaged "
+        "over flips and shifts, so that `better` is expected.",
+    )
+    return Reproduction(experiment(), paper, seconds=360)
 
 
 if __name__ == "__main__":

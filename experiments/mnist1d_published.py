@@ -11,6 +11,7 @@ from cnn_jax.augment.compose import identity
 from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.mnist1d import mnist1d
 from cnn_jax.launch import experiment_file
+from cnn_jax.launch.paper import Paper, Reproduction
 from cnn_jax.models.mnist1d_cnn import conv_base
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import adam
@@ -28,6 +29,20 @@ def experiment() -> Experiment:
         evaluate=Evaluate(every="0 steps"),
         save_every="2000 steps",
     )
+
+
+def reproduction() -> Reproduction:
+    """MNIST-1D: the published CNN of 5,210 parameters."""
+    paper = Paper(
+        score="top1",
+        value=0.94,
+        margin=0.015,
+        source="Greydanus & Kobak 2024, arXiv:2011.14439, table 1, and the README of greydanus/mnist1d: 94 %",
+        protocol="The same data, network, initial weights but for biases (0 here), Adam at 1e-2, batches of 100 in "
+        "order, 6,000 steps, last step. The published number has two digits; the notebook mnist1d-classification "
+        "logs 92.3 at the last step of one seed. Margin: one point, and half a point of rounding.",
+    )
+    return Reproduction(experiment(), paper, seconds=10, seeds=10)
 
 
 if __name__ == "__main__":

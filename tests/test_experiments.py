@@ -13,17 +13,23 @@ import pytest
 from PIL import Image
 
 from cnn_jax import config as configuration
-from cnn_jax.batch import abstract
+from cnn_jax.batch import Batch, abstract
 from cnn_jax.data.source import opened
 from cnn_jax.launch import cli, experiment_file
 from cnn_jax.lookup import load_file
 from cnn_jax.train.checks import check_augment
 from cnn_jax.train.predictor import make_model
+from cnn_jax.train.steps import steps_of
 
 ROOT = Path(__file__).parents[1]
-FEW = {"train": 200, "test": 4}
+FEW = {"train": 200, "test": 10}
 KEY = jax.eval_shape(lambda: jax.random.key(0))
 FILES = [path for path in sorted((ROOT / "experiments").glob("*.py")) if "def experiment(" in path.read_text()]
+FULL_SCALE = sorted((ROOT / "experiments" / "full_scale").glob("*.py"))
+TABLES = [
+    path for path in sorted((ROOT / "experiments").glob("*.py")) if experiment_file.rows_in(path) and path not in FILES
+]
+ROWS = [(path, name) for path in (*FILES, *TABLES, *FULL_SCALE) for name in experiment_file.rows_in(path)]
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +41,54 @@ def test_there_are_experiments():
     assert "digits.py" in [path.name for path in FILES]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*FILES, *TABLES, *FULL_SCALE], ids=lambda path: path.name)
 def test_the_docstring_says_what_to_expect(path):
     about = experiment_file.described(path)
     assert about.keys() == {"title", "reproduces", "command", "time", "expected"}
     assert all(about.values())
-    assert f"launch.py train experiments/{path.name}" in about["command"]
+    word = f"train experiments/{path.name}" if path in FILES else f"reproduce {path.stem}"
+    assert f"launch.py {word}" in about["command"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_configuration_holds_and_the_model_fits_the_data(path):
-    config = load_file(str(path)).experiment()
+def test_rows_state_a_score_of_the_paper_and_have_folders_of_their_own():
+    assert len([path for path, _ in ROWS if path not in FULL_SCALE]) >= 12 and len(FULL_SCALE) == 6
+    names = list[str]()
+    for path, row in ROWS:
+        made, title = experiment_file.load_row(path, row)
+        paper = made.paper
+        assert title and paper.source and paper.protocol, f"{path.name}, {row}"
+        assert 0 < paper.value < 1 and 0 < paper.margin <= 0.06 and made.seeds > 1
+        assert made.here == (path not in FULL_SCALE)
+        names.append(made.experiment.name)
+    assert len(set(names)) == len(names)
+
+
+FULL = load_file(str(ROOT / "experiments" / "benchmarks" / "full_scale.py"))
+
+
+@pytest.mark.parametrize("path", FULL_SCALE, ids=lambda path: path.name)
+def test_a_step_of_full_scale_can_be_traced(path):
+    """Model, task and augmentation on the true shapes; experiments/benchmarks/full_scale.py takes such steps."""
+    config, (spec, examples) = FULL.experiment(path), FULL.MOCKED[path.stem]
+    configuration.check(config)
+    steps = steps_of(config, examples)
+    rates = config.optim.schedule(config.optim.lr, steps.total, steps.total // 20)
+    assert 0 <= float(rates(steps.total - 1)) < float(rates(steps.total // 4)) < 1.001 * config.optim.lr
+    task = config.model.task(make_model(config.model, config.compute.precision, spec), spec)
+
+    def loss(key: jax.Array, batch: Batch) -> jax.Array:
+        keys = jax.random.split(key, batch.size)
+        return task.loss(task.init(key), config.augment(keys, batch.scaled()), key, True)[0]
+
+    assert jax.eval_shape(loss, KEY, abstract(spec.fields, 2)).shape == ()
+
+
+CONFIGURED = [*((path, "") for path in FILES), *((path, row) for path, row in ROWS if path in TABLES)]
+
+
+@pytest.mark.parametrize(("path", "row"), CONFIGURED, ids=lambda value: getattr(value, "name", value))
+def test_the_configuration_holds_and_the_model_fits_the_data(path, row):
+    config = experiment_file.load_row(path, row)[0].experiment if row else load_file(str(path)).experiment()
     configuration.check(config)
     assert config.name and re.fullmatch(r"[a-z0-9_]+", config.name)
     source = config.data.source

@@ -19,7 +19,8 @@ def test_what_a_wheel_holds(tmp_path):
     built = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     own = [path for path in (ROOT / "cnn_jax").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     wanted = {str(path.relative_to(ROOT)) for path in own}
-    assert built == wanted | {f"cnn_jax/experiments/{path.name}" for path in (ROOT / "experiments").glob("*.py")}
+    experiments = [path for glob in ("*.py", "full_scale/*.py") for path in (ROOT / "experiments").glob(glob)]
+    assert built == wanted | {f"cnn_jax/{path.relative_to(ROOT)}" for path in experiments}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from cnn_jax.evals.evaluator import Score
 
 LEVEL = 0.95
+Spread = TypeVar("Spread", float, NDArray[np.float64])
 
 
 def mean(values: Sequence[float]) -> Score:
@@ -28,8 +30,13 @@ def means(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     count = len(values)
     with np.errstate(over="ignore", invalid="ignore"):  # of a network that was about to diverge
         middle = values.mean(0)
-        half = _quantile(count - 1) * values.std(0, ddof=1) / math.sqrt(count)
+        half = half_interval(values.std(0, ddof=1), count)
         return middle, middle - half, middle + half
+
+
+def half_interval(spread: Spread, count: int) -> Spread:
+    """Half of the 95 % interval of the mean of `count` seeds, two or more, of this standard deviation."""
+    return _quantile(count - 1) / math.sqrt(count) * spread
 
 
 def difference(less: Sequence[float], more: Sequence[float]) -> Score:

@@ -59,6 +59,43 @@ def test_those_of_the_project_are_found_by_name_from_anywhere(folder):
     assert "experiments/digits.py" in words and "digits" not in words
 
 
+TABLE = """'Rows.'
+from cnn_jax.launch.paper import Reproduction
+from mine import _hidden
+
+
+def first() -> Reproduction:
+    ...
+
+
+def _made() -> Reproduction:
+    ...
+
+
+def second() -> Reproduction:
+    ...
+"""
+
+
+def test_a_row_is_meant_by_its_name_behind_that_of_its_file(folder):
+    (folder / "experiments" / "table.py").write_text(TABLE)
+    (folder / "old").mkdir()
+    (folder / "old" / "table.py").write_text(TABLE)
+    (folder / "old.pictures").mkdir()
+    path = experiment_file.find("table.second")
+    assert str(path) == "experiments/table.py" and experiment_file.rows_in(path) == ["first", "second"]
+    assert experiment_file.word_for_row(path, "second") == "table.second"
+    assert experiment_file.row_of("table.second") == "second" and not experiment_file.row_of("experiments/table.py")
+    assert str(experiment_file.find("old/table.first")) == "old/table.py" != str(experiment_file.find("old/table"))
+    assert experiment_file.is_pictures("old.pictures")
+    assert [path.name for path in experiment_file.experiment_files()][:2] == ["a.py", "table.py"]
+    (folder / "experiments" / "table.py").write_text(TABLE.replace("from mine import _hidden", ""))
+    with pytest.raises(ValueError, match=r"has 2 experiments, of which one is meant: table.first, table.second"):
+        experiment_file.load("table")
+    with pytest.raises(ValueError, match=r"first\(\) of 'experiments/table.py' returns NoneType, not a .*Reproduction"):
+        experiment_file.load("table.first")
+
+
 def test_what_the_file_raises_is_said_with_its_line():
     with pytest.raises(ValueError, match="experiments/a.py', line 10: RuntimeError: run"):
         experiment_file.load("a")

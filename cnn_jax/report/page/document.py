@@ -18,6 +18,8 @@ from cnn_jax.report.page.markup import bullets, plural, text
 from cnn_jax.report.page.pictures import ROOM, pictures
 from cnn_jax.report.runs import Group
 
+NO_SCRIPT = "The charts need a script, which is in this file and is not allowed to run here."
+
 
 def page(groups: Sequence[Group], differences: Sequence[Difference], left_out: Sequence[str], folder: Path) -> str:
     """The whole page, to be written into `folder`, to which its links are relative.
@@ -48,16 +50,18 @@ def page(groups: Sequence[Group], differences: Sequence[Difference], left_out: S
         bodies.append(f'<section id="part{number}" data-part="{number}">{"".join(pieces)}</section>')
     count = sum(len(group.runs) for group in groups)
     title = f"{plural(count, 'run')} in {plural(len(groups), 'configuration')}" if count > 1 else groups[0].label
-    return _document(title, _contents([part for part, _ in found]), "".join(bodies) + _left_out(left_out), data)
+    return framed(title, _contents([part for part, _ in found]), "".join(bodies) + _left_out(left_out), data)
 
 
-def _document(title: str, head: str, body: str, data: Any) -> str:
+def framed(title: str, head: str, body: str, data: Sequence[Any] = ()) -> str:
+    """A whole page. title: as text; head and body: as HTML; data: of the charts in it, as the script reads them."""
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     values = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    unheard = f'<noscript><p class="note">{NO_SCRIPT}</p></noscript>' if data else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -69,7 +73,7 @@ def _document(title: str, head: str, body: str, data: Any) -> str:
 </head>
 <body>
 <header><h1>{text(title)}</h1>{head}</header>
-<noscript><p class="note">The charts need a script, which is in this file and is not allowed to run here.</p></noscript>
+{unheard}
 {body}
 <div id="tip" hidden></div>
 <script type="application/json" id="data">{values}</script>
