@@ -25,16 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from cnn_jax.config import LARGEST
 from cnn_jax.inspect.table import table
-from cnn_jax.launch import cli
+from cnn_jax.launch import cli, fields
 from cnn_jax.paths import printable, written
 
 if TYPE_CHECKING:
     from cnn_jax.launch.reproduction import Row
 
 PAGE, JSON = "reproduced.html", "reproduced.json"
-MOST_SEEDS = 1000
 
 
 def run(arguments: list[str]) -> int:
@@ -55,7 +53,7 @@ def run(arguments: list[str]) -> int:
         raise cli.UsageError(
             "say one row or file, as launch.py reproduce digits, or --all, or --list to see what there is"
         )
-    seeds = None if values.seeds is None else _seeds(values.seeds)
+    seeds = None if values.seeds is None else fields.seeds(values.seeds)
     from cnn_jax.launch import reproduction  # JAX starts here, not for --help
 
     rows, lines = (reproduction.rows_of(words[0]), []) if words else reproduction.every_row()
@@ -66,17 +64,6 @@ def run(arguments: list[str]) -> int:
         return 0
     _reproduce([row for row in rows if row.made.here or words], written(values.out), seeds, values.run, page=values.all)
     return 0
-
-
-def _seeds(text: str) -> list[int]:
-    found = list[int]()
-    for part in text.split(","):
-        bounds = [int(word) if word.strip().isdecimal() else -1 for word in part.split(":")]
-        begin, end = bounds[0], bounds[-1] if len(bounds) == 2 else bounds[0] + 1
-        if len(bounds) > 2 or not 0 <= begin < end <= LARGEST or end - begin > MOST_SEEDS:
-            raise cli.UsageError(f"--seeds={text}: write different numbers, as --seeds=0,1,2 or --seeds=0:10")
-        found += range(begin, end)
-    return list(dict.fromkeys(found))
 
 
 def _show(rows: list["Row"]) -> None:
