@@ -39,7 +39,7 @@ def experiment() -> Experiment:
                 depth=2,
                 start=50,
             ),
-            task=detect,
+            task=partial(detect, flips="both"),
         ),
         optim=Optim(build=adamw, lr=1e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
         augment=compose(partial(crop, size=256), dihedral, partial(scale_jitter, factor=(0.7, 1.4)), colour_jitter),

@@ -10,21 +10,27 @@ from cnn_jax.augment.draw import LEFT_OUT
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import detection
-from cnn_jax.models.detector import Detector, Objects, whole
+from cnn_jax.models.detector import Detections, Detector, Objects, whole
+from cnn_jax.models.mirrored import mirrored
 from cnn_jax.ops.batch_axis import divisor
+from cnn_jax.ops.sliding_window import FLIPS
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
-def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detection.SIZES) -> Task:
+def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detection.SIZES, flips: str = "none") -> Task:
     """The task of finding objects.
 
     Args:
       model: a detector, as models/detector.py says.
       spec: of the data, with one image, boxes and box_labels; box_ignored, box_areas and placement where it has them.
       sizes: by which small, medium and large objects are told apart, see `evals.detection.evaluator`.
+      flips: which mirror images are looked at too in prediction, "none", "horizontal", "vertical" or "both", which are
+        four passes; what is found in them is made one by `models.mirrored`. Not for detectors of masks.
     """
     if not (hasattr(model, "losses") and hasattr(model, "detections")):
         raise ValueError(f"{type(model).__name__} is no detector: launch.py list models --task=detect shows them")
+    if flips not in FLIPS:
+        raise ValueError(f"flips = {flips!r} is none of {', '.join(FLIPS)}")
     detector: Detector = model
     image, boxes, labels = named(spec.inputs, "image"), named(spec.targets, "boxes"), named(spec.targets, "box_labels")
 
@@ -61,10 +67,16 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
         return Objects(batch[boxes], batch[labels], real & ~ignored, real & ignored, batch[VALID], instances)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        def find(x: jax.Array, content: jax.Array) -> Detections:
+            raw = model.apply(variables, x, train=False, content=content)
+            found = detector.detections(raw, content)
+            if flips != "none" and type(found) is not Detections:
+                raise ValueError(f"flips = {flips!r} is not for {type(model).__name__}, which finds masks")
+            return found
+
         pixels = batch.scaled()[image]
-        content = content_of(batch, pixels)
-        raw = model.apply(variables, normalised(pixels, spec.prepare), train=False, content=content)
-        return detector.detections(raw, content)._asdict()
+        x, content = normalised(pixels, spec.prepare), content_of(batch, pixels)
+        return mirrored(find, FLIPS[flips])(x, content)._asdict()
 
     scored = detection.evaluator(spec, sizes)
     return Task(init, loss, predict, scored, headline="ap", report="detect")
