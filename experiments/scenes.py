@@ -24,10 +24,10 @@ def experiment() -> Experiment:
     return Experiment(
         name="scenes",
         data=Data(source=scenes, validation=0.0125, batch_size=64),
-        model=Model(build=point_detector, task=partial(detect, sizes=(16, 24))),
+        model=Model(build=point_detector, task=partial(detect, sizes=(16, 24), flips="horizontal")),
         optim=Optim(build=muon, lr=0.1, weight_decay=0.01, schedule=cosine, warmup="5%", ema=0.99),
         augment=compose(flip),
-        duration="3000 steps",
+        duration="2500 steps",
         evaluate=Evaluate(every="500 steps"),
         save_every="500 steps",
     )
