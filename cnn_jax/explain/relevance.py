@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation (LRP) through any traced function: Bach et al. 2015, doi:10.1371/journal.pone.0130140.
+"""Layer-wise relevance propagation (LRP) through any traced function: Bach et al. 2015, PLOS ONE 10(7) e0130140.
 
 The cotangent of the program IS the relevance. Convolutions and matrix products stay lazy until somebody reads them:
 constants that multiply or shift their channels are folded into kernel and bias first. That merges a BatchNorm into the
