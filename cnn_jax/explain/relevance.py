@@ -76,7 +76,7 @@ class _Affine(Tracked):
     def moved(self, eqn: JaxprEqn) -> "_Affine":
         """After an operation that moves positions and leaves the channels, which the bias does not see."""
         op = self.op
-        return replace(self, op=lambda x, w: bind(eqn, [op(x, w)])[0], shape=eqn.outvars[0].aval.shape)
+        return replace(self, op=lambda x, w: bind(eqn, [op(x, w)])[0], shape=_out_shape(eqn))
 
     @cached_property
     def result(self) -> Any:
@@ -136,12 +136,12 @@ class _Relevance(Rules):
         """What an equation gives that stays lazy, with one operand that depends on the input; None of any other."""
         name, me, others = eqn.primitive.name, inputs[place], [*inputs[:place], *inputs[place + 1 :]]
         if isinstance(me, _Affine) and name in AROUND and me.kind != "scale":
-            return me.moved(eqn) if eqn.outvars[0].aval.shape[-1:] == me.shape[-1:] else None
+            return me.moved(eqn) if _out_shape(eqn)[-1:] == me.shape[-1:] else None
         if place == 0 and (kind := _kind(eqn, others)):
             first = self.composite.first if me.raw and not isinstance(me, _Affine) else None
             rule = first or (self.composite.conv if kind == "conv" else self.composite.dense)
             op = lambda x, w: bind(eqn, [x, w])[0]  # noqa: E731
-            return _Affine(_read(me), False, op, others[0], None, kind, eqn.outvars[0].aval.shape, rule)
+            return _Affine(_read(me), False, op, others[0], None, kind, _out_shape(eqn), rule)
         match name:
             case "neg":
                 return self._scaled(me, -1.0)
@@ -176,6 +176,11 @@ class _Relevance(Rules):
         return Tracked(with_pullback(lax.add, back, _read(me), c), _is_raw(me))
 
 
+def _out_shape(eqn: JaxprEqn) -> tuple[int, ...]:
+    kind: Any = eqn.outvars[0].aval
+    return kind.shape
+
+
 def _is_raw(value: Value) -> bool:
     return value.raw and (not isinstance(value, _Affine) or value.kind == "scale")
 
@@ -196,7 +201,7 @@ def _of_channels(c: Any, shape: tuple[int, ...]) -> bool:
 
 def _kind(eqn: JaxprEqn, others: Sequence[Any]) -> str:
     """'conv' or 'dense' for a layer with a constant kernel whose channels come last, else ''."""
-    name, rank = eqn.primitive.name, len(eqn.outvars[0].aval.shape)
+    name, rank = eqn.primitive.name, len(_out_shape(eqn))
     if name == "convolution":
         return "conv"
     if name == "conv_general_dilated":
