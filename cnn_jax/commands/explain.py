@@ -93,7 +93,9 @@ def _explain(folder: Path, words: list[str], values: Any) -> None:
 
     with without_collection():
         predictor = load(folder, values.checkpoint, devices=jax.devices()[:1]).predictor
-    wishes = Wishes(values.target, values.layer, values.reference, round(values.memory * 2**30), values.seed)
+    wishes = Wishes(
+        values.target, values.layer, values.reference, round(values.memory * 2**30), values.seed, bool(values.methods)
+    )
     explainer = Explainer(predictor, wishes)
     out = written(values.out) if values.out is not None else run_folder.place(folder, "explanations")
     unread = Unread()

@@ -29,7 +29,8 @@ UNTESTED = "sanity: not tested on this model"
 
 class Wishes(NamedTuple):
     """wanted: as `targets.target_of` says. layer: None for the last map with extent. memory: bytes for versions of an
-    input. reference: one of targets.REFERENCES. verdicts: {method: what a sanity test of it on this model has said}.
+    input. reference: one of targets.REFERENCES. asked: whether somebody named the methods; if not, those that a model
+    has no part for are left out, which is said. verdicts: {method: what a sanity test of it on this model has said}.
     """
 
     wanted: str | None = None
@@ -37,6 +38,7 @@ class Wishes(NamedTuple):
     reference: str = "mean"
     memory: int = 2**30
     seed: int = 0
+    asked: bool = True
     verdicts: Mapping[str, str] = {}
 
 
@@ -94,7 +96,13 @@ class Explainer:
         several = targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, jax.random.key(wishes.seed))
         layer, why = None, ""
         if any(method.kind == "layer" for method in methods.values()):
-            layer, why = self._layer(target, chosen, given.x)
+            try:
+                layer, why = self._layer(target, chosen, given.x)
+            except ValueError as error:
+                methods = {name: method for name, method in methods.items() if method.kind != "layer"}
+                if wishes.asked or not methods:
+                    raise
+                self._say(f"no class activation maps: {error}")
         parts = np.zeros(given.x.shape[1:-1], int)
         if any(name in ("kernel_shap", "lime") for name in methods):
             parts = segments(np.asarray(given.x[0]), PARTS)

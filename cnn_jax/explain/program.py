@@ -62,6 +62,9 @@ class Rules:
         """The way back."""
         return Tracked(packed)
 
+    def enter(self, name: str, where: str) -> None:
+        """Before a function that is called by name is run."""
+
     def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
         """f(x, *constants), elementwise. activation: whether f is one, and not a part of a norm or a distance."""
         return Tracked(f(array_of(x), *constants))
@@ -108,6 +111,7 @@ def _results(eqn: JaxprEqn, inputs: list[Value], rules: Rules, where: str) -> li
         return bind(eqn, inputs)
     if name in CALLS:
         inner = _inside(eqn)
+        rules.enter(str(eqn.params.get("name", "")), where)
         if eqn.params.get("name") in ACTIVATIONS and len(places) == len(eqn.outvars) == 1:
             return [rules.curve(*_of_one(jaxpr_as_fun(inner), inputs, places[0]), True)]
         return run(inner.jaxpr, inner.consts, inputs, rules, where)

@@ -50,8 +50,13 @@ def lrp(f: Score, x: jax.Array, *, composite: Composite = COMPOSITES["epsilon"])
     What biases and epsilon absorb is missing in the sum, so say sum / f(x) with the map.
     """
     closed = jax.make_jaxpr(f)(x)
-    y, pull = jax.vjp(lambda x: evaluate(closed, _Relevance(composite), Tracked(x, raw=True)), x)
+    y, pull = jax.vjp(lambda x: evaluate(closed, rules_of(composite), Tracked(x, raw=True)), x)
     return pull(y)[0]
+
+
+def rules_of(composite: Composite) -> Rules:
+    """LRP as rules for a program."""
+    return _Relevance(composite)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ LINEAR = ("cumsum", "conv_general_dilated", "convolution", "dot_general", "reduc
 class _Relevance(Rules):
     def __init__(self, composite: Composite) -> None:
         self.composite = composite
+
+    def enter(self, name: str, where: str) -> None:
+        if name.strip("_") in ("softmax", "log_softmax"):
+            where = f" in {where}" if where else ""
+            raise ValueError(f"LRP is not defined for the softmax{where}: explain a logit, or by another method")
 
     def pack(self, value: Value) -> Any:
         return _read(value)

@@ -30,7 +30,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def layered(w: Any, x: Any) -> Any:
-    """(scores [2] of LABELS, {"c": [2, 6, 6, 8]}) in JAX."""
+    """(logits [2, 5], {"c": [2, 6, 6, 8]}) in JAX."""
     import jax
     import jax.numpy as jnp
 
@@ -45,7 +45,7 @@ def layered(w: Any, x: Any) -> Any:
     y = y.reshape(len(y), 6, 2, 6, 2, 8).mean((2, 4))
     y = jax.nn.relu(conv("c", y))
     logits = y.mean((1, 2)) @ w["dense"] + w["dense_bias"]
-    return logits[jnp.arange(len(logits)), jnp.asarray(LABELS)[: len(logits)]], {"c": y}
+    return logits, {"c": y}
 
 
 def _store() -> None:
