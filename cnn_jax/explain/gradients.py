@@ -10,7 +10,17 @@ from jax import lax
 from jax.extend.core import JaxprEqn
 
 from cnn_jax.explain.attribution import Score
-from cnn_jax.explain.program import Rules, Tracked, Value, array_of, bind, evaluate, with_pullback
+from cnn_jax.explain.program import (
+    ACTIVATIONS,
+    SQUASHING,
+    Rules,
+    Tracked,
+    Value,
+    array_of,
+    bind,
+    evaluate,
+    with_pullback,
+)
 
 
 def guided_backprop(f: Score, x: jax.Array) -> jax.Array:
@@ -50,16 +60,16 @@ def _gradient(f: Score, x: jax.Array, rules: Rules) -> jax.Array:
 
 
 class _Guided(Rules):
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
-        if not activation:
-            return super().curve(f, x, constants, activation)
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
+        if name not in ACTIVATIONS | SQUASHING:
+            return super().curve(f, x, constants, name)
         return Tracked(with_pullback(f, lambda g, *xs: _first(f, xs, jnp.maximum(g, 0)), x.array, *constants))
 
 
 class _Deconvnet(Rules):
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
-        if not activation:
-            return super().curve(f, x, constants, activation)
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
+        if name not in ACTIVATIONS | SQUASHING:
+            return super().curve(f, x, constants, name)
         rest = [None] * len(constants)
         return Tracked(with_pullback(f, lambda g, *xs: (jnp.maximum(g, 0), *rest), x.array, *constants))
 
@@ -94,7 +104,7 @@ class _Rescale(Rules):
     def unpack(self, packed: Any) -> Tracked:
         return _Pair(packed[0], False, packed[1])
 
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
         other = _reference(x)
 
         def pullback(g: Any, x: Any, other: Any, *constants: Any) -> list[Any]:

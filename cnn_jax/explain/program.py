@@ -62,11 +62,8 @@ class Rules:
         """The way back."""
         return Tracked(packed)
 
-    def enter(self, name: str, where: str) -> None:
-        """Before a function that is called by name is run."""
-
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
-        """f(x, *constants), elementwise. activation: whether f is one, and not a part of a norm or a distance."""
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
+        """f(x, *constants), elementwise. name: of ACTIVATIONS or CURVES, or "div" for a constant over x."""
         return Tracked(f(array_of(x), *constants))
 
     def other(self, eqn: JaxprEqn, inputs: Sequence[Value], where: str) -> list[Value]:
@@ -111,9 +108,8 @@ def _results(eqn: JaxprEqn, inputs: list[Value], rules: Rules, where: str) -> li
         return bind(eqn, inputs)
     if name in CALLS:
         inner = _inside(eqn)
-        rules.enter(str(eqn.params.get("name", "")), where)
         if eqn.params.get("name") in ACTIVATIONS and len(places) == len(eqn.outvars) == 1:
-            return [rules.curve(*_of_one(jaxpr_as_fun(inner), inputs, places[0]), True)]
+            return [rules.curve(*_of_one(jaxpr_as_fun(inner), inputs, places[0]), eqn.params["name"])]
         return run(inner.jaxpr, inner.consts, inputs, rules, where)
     if not any(_is_real(var.aval) for var in eqn.outvars):
         return rules.discrete(eqn, inputs)
@@ -122,7 +118,7 @@ def _results(eqn: JaxprEqn, inputs: list[Value], rules: Rules, where: str) -> li
     if name in ("while", "cond"):
         raise ValueError(f"no rule for the '{name}' in {where or 'the model'}, whose way depends on the input")
     if len(places) == 1 and (name in CURVES or (name == "div" and places == [1])):
-        return [rules.curve(*_of_one(lambda *arrays: bind(eqn, arrays), inputs, places[0]), name in SQUASHING)]
+        return [rules.curve(*_of_one(lambda *arrays: bind(eqn, arrays), inputs, places[0]), name)]
     return rules.other(eqn, inputs, where)
 
 

@@ -110,15 +110,12 @@ class _Relevance(Rules):
     def __init__(self, composite: Composite) -> None:
         self.composite = composite
 
-    def enter(self, name: str, where: str) -> None:
-        if name.strip("_") in ("softmax", "log_softmax"):
-            where = f" in {where}" if where else ""
-            raise ValueError(f"LRP is not defined for the softmax{where}: explain a logit, or by another method")
-
     def pack(self, value: Value) -> Any:
         return _read(value)
 
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
+        if name in ("exp", "exp2"):  # relevance would be shared out among numbers that nearly cancel
+            raise ValueError("LRP is not defined for exp, as of a softmax: explain a logit, or by another method")
         rest = [None] * len(constants)
         return Tracked(with_pullback(f, lambda r, *_: (r, *rest), _read(x), *constants))
 

@@ -40,11 +40,15 @@ def drawn() -> Callable[..., Any]:
 
 
 class Small(NamedTuple):
-    """f: the score of LABELS; g: with its layer; logits: [2, 5]; x: [2, 12, 12, 3]; stored: what libraries said."""
+    """f: the score of LABELS; g: with its layer; stored: what libraries said.
+
+    logits: x [2, 12, 12, 3] -> ([2, 5], layers); pick: those of LABELS.
+    """
 
     f: Callable[[Any], Any]
     g: Callable[[Any], Any]
-    logits: Callable[[Any], Any]
+    logits: Callable[..., Any]
+    pick: Callable[[Any], Any]
     x: Any
     stored: dict[str, np.ndarray]
 
@@ -56,8 +60,11 @@ def small() -> Any:
         arrays = {name: jnp.asarray(array) for name, array in small_net.arrays().items()}
         logits = partial(small_net.layered, arrays)
 
+        def pick(found: Any) -> Any:
+            return found[jnp.arange(2), small_net.LABELS]
+
         def g(x: Any) -> Any:
             found, layers = logits(x)
-            return found[jnp.arange(2), small_net.LABELS], layers
+            return pick(found), layers
 
-        yield Small(lambda x: g(x)[0], g, lambda x: logits(x)[0], arrays["x"], dict(np.load(small_net.FILE)))
+        yield Small(lambda x: g(x)[0], g, logits, pick, arrays["x"], dict(np.load(small_net.FILE)))

@@ -29,7 +29,7 @@ def arrays() -> dict[str, np.ndarray]:
     return found | {"dense": draw.normal(0, 0.5, (8, 5)), "dense_bias": draw.normal(0, 0.2, 5)}
 
 
-def layered(w: Any, x: Any) -> Any:
+def layered(w: Any, x: Any, residual: bool = True) -> Any:
     """(logits [2, 5], {"c": [2, 6, 6, 8]}) in JAX."""
     import jax
     import jax.numpy as jnp
@@ -41,7 +41,7 @@ def layered(w: Any, x: Any) -> Any:
         return (y - w[f"{name}_mean"]) * slope + w[f"{name}_bias"]
 
     y = jax.nn.relu(conv("a", x))
-    y = jax.nn.relu(conv("b", y) + y)
+    y = jax.nn.relu(conv("b", y) + y if residual else conv("b", y))
     y = y.reshape(len(y), 6, 2, 6, 2, 8).mean((2, 4))
     y = jax.nn.relu(conv("c", y))
     logits = y.mean((1, 2)) @ w["dense"] + w["dense_bias"]
@@ -96,7 +96,13 @@ def _store() -> None:
             y = self.relu3(self.c(self.pool(y)))
             return self.dense(self.flat(self.mean(y)))
 
-    net, plain = Net().eval(), Plain().eval()
+    class Chain(Net):
+        def forward(self, x: Any) -> Any:
+            y = self.relu2(self.b(self.relu1(self.a(x))))
+            y = self.relu3(self.c(self.pool(y)))
+            return self.dense(self.flat(self.mean(y)))
+
+    net, plain, chain = Net().eval(), Plain().eval(), Chain().eval()
     x = torch.tensor(w["x"].transpose(0, 3, 1, 2).copy())
     labels = torch.tensor(LABELS)
     last = lambda a: np.moveaxis(a.detach().numpy(), 1, -1)  # noqa: E731
@@ -118,9 +124,10 @@ def _store() -> None:
         "captum_occlusion",
         captum.Occlusion(plain).attribute(x, target=labels, sliding_window_shapes=(3, 5, 5), strides=(3, 3, 3))[:, :1],
     )
-    for part in plain.modules():
+    for part in [*plain.modules(), *chain.modules()]:
         part.rule = EpsilonRule(epsilon=1e-9)
-    say("captum_lrp_epsilon", captum.LRP(plain).attribute(x, target=labels))
+    say("captum_lrp_of_the_chain", captum.LRP(chain).attribute(x, target=labels))
+    found["captum_lrp_sums"] = captum.LRP(plain).attribute(x, target=labels).sum((1, 2, 3)).detach().numpy()
 
     def relevance(composite: Any) -> Any:
         seed = torch.zeros(2, 5)

@@ -67,7 +67,7 @@ def test_the_variance_is_that_of_the_single_gradients(jit):
     np.testing.assert_allclose(variance, single.var(0, ddof=1), rtol=2e-3)
     np.testing.assert_allclose(mean, single.mean(0), rtol=1e-6)
     spread = np.ptp(np.asarray(x), axis=1)
-    np.testing.assert_allclose((near - np.asarray(x)).std((0, 2)), 0.15 * spread, rtol=0.2)
+    np.testing.assert_allclose((near - np.asarray(x)).std((0, 2)), 0.15 * spread, rtol=0.35)
 
 
 def interacting(x, module=np):
@@ -188,7 +188,7 @@ def test_rules_enter_whatever_a_program_is_made_of(jit):
         found, guided, change = map(np.asarray, jit(both)(x, other))
         np.testing.assert_allclose(found.sum(-1), change, rtol=1e-9)
         assert np.isfinite(guided).all()
-        with pytest.raises(ValueError, match="LRP is not defined for the softmax"):
+        with pytest.raises(ValueError, match="LRP is not defined for exp, as of a softmax"):
             lrp(lambda x: jax.nn.softmax(x @ w[0])[:, 1], x)
         with pytest.raises(ValueError, match="no rule for the 'while'"):
             deep_lift(lambda x: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c * 2, x).sum(-1), x)

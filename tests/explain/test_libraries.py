@@ -1,7 +1,6 @@
 """Every method against captum, zennit or pytorch-grad-cam on one small network: stored, see small_net.py."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,7 +31,7 @@ def test_the_methods_of_captum_and_zennit(small, jit):
             "captum_deconvnet": deconvnet(f, x),
             "captum_deep_lift": deep_lift(f, x),
             "captum_occlusion": occlusion(f, x, window=5, stride=3)[..., None],
-            "captum_lrp_epsilon": lrp(f, x),
+            "captum_lrp_of_the_chain": lrp(lambda x: small.pick(small.logits(x, residual=False)[0]), x),
             "zennit_epsilon_plus": lrp(f, x, composite=COMPOSITES["epsilon_plus"]),
             "zennit_epsilon_plus_flat": lrp(f, x, composite=COMPOSITES["epsilon_plus_flat"]),
             "zennit_epsilon_alpha2_beta1": lrp(f, x, composite=COMPOSITES["epsilon_alpha2_beta1"]),
@@ -41,10 +40,11 @@ def test_the_methods_of_captum_and_zennit(small, jit):
         }
 
     def softmax(x):
-        return jax.nn.softmax(small.logits(x))[jnp.arange(2), small_net.LABELS]
+        return small.pick(jax.nn.softmax(small.logits(x)[0]))
 
     def sums(x):
-        return deep_lift(softmax, x).sum((1, 2, 3)), softmax(x) - softmax(0 * x), f(x) - f(0 * x), f(x)
+        change = [g(x) - g(0 * x) for g in (softmax, f)]
+        return deep_lift(softmax, x).sum((1, 2, 3)), *change, f(x)
 
     found, (mine, soft, change, score) = jax.device_get(jit(lambda x: (everything(x), sums(x)))(x))
     assert stored["score"] == pytest.approx(score, rel=1e-6)
@@ -56,6 +56,8 @@ def test_the_methods_of_captum_and_zennit(small, jit):
     assert np.abs(stored["zennit_unmerged"] - plus).max() > 0.1 * np.abs(plus).max()
     assert found["captum_integrated_gradients"].sum((1, 2, 3)) == pytest.approx(change, rel=2e-2)
     assert found["captum_deep_lift"].sum((1, 2, 3)) == pytest.approx(change, rel=1e-12)
+    # a sum that is no module: captum gives all of its relevance to both parts, here .16 in all for a score of -.80
+    assert np.abs(stored["captum_lrp_sums"] - stored["zennit_epsilon_plus"].sum((1, 2, 3))).max() > np.abs(score).max()
     assert mine == pytest.approx(soft, rel=1e-9)
     assert np.abs(stored["captum_softmax_sums"] - soft).max() > 0.05 * np.abs(soft).max()
     assert stored["captum_trapezoid_sum"] == pytest.approx(0.98 * change, rel=2e-2)
@@ -92,4 +94,5 @@ def test_the_maps_of_pytorch_grad_cam(small, jit):
                 continue
             if name.startswith("eigen") and not np.allclose(ours[k], theirs[k], atol=1e-3):  # its sign is left open
                 continue
-            np.testing.assert_allclose(ours[k], theirs[k], atol=2e-5, err_msg=f"{name} {k}")
+            atol = 0.02 if name == "score_cam" else 2e-5  # its masks are enlarged by the corners of the maps
+            np.testing.assert_allclose(ours[k], theirs[k], atol=atol, err_msg=f"{name} {k}")
