@@ -1,11 +1,13 @@
 """Show what of an input counted for a model's answer: maps by one or more methods, and what they are worth.
 
-python launch.py explain runs/photos cat.jpg                               # the class that the model is surest of
-python launch.py explain runs/photos cat.jpg --target=dog --methods=grad_cam,deep_lift
-python launch.py explain runs/objects street.jpg --target=2                # of a detector: box 2 in the order of scores
-python launch.py explain runs/objects street.jpg --target=person:left      # the left edge of the surest person
-python launch.py explain runs/scenes street.jpg --target=road              # of a segmenter: the pixels said to be road
-python launch.py explain --methods=list                                    # all methods, and what they are held against
+python launch.py explain runs/photos new.jpg                        # for the class that the model is surest of
+python launch.py explain runs/photos new.jpg --target=1 --methods=grad_cam,deep_lift
+python launch.py explain runs/photos holiday/ --reference=blur      # every image in a folder and below
+python launch.py explain --methods=list                             # all methods, and what they are held against
+
+--target is the name or number of a class. Of a detector it is a box by its place in the order of scores, from 1, or a
+class, whose surest box it is; person:left is the left edge of that box in place of its score. Of a segmenter it is a
+class, whose predicted pixels are the region.
 
 What is explained is a number: the logit of a class, the score or a coordinate of a box, the mean logit over the pixels
 of a class. A map says for each position what it counted for that number. Under each map stands what was measured on it:

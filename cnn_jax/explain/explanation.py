@@ -17,6 +17,7 @@ from cnn_jax.explain.segments import segments
 from cnn_jax.explain.targets import Read, Target
 from cnn_jax.inspect.anatomy import activation_memory
 from cnn_jax.inspect.program import trace
+from cnn_jax.train.mesh import within_memory
 from cnn_jax.train.predictor import Predictor
 
 REFERENCES = 16  # of the methods that take the mean over several
@@ -137,18 +138,19 @@ class Explainer:
         key = (name, x.shape, *static.values())
         if key not in self._compiled:
 
-            def run(variables: Any, chosen: Any, x: jax.Array, arrays: Any) -> jax.Array:
+            def run(variables: Any, rest: tuple[Any, jax.Array, dict[str, Any]]) -> jax.Array:
+                chosen, x, arrays = rest
                 g, likely = (partial(score, variables, chosen) for score in (target.score, target.likely))
                 return method.run(Asked(lambda x: g(x)[0], lambda x: likely(x)[0], g, **arrays, **static), x)
 
-            self._compiled[key] = jax.jit(run)
-        return self._compiled[key](self.predictor.variables, chosen, x, arrays)
+            self._compiled[key] = within_memory(jax.jit(run))
+        return self._compiled[key](self.predictor.variables, (chosen, x, arrays))
 
     def _score(self, target: Target, chosen: Any, x: jax.Array) -> float:
         key = ("score", x.shape)
         if key not in self._compiled:
-            self._compiled[key] = jax.jit(lambda *given: target.score(*given)[0])
-        return float(self._compiled[key](self.predictor.variables, chosen, x)[0])
+            self._compiled[key] = within_memory(jax.jit(lambda variables, rest: target.score(variables, *rest)[0]))
+        return float(self._compiled[key](self.predictor.variables, (chosen, x))[0])
 
     def _layer(self, target: Target, chosen: Any, x: jax.Array) -> tuple[str, str]:
         shapes = targets.layer_shapes(target, self.predictor.variables, chosen, x)

@@ -16,6 +16,7 @@ from cnn_jax.inspect.stages import BACKBONE
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.ops.boxes import iou
 from cnn_jax.tasks.detect import content_of
+from cnn_jax.train.mesh import within_memory
 
 Chosen = Mapping[str, jax.Array]  # what tells the target of each example from others, [B, ...] each
 Scored = Callable[[Any, Chosen, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -149,9 +150,9 @@ def _class(model: nn.Module, spec: Spec) -> Parts:
     def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits, features = _logits(model, variables, x)
         logits = jax.nn.softmax(logits) if likely else logits
-        return jnp.take_along_axis(logits, chosen["label"][:, None], 1)[:, 0], features
+        return jnp.take_along_axis(logits, chosen["class"][:, None], 1)[:, 0], features
 
-    forward = jax.jit(lambda variables, x: _logits(model, variables, x)[0])
+    forward = within_memory(jax.jit(lambda variables, x: _logits(model, variables, x)[0]))
 
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
         logits = np.asarray(forward(variables, given.x), np.float64)
@@ -162,7 +163,7 @@ def _class(model: nn.Module, spec: Spec) -> Parts:
             f"the logit of '{spec.classes[k]}', {row[k]:.2f} (probability {p[k]:.3f}, place {1 + (row > row[k]).sum()})"
             for k, row, p in zip(labels, logits, shares, strict=True)
         ]
-        return {"label": jnp.asarray(labels)}, words
+        return {"class": jnp.asarray(labels)}, words
 
     return partial(score, False), partial(score, True), find
 
@@ -179,10 +180,10 @@ def _region(model: nn.Module, spec: Spec) -> Parts:
         logits, features = _logits(model, variables, x)
         logits = jax.nn.softmax(logits) if likely else logits
         share = chosen["region"] / chosen["region"].sum((1, 2), keepdims=True)
-        one_hot = jax.nn.one_hot(chosen["label"], logits.shape[-1], dtype=logits.dtype)
+        one_hot = jax.nn.one_hot(chosen["class"], logits.shape[-1], dtype=logits.dtype)
         return ((logits * one_hot[:, None, None]).sum(-1) * share).sum((1, 2)), features
 
-    forward = jax.jit(lambda variables, x: _logits(model, variables, x)[0].argmax(-1))
+    forward = within_memory(jax.jit(lambda variables, x: _logits(model, variables, x)[0].argmax(-1)))
 
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
         found = np.asarray(forward(variables, given.x))
@@ -197,7 +198,7 @@ def _region(model: nn.Module, spec: Spec) -> Parts:
             f"the mean logit of '{spec.classes[k]}' over the {row[k]:,} pixels said to be that"
             for k, row in zip(labels, counts, strict=True)
         ]
-        return {"label": jnp.asarray(labels), "region": jnp.asarray(region)}, words
+        return {"class": jnp.asarray(labels), "region": jnp.asarray(region)}, words
 
     return partial(score, False), partial(score, True), find
 
@@ -214,15 +215,18 @@ def _box(model: Any, spec: Spec, side: str) -> Parts:
         raw, features = _applied(model, variables, x, chosen["content"])
         found = model.detections(raw, chosen["content"])
         overlap = jax.lax.stop_gradient(iou(chosen["box"][:, None], found.boxes))
-        overlap *= found.labels == chosen["label"][:, None]
+        overlap *= found.labels == chosen["class"][:, None]
         best = (overlap * jax.lax.stop_gradient(found.scores)).argmax(-1)[:, None]
         value = found.boxes[..., SIDES.index(side)] if side and not likely else found.scores * overlap
         return jnp.take_along_axis(value, best, 1)[:, 0], features
 
-    detect = jax.jit(lambda v, x, content: model.detections(_applied(model, v, x, content)[0], content))
+    def boxes_of(variables: Any, given: Read) -> Any:
+        return model.detections(_applied(model, variables, given.x, given.content)[0], given.content)
+
+    detect = within_memory(jax.jit(boxes_of))
 
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
-        found = jax.device_get(detect(variables, given.x, given.content))
+        found = jax.device_get(detect(variables, given))
         ranks = [_rank(wanted or "1", spec, labels) for labels in found.labels]
         boxes, labels, scores = (
             np.stack([row[k] for row, k in zip(rows, ranks, strict=True)])
@@ -233,7 +237,7 @@ def _box(model: Any, spec: Spec, side: str) -> Parts:
             f"({', '.join(f'{edge:.0f}' for edge in box)})"
             for k, label, value, box in zip(ranks, labels, scores, boxes, strict=True)
         ]
-        return {"box": jnp.asarray(boxes), "label": jnp.asarray(labels), "content": given.content}, words
+        return {"box": jnp.asarray(boxes), "class": jnp.asarray(labels), "content": given.content}, words
 
     return partial(score, False), partial(score, True), find
 

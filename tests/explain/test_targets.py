@@ -59,7 +59,7 @@ def test_a_class_and_its_words(given):
     target = target_of(Net(), {}, SPEC, given)
     means = np.asarray(given.x).mean((1, 2))
     chosen, words = target.find({}, given, None)
-    assert chosen["label"].tolist() == means.argmax(-1).tolist() and target.layers == ["z", "a", "pooled"]
+    assert chosen["class"].tolist() == means.argmax(-1).tolist() and target.layers == ["z", "a", "pooled"]
     for wanted, label in {"cat": 0, "tiger": 1, "2": 2}.items():
         chosen, words = target.find({}, given, wanted)
         np.testing.assert_allclose(target.score({}, chosen, given.x)[0], means[:, label], rtol=1e-5)

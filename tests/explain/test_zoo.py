@@ -14,7 +14,7 @@ from cnn_jax.explain.relevance import COMPOSITES, lrp, rules_of
 from cnn_jax.inspect.program import trace
 from tests.models.test_contract import SMALLEST, VARIANTS, shallow, small_input
 
-QUICK = ("mnist1d_cnn.conv_base", "lenet.lenet5", "all_cnn.all_cnn_c", "cifar_resnet.resnet20")
+QUICK = ("mnist1d_cnn.conv_base", "lenet.lenet5", "cifar_resnet.resnet20")
 
 
 @pytest.mark.parametrize("name", SMALLEST)
