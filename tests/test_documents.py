@@ -154,12 +154,14 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
     monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
+    # a map of any method, without compiling it
+    monkeypatch.setattr("cnn_jax.explain.explanation.Explainer._run", lambda *given: given[5][:1])
 
     def run(words: list[str]) -> None:
         for word in words[1:]:
-            if word.startswith(("runs/", "sweeps/")) and words[0] in ("eval", "predict", "report"):
+            if word.startswith(("runs/", "sweeps/")) and words[0] in ("eval", "explain", "predict", "report"):
                 shutil.copytree(project / "made", word, dirs_exist_ok=True)
-            elif words[0] == "predict":
+            elif words[0] in ("explain", "predict"):
                 provide(word)
             elif word == "--data=folder:later":
                 shutil.copytree("photos", "later/test", dirs_exist_ok=True)

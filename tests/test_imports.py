@@ -36,6 +36,7 @@ EXCEPTIONS = {("cnn_jax/launch/cli.py", "cnn_jax.commands"), ("cnn_jax/train/__i
 PEERS = (
     "experiments/benchmarks/accelerator_torch.py",
     "experiments/benchmarks/detection_torch.py",
+    "experiments/benchmarks/explain_torch.py",
     "experiments/benchmarks/input_torch.py",
     "experiments/benchmarks/on_torch.py",
     "experiments/benchmarks/serve_torch.py",

@@ -112,7 +112,7 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
     found, hidden = 0, 0  # rows in all, and those of a lower score
     with ExitStack() as stack:
         writers = [(table, stack.enter_context(table(target))) for table, target in tables if target is not None]
-        beside, unread = _Beside(folder, wishes, predictor.spec, reporter), _Unread()
+        beside, unread = _Beside(folder, wishes, predictor.spec, reporter), Unread()
         for item, outputs in itertools.chain(first, answers):
             unread.count += 1
             if outputs is None:
@@ -155,7 +155,7 @@ def _answers(predictor: Any, words: list[str], convert: bool) -> Iterator[tuple[
             yield item, None if item.example is None else next(outputs)
 
 
-class _Unread:
+class Unread:
     """The inputs that could not be read. Each is warned of; where it is the only one, it is the error."""
 
     def __init__(self) -> None:

@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 LIST = "@"  # before the name of a file that lists inputs, one a line; alone with a - it is the standard input
 DRAWN = ".predicted.png"  # the end of the names of pictures that `predict` draws
-WRITTEN = (DRAWN, ".predicted.mask.png")  # of all that it writes beside inputs, and does not look at again
+EXPLAINED = ".explained"  # and of what `explain` writes, before .png
+WRITTEN = (DRAWN, ".predicted.mask.png", f"{EXPLAINED}.png")  # what is written beside inputs and not looked at again
 BATCH, NUMBERS = 64, 16 * 224 * 224 * 3  # examples of a batch, and the numbers that they hold together, at most
 
 
@@ -108,7 +109,8 @@ def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
     try:
         for path in pictures(folder, left, kind.suffixes, kind.odd):
             if path.name.endswith(WRITTEN):
-                left.add("pictures that predict has drawn", path)
+                by = "explain" if path.name.endswith(f"{EXPLAINED}.png") else "predict"
+                left.add(f"pictures that {by} has drawn", path)
             else:
                 count += 1
                 yield path

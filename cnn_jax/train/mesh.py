@@ -266,7 +266,7 @@ def forward(
     mesh = _mesh(devices)
     # Variables that are sharded (fsdp) are gathered by the program: in evaluation each device holds all of them.
     program = jax.jit(_per_device(function, mesh, (ALL, PART), PART))
-    jitted = _inside(_bounded(program, len(devices)) if bounded else program, mesh, convolution)
+    jitted = _inside(within_memory(program, len(devices)) if bounded else program, mesh, convolution)
     split = NamedSharding(mesh, PART)
     return lambda variables, batch: jitted(variables, _placed(batch, fields, split))
 
@@ -283,8 +283,9 @@ def rows_here(tree: Tree) -> Tree:
     return jax.tree.map(rows, tree)
 
 
-def _bounded(program: Any, devices: int) -> Callable[..., Any]:
-    """`program`, compiled for each shape of a batch, and refused where XLA says that it takes too much memory."""
+def within_memory(program: Any, devices: int = 1) -> Callable[..., Any]:
+    """A jitted function of (variables, batch), compiled for each shape of a batch, and refused with a ValueError where
+    XLA says that it takes more memory than `MOST` of the machine's."""
     compiled: dict[Any, Callable[..., Any]] = {}
 
     def call(variables: Tree, batch: Batch) -> Any:

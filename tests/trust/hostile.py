@@ -370,6 +370,10 @@ def huge_checkpoint(run: Path) -> None:
     _seal(run / "checkpoints", 2)
 
 
+EXPLAINED: dict[str, Make] = {
+    "explanations lead elsewhere": linked("explanations", "elsewhere"),
+    "an explanation leads to a file": linked("explanations/picture.png", "mine"),
+}
 FOLDERS: dict[str, Make] = {
     "predictions lead elsewhere": linked("predictions", "elsewhere"),
     "a picture leads to a file": linked("predictions/picture.png", "mine"),

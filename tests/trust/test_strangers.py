@@ -22,6 +22,7 @@ from cnn_jax.train import mesh
 from tests.trust.hostile import (
     CONFIGS,
     DATA,
+    EXPLAINED,
     FOLDERS,
     FUNCTIONS,
     IMAGES,
@@ -112,6 +113,16 @@ def test_run_folders(name, answers, run):
     answers(["predict", run, run.parent / "picture.png"], run, refused=True)
     assert (run.parent / "mine").read_text() == "precious" and not list((run.parent / "elsewhere").iterdir())
     assert not (run.parent / "new").exists()
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_folders_of_explanations(name, answers, run):
+    """And nothing is run but what `predict` runs."""
+    (run.parent / "elsewhere").mkdir()
+    (run.parent / "mine").write_text("precious")
+    EXPLAINED[name](run)
+    answers(["explain", run, run.parent / "picture.png", "--methods=gradient"], run, refused=True)
+    assert (run.parent / "mine").read_text() == "precious" and not list((run.parent / "elsewhere").iterdir())
 
 
 def test_eval_opens_the_source_and_nothing_else_does(answers, run, tmp_path):

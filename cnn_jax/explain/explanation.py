@@ -1,0 +1,215 @@
+"""A model's answer explained by several methods: maps, and what has to be said of each of them."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.explain import targets
+from cnn_jax.explain.attribution import positions
+from cnn_jax.explain.methods import Asked, Method
+from cnn_jax.explain.segments import segments
+from cnn_jax.explain.targets import Read, Target
+from cnn_jax.inspect.anatomy import activation_memory
+from cnn_jax.inspect.program import trace
+from cnn_jax.train.mesh import within_memory
+from cnn_jax.train.predictor import Predictor
+
+REFERENCES = 16  # of the methods that take the mean over several
+PARTS = 50  # segments of KernelSHAP and LIME, about
+MOST = 32  # versions at once at most: more make nothing faster
+GAP = 0.01  # of integrated gradients: beyond it there are four times the steps
+STEPS = (50, 200, 800)
+UNTESTED = "sanity: not tested on this model"
+
+
+class Wishes(NamedTuple):
+    """wanted: as `targets.target_of` says. layer: None for the last map with extent. memory: bytes for versions of an
+    input. reference: one of targets.REFERENCES. asked: whether somebody named the methods; if not, those that a model
+    has no part for are left out, which is said. verdicts: {method: what a sanity test of it on this model has said}.
+    """
+
+    wanted: str | None = None
+    layer: str | None = None
+    reference: str = "mean"
+    memory: int = 2**30
+    seed: int = 0
+    asked: bool = True
+    verdicts: Mapping[str, str] = {}
+
+
+class Explained(NamedTuple):
+    """One method's map of one input, [*spatial] or [*spatial, C]; places: [*spatial], what each position counts.
+
+    numbers: what is measured on it. lines: the same, as it is printed under the map.
+    """
+
+    map: np.ndarray
+    places: np.ndarray
+    numbers: dict[str, float]
+    lines: list[str]
+
+
+class Explanation(NamedTuple):
+    """x: [*spatial, C], as the model reads it. score, of_reference: what it is for x and for the reference.
+
+    target: what is explained. chosen: the arrays that tell it from others. maps: {method: Explained}.
+    """
+
+    x: np.ndarray
+    target: str
+    score: float
+    of_reference: float
+    layer: str | None
+    chosen: dict[str, np.ndarray]
+    maps: dict[str, Explained]
+
+
+class Explainer:
+    """Explains a predictor's answers, one input at a time; each method is compiled once for each shape."""
+
+    def __init__(self, predictor: Predictor, wishes: Wishes) -> None:
+        self.predictor, self.wishes = predictor, wishes
+        self._targets: dict[tuple[int, ...], Target] = {}
+        self._compiled: dict[tuple[Any, ...], Callable[..., jax.Array]] = {}
+        self._warned: set[str] = set()
+        wanted, _, self.side = (wishes.wanted or "").rpartition(":")
+        if not wanted or self.side not in targets.SIDES:
+            wanted, self.side = wishes.wanted or "", ""
+        self.wanted = wanted or None
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], methods: Mapping[str, Method]) -> Explanation:
+        """The maps of one example {input: [1, ...]}. Raises ValueError where the target or the layer is not there."""
+        predictor, wishes = self.predictor, self.wishes
+        given = targets.read(predictor.spec, inputs)
+        if given.x.shape not in self._targets:
+            self._targets[given.x.shape] = targets.target_of(
+                predictor.model, predictor.variables, predictor.spec, given, self.side
+            )
+        target = self._targets[given.x.shape]
+        chosen, words = target.find(predictor.variables, given, self.wanted)
+        reference = targets.reference(wishes.reference, given.x, predictor.spec.prepare)
+        several = targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, jax.random.key(wishes.seed))
+        layer, why = None, ""
+        if any(method.kind == "layer" for method in methods.values()):
+            try:
+                layer, why = self._layer(target, chosen, given.x)
+            except ValueError as error:
+                methods = {name: method for name, method in methods.items() if method.kind != "layer"}
+                if wishes.asked or not methods:
+                    raise
+                self._say(f"no class activation maps: {error}")
+        parts = np.zeros(given.x.shape[1:-1], int)
+        if any(name in ("kernel_shap", "lime") for name in methods):
+            parts = segments(np.asarray(given.x[0]), PARTS)
+        found: dict[str, Explained] = {}
+        score = self._score(target, chosen, given.x)
+        ends = {"change": self._score(target, chosen, reference)}
+        if any(method.sums == "mean change" for method in methods.values()):
+            ends["mean change"] = float(np.mean([self._score(target, chosen, row[None]) for row in several]))
+        chunk = self._chunk(given)
+        rest = dict(layer=layer or "", parts=int(parts.max()) + 1, chunk=chunk)
+        arrays = dict(
+            reference=reference, references=several, segments=jnp.asarray(parts)[None],
+            key=jax.random.key(wishes.seed),
+        )  # fmt: skip
+        for name, method in methods.items():
+            for steps in STEPS if name == "integrated_gradients" else STEPS[:1]:
+                found_map = self._run(name, method, target, chosen, given.x, arrays, {**rest, "steps": steps})
+                array, places = (np.asarray(a[0]) for a in (found_map, positions(found_map, given.x)))
+                numbers = _numbers(array, places, method, score, ends)
+                if numbers.get("gap", 0) <= GAP:
+                    break
+            numbers |= {"steps": steps} if name == "integrated_gradients" else {}
+            lines = _lines(numbers, method, wishes.reference, why)
+            lines.append(wishes.verdicts.get(name, UNTESTED))
+            found[name] = Explained(array, places, numbers, lines)
+        arrays_of = {name: np.asarray(array[0]) for name, array in chosen.items()}
+        return Explanation(np.asarray(given.x[0]), words[0], score, ends["change"], layer, arrays_of, found)
+
+    def _run(
+        self, name: str, method: Method, target: Target, chosen: Any, x: jax.Array, arrays: Any, static: dict[str, Any]
+    ) -> jax.Array:
+        key = (name, x.shape, *static.values())
+        if key not in self._compiled:
+
+            def run(variables: Any, rest: tuple[Any, jax.Array, dict[str, Any]]) -> jax.Array:
+                chosen, x, arrays = rest
+                g, likely = (partial(score, variables, chosen) for score in (target.score, target.likely))
+                return method.run(Asked(lambda x: g(x)[0], lambda x: likely(x)[0], g, **arrays, **static), x)
+
+            self._compiled[key] = within_memory(jax.jit(run))
+        return self._compiled[key](self.predictor.variables, (chosen, x, arrays))
+
+    def _score(self, target: Target, chosen: Any, x: jax.Array) -> float:
+        key = ("score", x.shape)
+        if key not in self._compiled:
+            self._compiled[key] = within_memory(jax.jit(lambda variables, rest: target.score(variables, *rest)[0]))
+        return float(self._compiled[key](self.predictor.variables, (chosen, x))[0])
+
+    def _layer(self, target: Target, chosen: Any, x: jax.Array) -> tuple[str, str]:
+        shapes = targets.layer_shapes(target, self.predictor.variables, chosen, x)
+        asked = self.wishes.layer
+        name = asked or targets.default_layer(shapes, x.ndim)
+        size = "x".join(map(str, shapes[name][1:-1])) if name in shapes else ""
+        return name, f"layer {name}, {size}: " + ("as asked" if asked else "the last feature map with extent")
+
+    def _chunk(self, given: Read) -> int:
+        """How many versions of the input fit into the memory that is allowed."""
+        each = activation_memory(trace(self.predictor.model, given.x.shape[1:])).training
+        fit = self.wishes.memory // max(each, 1)
+        if fit < 1:
+            self._say(
+                f"one version of an input takes {each / 2**20:,.0f} MiB, more than --memory allows "
+                f"({self.wishes.memory / 2**20:,.0f} MiB): they are computed one at a time"
+            )
+        elif fit < MOST:
+            self._say(
+                f"{fit} versions of an input are in memory at once instead of {MOST}: --memory says how much it is"
+            )
+        return max(1, min(fit, MOST))
+
+    def _say(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=4)
+
+
+def _numbers(
+    found: np.ndarray, places: np.ndarray, method: Method, score: float, ends: Mapping[str, float]
+) -> dict[str, float]:
+    """What is measured on a map. ties: the share of positions whose value another has too; positive: of those above 0.
+
+    gap: by how much of it a map misses what it should add up to; ratio: of its sum to the score. NaN for x / 0.
+    """
+    _, counts = np.unique(places, return_counts=True)
+    numbers = {"ties": float(1 - (counts == 1).sum() / places.size), "positive": float((places > 0).mean())}
+    total = float(found.sum(dtype=np.float64))
+    if method.sums == "score":
+        numbers["ratio"] = total / score if score else math.nan
+    elif method.sums and method.kind != "hidden":
+        change = score - ends[method.sums]
+        numbers["gap"] = abs(total - change) / abs(change) if change else math.nan
+    return numbers
+
+
+def _lines(numbers: Mapping[str, float], method: Method, reference: str, layer: str) -> list[str]:
+    lines = []
+    if method.sums == "score":
+        lines.append(f"sum / score {numbers['ratio']:.3f}")
+    if "gap" in numbers:
+        steps = f" in {numbers['steps']:.0f} steps" if "steps" in numbers else ""
+        to = reference if method.sums == "change" else f"{REFERENCES} random references"
+        lines.append(f"adds up to the change from {to} but for {numbers['gap']:.2g}{steps}")
+    if method.kind == "layer":
+        lines.append(layer)
+    if not numbers["positive"]:
+        lines.append("all negative: nothing speaks for this")
+    if numbers["ties"] > 0.001:
+        lines.append(f"{numbers['ties']:.0%} of the positions share their value")
+    return lines

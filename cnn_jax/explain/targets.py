@@ -1,0 +1,292 @@
+"""What is explained: the logit of a class, a detected box, the region of a mask; as a score of what a model reads."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.batch import Batch, normalised
+from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.inspect.stages import BACKBONE
+from cnn_jax.lookup import did_you_mean
+from cnn_jax.ops.boxes import iou
+from cnn_jax.tasks.detect import content_of
+from cnn_jax.train.mesh import within_memory
+
+Chosen = Mapping[str, jax.Array]  # what tells the target of each example from others, [B, ...] each
+Scored = Callable[[Any, Chosen, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+SIDES = ("left", "top", "right", "bottom")
+
+
+class Target(NamedTuple):
+    """What is explained of a model.
+
+    score: (variables, chosen, x) -> ([B], {layer: [B, ..., D]}), pure: with the first two given a layer score.
+    likely: the same with a score in [0, 1], for methods that weigh by it; where there is none, `score` again.
+    find: (variables, given, wanted) -> what tells the target of each example from others, and what it is called.
+    layers: their names in the order of the network.
+    """
+
+    score: Scored
+    likely: Scored
+    find: Callable[[Any, "Read", str | None], tuple[Chosen, list[str]]]
+    layers: list[str]
+
+
+class Read(NamedTuple):
+    """B examples as the model reads them. x: [B, ...], normalised; content: [B, 4], where the pictures lie in it."""
+
+    x: jax.Array
+    content: jax.Array
+
+
+def read(spec: Spec, inputs: Mapping[str, np.ndarray]) -> Read:
+    """Examples as `data` makes them -> as the model reads them.
+
+    Raises ValueError for inputs that have no derivative, as words.
+    """
+    name, role = next(iter(spec.inputs)), spec.input.role
+    if role == "tokens":
+        raise ValueError("the model reads words, which are not explained yet: only images and signals are")
+    count = len(inputs[name])
+    arrays = {key: jnp.asarray(array) for key, array in inputs.items()}
+    batch = Batch({**arrays, VALID: jnp.ones(count)}, spec.inputs).scaled()
+    x = normalised(batch[name], spec.prepare)
+    return Read(x, content_of(batch, x) if x.ndim == 4 else jnp.zeros((count, 4)))
+
+
+def target_of(model: nn.Module, variables: Any, spec: Spec, given: Read, side: str = "") -> Target:
+    """What can be explained of a model, by what it says of inputs like `given`.
+
+    `find` knows the target by `wanted`, and without it takes what the model is surest of. Of a classifier it is the
+    name or number of a class. Of a detector the rank of a box, from 1, or the name of a class, whose surest box it is;
+    with `side` that coordinate of it is explained in place of its score. Of a segmenter it is the name or number of a
+    class, whose predicted pixels are the region; by default that of most pixels. `find` raises ValueError where there
+    is no such target.
+
+    Raises ValueError for a model that says nothing of the kind.
+    """
+    layers, shape = _outputs(model, variables, given)
+    if hasattr(model, "detections"):
+        return Target(*_box(model, spec, side), layers)
+    if side:
+        raise ValueError(f"'{side}' is a coordinate of a box, and the model finds none: name a class alone")
+    if isinstance(shape, tuple) and len(shape) == 2 and hasattr(shape[0], "shape"):
+        kinds = {2: _class, given.x.ndim: _region}
+        if shape[0].ndim in kinds and shape[0].shape[-1] == len(spec.classes):
+            return Target(*kinds[shape[0].ndim](model, spec), layers)
+    raise ValueError(
+        f"{type(model).__name__} gives no logits of classes or pixels and no boxes: there is nothing that explain knows"
+    )
+
+
+def default_layer(layers: Mapping[str, tuple[int, ...]], rank: int) -> str:
+    """The last feature map with extent, of those {name: [B, ..., D]}; of a detector the last of its backbone.
+
+    Raises ValueError where there is none.
+    """
+    found = [name for name, shape in layers.items() if len(shape) == rank and max(shape[1:-1]) > 1]
+    inside = [name for name in found if name.startswith(f"{BACKBONE}/")]
+    if not found:
+        raise ValueError("the model has no feature map with extent, which class activation maps need")
+    return (inside or found)[-1]
+
+
+def layer_shapes(target: Target, variables: Any, chosen: Chosen, x: jax.Array) -> dict[str, tuple[int, ...]]:
+    """{name: [B, ..., D]} of the layers in the order of the network."""
+    _, shapes = jax.eval_shape(target.score, variables, chosen, x)
+    return {name: shapes[name].shape for name in target.layers}
+
+
+def _outputs(model: nn.Module, variables: Any, given: Read) -> tuple[list[str], Any]:
+    """Names of the layers in the order of the network, and the shapes of what the model returns."""
+    names: list[str] = []
+
+    def run(variables: Any, given: Read) -> Any:
+        output, layers = _applied(model, variables, given.x, given.content)
+        names[:] = layers
+        return output
+
+    return names, jax.eval_shape(run, variables, given)
+
+
+def _applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+    """What the model returns, and its feature maps by name: of a detector what each of its parts returned."""
+    if not hasattr(model, "detections"):
+        output = model.apply(variables, x, train=False)
+        return output, output[1] if isinstance(output, tuple) and isinstance(output[-1], dict) else {}
+    parts = lambda module, method: method == "__call__" and len(module.path) == 1  # noqa: E731
+    output, state = model.apply(
+        variables, x, train=False, content=content, capture_intermediates=parts, mutable=["intermediates"]
+    )
+    layers = {}
+    for name, calls in state.get("intermediates", {}).items():
+        for path, leaf in jax.tree.leaves_with_path(calls["__call__"][0]):
+            layers["/".join(filter(None, (name, jax.tree_util.keystr(path, simple=True, separator="/"))))] = leaf
+    return output, layers
+
+
+def _number(wanted: str, classes: tuple[str, ...]) -> int:
+    if wanted in classes:
+        return classes.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(classes):
+        return int(wanted)
+    near = [name for name in classes if wanted.lower() in name.lower()]
+    if len(near) == 1:
+        return classes.index(near[0])
+    hint = f"{len(near)} classes have it in their names, as '{near[0]}'" if near else did_you_mean(wanted, classes)
+    raise ValueError(f"there is no class '{wanted}' to explain: {hint}")
+
+
+Parts = tuple[Scored, Scored, Callable[[Any, Read, str | None], tuple[Chosen, list[str]]]]
+
+
+def _class(model: nn.Module, spec: Spec) -> Parts:
+    def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        logits, features = _logits(model, variables, x)
+        logits = jax.nn.softmax(logits) if likely else logits
+        return jnp.take_along_axis(logits, chosen["class"][:, None], 1)[:, 0], features
+
+    forward = within_memory(jax.jit(lambda variables, x: _logits(model, variables, x)[0]))
+
+    def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
+        logits = np.asarray(forward(variables, given.x), np.float64)
+        labels = logits.argmax(-1) if wanted is None else np.full(len(logits), _number(wanted, spec.classes))
+        shares = np.exp(logits - logits.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        words = [
+            f"the logit of '{spec.classes[k]}', {row[k]:.2f} (probability {p[k]:.3f}, place {1 + (row > row[k]).sum()})"
+            for k, row, p in zip(labels, logits, shares, strict=True)
+        ]
+        return {"class": jnp.asarray(labels)}, words
+
+    return partial(score, False), partial(score, True), find
+
+
+def _logits(model: nn.Module, variables: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    output: Any = model.apply(variables, x, train=False)
+    return output
+
+
+def _region(model: nn.Module, spec: Spec) -> Parts:
+    """The mean logit over the pixels of a class: Vinogradova et al. 2020, arXiv:2002.11434."""
+
+    def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        logits, features = _logits(model, variables, x)
+        logits = jax.nn.softmax(logits) if likely else logits
+        share = chosen["region"] / chosen["region"].sum((1, 2), keepdims=True)
+        one_hot = jax.nn.one_hot(chosen["class"], logits.shape[-1], dtype=logits.dtype)
+        return ((logits * one_hot[:, None, None]).sum(-1) * share).sum((1, 2)), features
+
+    forward = within_memory(jax.jit(lambda variables, x: _logits(model, variables, x)[0].argmax(-1)))
+
+    def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
+        found = np.asarray(forward(variables, given.x))
+        counts = np.stack([np.bincount(row.ravel(), minlength=len(spec.classes)) for row in found])
+        labels = counts.argmax(-1) if wanted is None else np.full(len(found), _number(wanted, spec.classes))
+        for label, count in zip(labels, counts, strict=True):
+            if not count[label]:
+                said = ", ".join(f"'{spec.classes[k]}'" for k in np.argsort(-count)[:5] if count[k])
+                raise ValueError(f"no pixel is said to be '{spec.classes[label]}': there are {said}")
+        region = (found == labels[:, None, None]).astype(np.float32)
+        words = [
+            f"the mean logit of '{spec.classes[k]}' over the {row[k]:,} pixels said to be that"
+            for k, row in zip(labels, counts, strict=True)
+        ]
+        return {"class": jnp.asarray(labels), "region": jnp.asarray(region)}, words
+
+    return partial(score, False), partial(score, True), find
+
+
+def _box(model: Any, spec: Spec, side: str) -> Parts:
+    """Of all boxes of that class the one most like it, its score times their overlap: Petsiuk et al. 2021, D-RISE.
+
+    So it stays the same object when the input changes. The overlap counts as it is, and has no derivative.
+    """
+    if side and side not in SIDES:
+        raise ValueError(f"a box has no '{side}' to explain: {did_you_mean(side, SIDES)}")
+
+    def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        raw, features = _applied(model, variables, x, chosen["content"])
+        found = model.detections(raw, chosen["content"])
+        overlap = jax.lax.stop_gradient(iou(chosen["box"][:, None], found.boxes))
+        overlap *= found.labels == chosen["class"][:, None]
+        best = (overlap * jax.lax.stop_gradient(found.scores)).argmax(-1)[:, None]
+        value = found.boxes[..., SIDES.index(side)] if side and not likely else found.scores * overlap
+        return jnp.take_along_axis(value, best, 1)[:, 0], features
+
+    def boxes_of(variables: Any, given: Read) -> Any:
+        return model.detections(_applied(model, variables, given.x, given.content)[0], given.content)
+
+    detect = within_memory(jax.jit(boxes_of))
+
+    def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
+        found = jax.device_get(detect(variables, given))
+        ranks = [_rank(wanted or "1", spec, labels) for labels in found.labels]
+        boxes, labels, scores = (
+            np.stack([row[k] for row, k in zip(rows, ranks, strict=True)])
+            for rows in (found.boxes, found.labels, found.scores)
+        )
+        words = [
+            f"{f'the {side} edge' if side else 'the score'} of box {k + 1}, '{spec.classes[label]}' {value:.2f} at "
+            f"({', '.join(f'{edge:.0f}' for edge in box)})"
+            for k, label, value, box in zip(ranks, labels, scores, boxes, strict=True)
+        ]
+        return {"box": jnp.asarray(boxes), "class": jnp.asarray(labels), "content": given.content}, words
+
+    return partial(score, False), partial(score, True), find
+
+
+def _rank(which: str, spec: Spec, labels: np.ndarray) -> int:
+    """The place of a box among those found, from 0."""
+    count = int((labels >= 0).sum())
+    if not count:
+        raise ValueError("nothing was found in the image, so there is no box to explain")
+    if which.isdecimal() and which not in spec.classes:
+        if not 1 <= int(which) <= count:
+            raise ValueError(f"there is no box {which}: {count} were found, numbered from 1 by their scores")
+        return int(which) - 1
+    label = _number(which, spec.classes)
+    if label not in labels:
+        said = ", ".join(f"'{spec.classes[k]}'" for k in dict.fromkeys(labels[labels >= 0].tolist()))
+        raise ValueError(f"no '{spec.classes[label]}' was found in the image: there are {said}")
+    return int((labels == label).argmax())
+
+
+def reference(name: str, x: jax.Array, prepare: Prepare) -> jax.Array:
+    """What x [B, ...] is compared with: "mean" (what is 0 to the model), "black", "grey", "white" or "blur".
+
+    A method sees nothing where x is like its reference: with "black" a black cat has no attribution.
+    """
+    match name:
+        case "mean":
+            return jnp.zeros_like(x)
+        case "blur":
+            return _blurred(x)
+        case "black" | "grey" | "white":
+            value = {"black": 0.0, "grey": 0.5, "white": 1.0}[name]
+            return jnp.broadcast_to(normalised(jnp.full(x.shape[-1:], value), prepare), x.shape)
+    raise ValueError(f"there is no reference '{name}': known: {', '.join(REFERENCES)}")
+
+
+REFERENCES = ("mean", "black", "grey", "white", "blur")
+BLUR = 1 / 20  # the standard deviation of the blur as a share of the side
+
+
+def _blurred(x: jax.Array) -> jax.Array:
+    for axis, length in enumerate(x.shape[1:-1], 1):
+        place = np.arange(length)
+        weights = np.exp(-np.square(place[:, None] - place) / (2 * max(length * BLUR, 0.5) ** 2))
+        weights = jnp.asarray(weights / weights.sum(1, keepdims=True), x.dtype)
+        x = jnp.moveaxis(jnp.tensordot(weights, x, [[1], [axis]]), 0, axis)
+    return x
+
+
+def drawn_references(count: int, x: jax.Array, prepare: Prepare, key: jax.Array) -> jax.Array:
+    """[count, ...] examples of evenly drawn numbers in [0, 1], as the model reads them."""
+    return normalised(jax.random.uniform(key, (count, *x.shape[1:]), x.dtype), prepare)
