@@ -18,6 +18,7 @@ Fill = float | tuple[float, ...]  # one value, or one per channel, in the units 
 AXES: dict[Role, str] = {"image": "[B, H, W, C]", "signal": "[B, L, C]"}
 # [] float32, the partner's share. Mixing adds it, no source has it: a value that no later augmentation changes.
 MIX_WEIGHT = "mix_weight"
+MIXED = "mixed_"  # before the name of a label or a text: the partner's
 LEFT_OUT = "objects_left_out"  # [] float32, how many objects a limit of the rows has lost; the other such value
 
 

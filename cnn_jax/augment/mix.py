@@ -6,9 +6,10 @@ no example of another one. Three things tell a task what came of it:
 - "mix_weight" [B] (a value) is the partner's share;
 - for a field NAME of role label, "mixed_NAME" [B] (a label) is the partner's: the target becomes
   (1 - mix_weight) onehot(NAME) + mix_weight onehot(mixed_NAME). A label of -1 stays -1 on its side;
+- for texts, a field NAME of role tokens, "mixed_NAME" [B, L] (tokens) are the partner's: models mix the vectors;
 - a field of role labels becomes (1 - mix_weight) its own + mix_weight the partner's, in float32.
 
-What cannot be mixed (tokens, a value, points) is refused; CutMix pastes class maps, mixup has no class between two.
+What cannot be mixed (a value, points) is refused; CutMix pastes class maps, mixup has no class between two.
 mixup keeps the boxes of both images; for a box pasted with its object see collage.py.
 """
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from cnn_jax.augment.content import union
 from cnn_jax.augment.draw import (
     MIX_WEIGHT,
+    MIXED,
     box_mask,
     extent,
     floats,
@@ -35,7 +37,9 @@ from cnn_jax.data.spec import Field, Role
 
 
 def mixup(keys: jax.Array, batch: Batch, *, alpha: float = 0.2, visible: float = 0.1, most: int = 0) -> Batch:
-    """Blend images, signals and labels with a weight from Beta(alpha, alpha) (Zhang et al. 2018, section 2).
+    """Blend images, signals or vectors of texts, and labels, by a weight from Beta(alpha, alpha).
+
+    Zhang et al. 2018, section 2.
 
     The boxes of both images are kept, all with their full weight in the loss; of each `visible` is compared with the
     share of its image in the blend, and below it the object is ignored or lost, as objects.py has it. Detectors take
@@ -44,12 +48,15 @@ def mixup(keys: jax.Array, batch: Batch, *, alpha: float = 0.2, visible: float =
 
     ValueError for an odd batch, one that is mixed already, or a field that cannot be blended.
     """
-    floats(batch, "mixup", "image", "signal")
+    if not batch.of("tokens"):
+        floats(batch, "mixup", "image", "signal")
     require(0 <= visible <= 1, f"the visible share must lie in [0, 1]; got {visible}")
     rows = rows_of(batch, "mixup")
-    partner = _partners(batch, "mixup", "image", "signal", *OF_ROWS)
+    partner = _partners(batch, "mixup", "image", "signal", "tokens", *OF_ROWS)
     weight = _beta(keys, alpha)
     blended = {name: _blend(batch[name], partner[name], weight) for name in batch.of("image", "signal")}
+    for name in batch.of("tokens"):
+        batch = batch.with_field(f"{MIXED}{name}", batch.fields[name], partner[name])
     batch = _with_targets(batch | blended, partner, weight)
     if not rows:
         return batch
@@ -113,7 +120,7 @@ def _with_targets(batch: Batch, partner: dict[str, jax.Array], weight: jax.Array
     """The batch of mixed inputs with mixed targets, of which `weight` [B] is the partner's."""
     batch |= {name: union(array, partner[name]) for name, array in batch.of("placement").items()}
     for name in batch.of("label"):
-        batch = batch.with_field(f"mixed_{name}", batch.fields[name], partner[name])
+        batch = batch.with_field(f"{MIXED}{name}", batch.fields[name], partner[name])
     for name, array in batch.of("labels").items():
         field = batch.fields[name]._replace(dtype="float32")
         batch = batch.with_field(name, field, _blend(array.astype(jnp.float32), partner[name], weight))

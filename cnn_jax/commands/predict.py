@@ -1,16 +1,18 @@
-"""Name the classes of images (or .npy signals), find the objects in them, or segment them; and draw that.
+"""Name the classes of images (or texts, or .npy signals), find the objects in them, or segment them; and draw that.
 
 python launch.py predict runs/photos new.jpg                    # classes and probabilities, and a picture with them
 python launch.py predict runs/photos holiday/ --csv=found.csv   # every image in a folder and below, as a table
 python launch.py predict runs/photos 'scans/**/*.png' --top=1   # what a pattern matches
 python launch.py predict runs/photos @names.txt --json=-        # files listed in a file, one a line; @- reads stdin
+python launch.py predict runs/reviews 'a lovely film' @more.txt # of a model of texts: the words, and lines of a file
 python launch.py predict runs/objects street.jpg --least=0.1    # of a detector: objects with a score of .1 or more
 python launch.py predict runs/cells scans/ --json=cells.json    # of a segmenter: a mask of each, too
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
-one example each, in the units of its training data. However many inputs there are, a few are in memory at a time. One
-that cannot be read is named, and the others go on; the exit code is then 2.
+one example each, in the units of its training data. One trained on texts takes the texts: each word that names no file,
+the whole of a file, as a mail, and each line of @FILE; nothing is drawn of them. However many inputs there are, a few
+are in memory at a time. One that cannot be read is named, and the others go on; the exit code is then 2.
 
 A classifier says the five most probable classes, a detector all objects with a score of 0.3 or more, with their boxes
 (left, top, right, bottom) in pixels of the image, a segmenter the classes that occur, with their pixels and their share
@@ -121,10 +123,11 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
             result = reporter.result(outputs, predictor.spec, item.placement)
             files = {what: printable(path) for what, path in beside.files(item, result).items()}
             every, shown = (reporter.best(result, top, score) for score in (wishes.least or 0.0, least))
+            called = "text" if predictor.spec.input.role == "tokens" else "file"
             for table, write in writers:
                 size = table is json_table and item.placement is not None
                 pixels = dict(zip(("height", "width"), item.placement.original, strict=True)) if size else {}
-                write({"file": printable(item.path), **pixels, **files}, reporter.rows(every))
+                write({called: printable(item.path), **pixels, **files}, reporter.rows(every))
             lines = [reporter.words(row) for row in reporter.rows(shown)]
             lines = lines or [f"nothing with a score of {least:g} or more"]
             lines += [f"{what} in {path}" for what, path in files.items()]
@@ -185,8 +188,9 @@ class _Beside:
         from cnn_jax.train import run_folder
 
         tables = wishes.csv is not None or wishes.json is not None
-        self.most = wishes.draw if wishes.draw is not None else 0 if tables else DRAW
-        self.told = wishes.draw is not None or tables  # whether it is known how many are drawn
+        texts = spec.input.role == "tokens"
+        self.most = 0 if texts else wishes.draw if wishes.draw is not None else 0 if tables else DRAW
+        self.told = wishes.draw is not None or tables or texts  # whether it is known how many are drawn
         self.filed = reporter if isinstance(reporter, Filed) else None
         self.out = wishes.out or (run_folder.place(folder, "predictions") if self.most or self.filed else folder)
         self.spec, self.reporter = spec, reporter

@@ -19,6 +19,8 @@ from cnn_jax.data.prepare import SAMPLED, ImagePrepare, fit
 from cnn_jax.data.reading import read_image
 from cnn_jax.data.resizing import resized
 from cnn_jax.data.spec import Spec
+from cnn_jax.data.text import TextPrepare
+from cnn_jax.data.texts import text_example
 from cnn_jax.data.tree import ODD
 from cnn_jax.paths import printable, written
 
@@ -57,6 +59,8 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> Read:
 
 def kind_of(spec: Spec) -> Kind:
     """The files that a model of the data `spec` is asked about."""
+    if isinstance(spec.prepare, TextPrepare):
+        return TEXTS
     return PICTURES if reads_pictures(spec) else ARRAYS
 
 
@@ -73,13 +77,16 @@ def example_of(value: Any, spec: Spec, *, convert: bool = False) -> Read:
     """What is given in Python as the first input of `spec`, and where a picture lies in it.
 
     Args:
-      value: the path of a file; a picture of Pillow; an array [H, W, C] or [H, W] of bytes, which becomes an example
-        as a file of these pixels would, unless it is of an example's own shape: then it is one; or an array of numbers
-        of that shape, where the model does not read pictures.
+      value: the path of a file, or, where the model reads texts and it is no `Path`, a text; a picture of Pillow; an
+        array [H, W, C] or [H, W] of bytes, which becomes an example as a file of these pixels would, unless it is of an
+        example's own shape: then it is one; or an array of numbers of that shape, where the model does not read
+        pictures.
       spec, convert: as in `read_example`.
 
     Raises FileNotFoundError, or ValueError in one line, for what is no such example.
     """
+    if isinstance(value, str) and isinstance(spec.prepare, TextPrepare):
+        return text_example(value, spec, f"'{printable(value)[:60]}'"), None
     if isinstance(value, str | Path):
         return read_example(written(value), spec, convert=convert)
     shape, pictures = spec.input.shape, reads_pictures(spec)
@@ -153,8 +160,15 @@ def _read_array(path: Path, spec: Spec, convert: bool) -> Read:
     return _finite(array, shape, f"'{printable(path)}'"), None
 
 
+def _read_text(path: Path, spec: Spec, convert: bool) -> Read:
+    # What is no UTF-8 is told from a text that is by the letters that stand for it.
+    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return text_example(text, spec, f"'{printable(path)}'"), None
+
+
 PICTURES = Kind(_read_picture, SUFFIXES, "images", ODD)
 ARRAYS = Kind(_read_array, (".npy",), ".npy files", "files whose names do not end in .npy")
+TEXTS = Kind(_read_text, (".txt",), ".txt files", "files whose names do not end in .txt")
 
 
 def _finite(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:

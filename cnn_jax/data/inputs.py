@@ -1,4 +1,7 @@
-"""What a model is asked about: files, named one by one, by folders, patterns and lists, and read a batch at a time."""
+"""What a model is asked about: files, named one by one, by folders, patterns and lists, and read a batch at a time.
+
+A model of texts is asked about the words themselves, unless they are the names of files.
+"""
 
 import glob
 import itertools
@@ -13,7 +16,7 @@ import numpy as np
 
 from cnn_jax.data.access import threads
 from cnn_jax.data.batches import prefetch
-from cnn_jax.data.files import kind_of, read_example
+from cnn_jax.data.files import TEXTS, example_of, kind_of
 from cnn_jax.data.placement import Placement
 from cnn_jax.data.spec import Spec
 from cnn_jax.data.tree import LeftOut, pictures
@@ -29,9 +32,9 @@ BATCH, NUMBERS = 64, 16 * 224 * 224 * 3  # examples of a batch, and the numbers 
 
 
 class Input(NamedTuple):
-    """A file as an example, with where a picture lies in it; or why there is none, in one line."""
+    """A file, or a text, as an example, with where a picture lies in it; or why there is none, in one line."""
 
-    path: Path
+    path: Path | str
     example: np.ndarray | None
     placement: Placement | None = None
     problem: str = ""
@@ -43,11 +46,11 @@ def read_all(words: Iterable[str], spec: Spec, *, convert: bool = False) -> Iter
     No more than a few batches are held at once, however many files there are.
     """
 
-    def read(found: Path | OSError | ValueError) -> Input:
-        if not isinstance(found, Path):
+    def read(found: Path | str | OSError | ValueError) -> Input:
+        if not isinstance(found, Path | str):
             return Input(Path(), None, problem=_line(found))
         try:
-            return Input(found, *read_example(found, spec, convert=convert))
+            return Input(found, *example_of(found, spec, convert=convert))
         except (OSError, ValueError) as error:
             return Input(found, None, problem=_line(error))
 
@@ -68,25 +71,31 @@ def in_parts(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def files(words: Iterable[str], spec: Spec) -> Iterator[Path | OSError | ValueError]:
+def files(words: Iterable[str], spec: Spec) -> Iterator[Path | str | OSError | ValueError]:
     """The files that `words` mean, in order, and an error in the place of each word that means none.
 
     A folder stands for the pictures in it and below, for a model of other arrays for the .npy files; a pattern, as
     'photos/*.jpg' or 'photos/**/*.png', for what it matches; @FILE for the words on the lines of a file, @- for those
     of the standard input. What is passed over in a folder is warned of, a line for each kind.
+
+    Of a model of texts a word that names no file is a text, and so is each line of @FILE.
     """
     for word in words:
         try:
             if word.startswith(LIST) and not os.path.exists(word):
-                yield from _found(_listed(word.removeprefix(LIST)), spec)
+                yield from _found(_listed(word.removeprefix(LIST), blank=kind_of(spec) is TEXTS), spec)
             else:
                 yield from _found([word], spec)
         except (OSError, ValueError) as error:
             yield error
 
 
-def _found(words: Iterable[str], spec: Spec) -> Iterator[Path | OSError | ValueError]:
+def _found(words: Iterable[str], spec: Spec) -> Iterator[Path | str | OSError | ValueError]:
+    texts = kind_of(spec) is TEXTS
     for word in words:
+        if texts and not _is_there(word):
+            yield word
+            continue
         path = written(word)
         if os.path.isdir(path):
             yield from _below(path, spec)
@@ -101,6 +110,13 @@ def _found(words: Iterable[str], spec: Spec) -> Iterator[Path | OSError | ValueE
                     yield match
         else:
             yield path
+
+
+def _is_there(word: str) -> bool:
+    try:
+        return os.path.exists(written(word))
+    except ValueError:  # a text with a null character, or of none
+        return False
 
 
 def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
@@ -126,8 +142,8 @@ def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
         yield FileNotFoundError(f"there are no {kind.what} in the folder '{printable(folder)}'{beside}")
 
 
-def _listed(name: str) -> list[str]:
-    """The lines of a file of names, as the system writes names."""
+def _listed(name: str, *, blank: bool) -> list[str]:
+    """The lines of a file of names, as the system writes names; `blank` ones too, where they are asked for."""
     if name == "-":
         data = sys.stdin.buffer.read()
     elif not os.path.isfile(path := written(name)):
@@ -137,7 +153,7 @@ def _listed(name: str) -> list[str]:
     lines = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).splitlines()
     if not any(lines):
         raise ValueError(f"the list '{printable(name)}' is empty")
-    return [line for line in lines if line.strip()]
+    return [line for line in lines if blank or line.strip()]
 
 
 def _line(error: OSError | ValueError) -> str:

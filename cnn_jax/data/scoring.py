@@ -12,6 +12,8 @@ from cnn_jax.data.keyed import Keys
 from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Example, Source, Splits, buckets, file_names, in_memory, made, say, split_of, strata
 from cnn_jax.data.spec import VALID, Field, Spec, kinds
+from cnn_jax.data.text import TextPrepare
+from cnn_jax.data.texts import TextSource
 from cnn_jax.paths import printable
 
 ALL = "all"  # every example that a source has
@@ -29,7 +31,7 @@ def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
     Raises:
       ValueError: it cannot be opened, has no such split, other classes or other fields; one line.
     """
-    splits = made(_read_alike(function, spec))
+    splits = {split: _as_read(source, spec) for split, source in made(_read_alike(function, spec)).items()}
     source = together(splits) if ALL in (split, *splits) or len(splits) == 1 else split_of(splits, split)
     _check_alike(source.spec, spec)
     say(source.spec.notes)
@@ -37,6 +39,13 @@ def scored(function: Callable[[], Splits], split: str, spec: Spec) -> Source:
         has = "no splits: all of it" if ALL in splits else f"a {next(iter(splits))} split only, which"
         say([f"{source.spec.name}: it has {has} is scored as {split}"])
     return aligned(in_memory(source), spec)
+
+
+def _as_read(source: Source, spec: Spec) -> Source:
+    """Texts in the numbers of the model's own vocabulary; others are read so already."""
+    if isinstance(source, TextSource) and isinstance(spec.prepare, TextPrepare):
+        return source.read_as(spec)
+    return source
 
 
 def together(splits: Splits) -> Source:

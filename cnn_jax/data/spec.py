@@ -13,11 +13,12 @@ import numpy as np
 
 from cnn_jax.data.images import DEEP
 from cnn_jax.data.prepare import ImagePrepare, Prepare
+from cnn_jax.data.text import TextPrepare
 
 # Inputs:
 #   image          [H, W, C]; bytes are scaled to [0, 1] on the device, floats are left as they are
 #   signal         [L, C]
-#   tokens         [L] whole numbers: words or bytes of a text
+#   tokens         [L] whole numbers: words, characters or bytes of a text; 0 is padding, as `text` has it
 # Targets:
 #   label          [] class of the example, -1 where it is not known
 #   labels         [K] 1 for each class that the example belongs to, else 0
@@ -61,7 +62,11 @@ VALID, INDEX = "valid", "index"
 BACKGROUND = "background"  # the class of a class_map of what is no object, where a set has it
 IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
-RECORDS: dict[str, type[Prepare]] = {"array": Prepare, "image": ImagePrepare}  # by what run folders call them
+RECORDS: dict[str, type[Prepare]] = {
+    "array": Prepare,
+    "image": ImagePrepare,
+    "text": TextPrepare,
+}  # by what run folders call them
 UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role
 
 

@@ -69,7 +69,9 @@ class Program(NamedTuple):
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], batch: int = 1) -> Program:
-    """The program of `module` on [batch, *input_shape] float32, with XLA's own convolutions.
+    """The program of `module` on [batch, *input_shape], with XLA's own convolutions.
+
+    The input is float32; for one that reads texts, as its vocabulary says, and a shape of one length, int32.
 
     The last few programs are kept, so asking again costs nothing: do not change what is returned.
     Raises ValueError where the model refuses the shape.
@@ -99,7 +101,8 @@ def _trace(module: nn.Module, input_shape: tuple[int, ...], batch: int) -> Progr
         names.extend(named)  # a dict comes out of a trace with its keys sorted
         return list(named.values()), variables
 
-    image = jax.ShapeDtypeStruct((batch, *input_shape), "float32")
+    tokens = len(input_shape) == 1 and getattr(module, "vocabulary", None)
+    image = jax.ShapeDtypeStruct((batch, *input_shape), "int32" if tokens else "float32")
     with convolution.lowering("native"), nn.intercept_methods(note):
         both, (outputs, variables) = jax.make_jaxpr(run, return_shape=True)(jax.random.key(0), image)
         drawn = both.jaxpr.outvars[len(outputs) :]

@@ -69,14 +69,21 @@ def widened(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _moments(x: jax.Array, real: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of [..., C] per channel over the global batch, in one pass and one collective.
+
+    real: [..., 1] of 0 and 1, what counts; None for all.
 
     var = E[x^2] - E[x]^2, whose terms cancel when |mean| >> std, and may then leave a small negative value: hence the
     clip.
     """
     axes = tuple(range(x.ndim - 1))
-    mean, square = mean_over_devices(jnp.stack([x.mean(axes), jnp.square(x).mean(axes)]))
+    if real is None:
+        mean, square = mean_over_devices(jnp.stack([x.mean(axes), jnp.square(x).mean(axes)]))
+    else:
+        x, count = x * real, jnp.broadcast_to(real.sum(axes), x.shape[-1:]).astype(x.dtype)
+        mean, square, count = mean_over_devices(jnp.stack([x.sum(axes), jnp.square(x).sum(axes), count]))
+        mean, square = mean / jnp.maximum(count, 1 / x.size), square / jnp.maximum(count, 1 / x.size)
     return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
@@ -85,7 +92,8 @@ class BatchNorm(nn.Module):
 
     Parameters and statistics are float32 and named as in flax.linen.BatchNorm; the output has type `dtype`.
     `momentum` is the weight of the old running value (0.9 here is 0.1 in torch). The running variance is the biased
-    one, as in Flax (torch keeps the unbiased one).
+    one, as in Flax (torch keeps the unbiased one). Positions for which `real` [..., 1] is 0 are padding, which does not
+    count.
 
     Raises ValueError in training where a channel has one number, whose deviation from its mean says nothing.
     """
@@ -96,7 +104,7 @@ class BatchNorm(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, real: jax.Array | None = None) -> jax.Array:
         shape = x.shape[-1:]
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
@@ -112,7 +120,7 @@ class BatchNorm(nn.Module):
                     f"BatchNorm '{'/'.join(self.path)}' is given one number for each channel, whose variance is 0: "
                     "train with a batch_size of 2 or more, or with norm=cnn_jax.models.layers.GroupNorm"
                 )
-            mean, var = _moments(shifted)
+            mean, var = _moments(shifted, real)
             if not self.is_initializing():
                 running_mean.value += (1.0 - self.momentum) * mean
                 running_var.value += (1.0 - self.momentum) * (var - running_var.value)

@@ -26,6 +26,7 @@ from cnn_jax.report.figures import (
     new_figure,
     save,
     short,
+    shown,
     tidy,
 )
 from cnn_jax.report.tables import csv_table
@@ -137,17 +138,19 @@ def mistakes_gallery(
     title = f"{wrong:,} mistakes in {total:,} {source.spec.units}"
     if len(worst) < wrong:
         title += f", the {len(worst)} most confident"
-    files = file_names(source, worst[:, 1].astype(int)) if len(worst) else None
+    chosen = worst[:, 1].astype(int)
+    texts = source.spec.input.role == "tokens"  # which are their own names
+    files = file_names(source, chosen) if len(worst) and not texts else None
     if len(worst):
         title += f"\nabove: predicted, below: the truth and the {'file' if files else 'position in the set'}"
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(count, COLUMNS, squeeze=False).ravel()
     for ax in axes[len(worst) :]:
         ax.axis("off")
-    examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
+    examples = source.batch(chosen)[next(iter(source.spec.inputs))] if len(worst) else ()
     places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 18) for file in files]
     for ax, example, (confidence, _, true, predicted), place in zip(axes, examples, worst, places, strict=False):
-        draw_example(ax, example)
+        draw_example(ax, shown(example, source.spec))
         ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=9.5, color=ORANGE)
         line = "  " if files is None else "\n"
         ax.set_xlabel(f"{short(classes[int(true)], 16)}{line}{place}", fontsize=9.5, color=BLUE)
@@ -155,12 +158,13 @@ def mistakes_gallery(
 
 
 def mistakes_table(source: Source, mistakes: NDArray[np.float64], path: Path) -> None:
-    """The same as CSV: file or position, the true class, the predicted one and its probability."""
+    """The same as CSV: file, text or position, the true class, the predicted one and its probability."""
     places, classes = mistakes[:, 1].astype(int), source.spec.classes
     names = file_names(source, places) if len(places) else None
+    called = "text" if source.spec.input.role == "tokens" else "file"
     with csv_table(path, ranked=False) as write:
         for number, (confidence, _, true, predicted) in enumerate(mistakes):
-            place = {"index": int(places[number])} if names is None else {"file": names[number]}
+            place = {"index": int(places[number])} if names is None else {called: names[number]}
             row = {"true": classes[int(true)], "predicted": classes[int(predicted)], "probability": float(confidence)}
             write(place, [row])
 

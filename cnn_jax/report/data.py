@@ -13,11 +13,13 @@ from cnn_jax.data.planning import Fingerprint, fingerprint, plan, reasons
 from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Source, Splits, buckets, origin, parts, permutation
 from cnn_jax.data.spec import VALID, Role, Spec
+from cnn_jax.data.text import PADDING, UNKNOWN, TextPrepare
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
 from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short
+from cnn_jax.report.figures import shown as shown_as
 from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of, tints_of_objects
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
@@ -98,7 +100,7 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
         names = names if len(names) <= NAMED else [""] * len(names)
         draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"
-    draw_example(ax, shown)
+    draw_example(ax, shown_as(picture, spec) if shown is picture else shown)
     label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
     return said or (short(spec.classes[label], 24) if label >= 0 else "")
 
@@ -178,6 +180,17 @@ def _split(split: str, source: Source) -> Iterator[str]:
         yield table(("class", spec.units), [(short(name, 40), n) for name, n in zip(spec.classes, counts, strict=True)])
         if unknown := int((labels < 0).sum()):
             yield f"{unknown:,} {spec.units} have no known class"
+    if isinstance(spec.prepare, TextPrepare):
+        yield _texts_said(source, spec.prepare)
+
+
+def _texts_said(source: Source, prepare: TextPrepare) -> str:
+    """How long texts are, and how much of them the vocabulary has."""
+    tokens = [batch[next(iter(source.spec.inputs))] for _, batch in _without_images(source, "tokens")]
+    lengths = np.concatenate([(rows != PADDING).sum(1) for rows in tokens])
+    unknown = sum(int((rows == UNKNOWN).sum()) for rows in tokens) / max(lengths.sum(), 1)
+    size = f"the vocabulary of {prepare.symbols - 1:,} {prepare.unit}s lacks {unknown:.2%} of them"
+    return f"{_percentiles(f'{len(lengths):,} texts', {f'{prepare.unit}s that are read': lengths})}\n{size}"
 
 
 def _class_maps_said(found: Fingerprint, units: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ whose ending gives the format (.png, .pdf, .svg), and makes its folder.
 """
 
 import itertools
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from cnn_jax.data.spec import Spec
+from cnn_jax.data.text import TextPrepare, written_out
 from cnn_jax.paths import printable
 from cnn_jax.report import fonts
 
@@ -30,6 +33,7 @@ COLOURS = {"train": BLUE, "validation": ORANGE}
 OTHERS = (GREEN, "#CC79A7", "#E69F00", "#56B4E9", GREY)  # of further splits, one after the other
 RATE = "learning_rate"
 DPI = 130
+LETTERS, LINES = 26, 9  # of a text that is drawn: in a line, and how many
 SMOOTHED = 150  # a curve of more points is drawn as its moving average, too
 CHANNELS = (BLUE, ORANGE, *OTHERS[:4])  # of a signal, one after the other
 # What a row of training says beside the metrics of the task.
@@ -114,8 +118,19 @@ def written_size(text: str, points: float) -> tuple[float, float]:
     return width + 0.4 * points * wide, 1.3 * points
 
 
-def draw_example(ax: Axes, example: NDArray[Any]) -> None:
-    """Draw an image [H, W, C], grey unless C is 3 or 4, or a signal [L, C] with a line for each channel."""
+def shown(example: NDArray[Any], spec: Spec) -> NDArray[Any] | str:
+    """An example as people see it: of a text the words that its tokens stand for."""
+    return written_out(example, spec.prepare) if isinstance(spec.prepare, TextPrepare) else example
+
+
+def draw_example(ax: Axes, example: NDArray[Any] | str) -> None:
+    """Draw an image [H, W, C], grey unless C is 3 or 4, a signal [L, C] with a line for each channel, or a text."""
+    if isinstance(example, str):
+        lines = textwrap.wrap(short(example, LINES * LETTERS), LETTERS, max_lines=LINES, placeholder="…")
+        ax.text(0, 1, "\n".join(lines), transform=ax.transAxes, fontsize=8, va="top")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        return
     if example.ndim == 2:
         ax.set_prop_cycle(color=CHANNELS)
         ax.plot(example, linewidth=1.2)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.augment.draw import MIX_WEIGHT, MIXED
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import classification
@@ -56,10 +57,14 @@ def classify(
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
         state = [name for name in variables if name != "params"]
+        # Texts are mixed by the model, which has their vectors.
+        other = f"{MIXED}{source}"
+        mixed: dict[str, Any] = {"mixed": (batch[other], batch[MIX_WEIGHT])} if other in batch else {}
         (logits, _), new_state = model.apply(
             variables,
             normalised(batch.scaled()[source], spec.prepare),
             train=train,
+            **mixed,
             rngs={"dropout": key},
             mutable=state if train else [],
         )
@@ -73,10 +78,10 @@ def classify(
 
     def targets(batch: Batch, weighted: bool) -> jax.Array:
         one_hot = jax.nn.one_hot(batch[target], classes, dtype=jnp.float32)
-        if "mix_weight" in batch:
-            weight = batch["mix_weight"][:, None]
+        if MIX_WEIGHT in batch:
+            weight = batch[MIX_WEIGHT][:, None]
             one_hot = (1 - weight) * one_hot + weight * jax.nn.one_hot(
-                batch[f"mixed_{target}"], classes, dtype=jnp.float32
+                batch[f"{MIXED}{target}"], classes, dtype=jnp.float32
             )
         if weighted:  # the sum of a row is then the weight of the example, which smoothing keeps
             one_hot *= jnp.asarray(class_weights, jnp.float32)

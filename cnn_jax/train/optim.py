@@ -4,9 +4,11 @@ Weight decay touches kernels and embeddings, never norms, biases and gains: see 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -14,6 +16,7 @@ from optax import contrib
 # kernels are [C, 1, 1, 1] and some biases have a place, [H, W, C], so that the number of dimensions does not tell.
 NEVER_DECAYED = re.compile(r"(.*_)?(bias|scale|gain|gamma|beta|offset|tau|v)")
 KERNELS = ("kernel", "embedding")
+LAST = "classifier/kernel"
 
 
 def decayed(params: Any) -> Any:
@@ -77,6 +80,34 @@ def lamb(
     """Adam with a trust ratio per array, for very large batches (You et al. 2020)."""
     _check_shares(b1=b1, b2=b2)
     return optax.lamb(lr, b1, b2, eps, weight_decay=weight_decay, mask=decayed)
+
+
+def adadelta(
+    lr: optax.Schedule, weight_decay: float, *, rho: float = 0.95, eps: float = 1e-6, max_norm: float = 0.0
+) -> optax.GradientTransformation:
+    """Adadelta, whose published rate is 1; decay is L2, added to the gradient (Zeiler 2012, arXiv:1212.5701).
+
+    max_norm: of the weights of each class in the last layer, to which they are cut after a step (Kim 2014, section
+    2.1); 0 for none.
+    """
+    _check_shares(rho=rho)
+    if max_norm < 0:
+        raise ValueError(f"max_norm = {max_norm} must be at least 0")
+    descent = optax.adadelta(lr, rho, eps, weight_decay=weight_decay, weight_decay_mask=decayed)
+    return optax.chain(descent, optax.stateless(_held_to(max_norm))) if max_norm else descent
+
+
+def _held_to(max_norm: float) -> Callable[[Any, Any], Any]:
+    """(updates, params) -> updates after which no column of the last layer's kernel is longer than this."""
+
+    def cut(path: Any, update: jax.Array, param: jax.Array) -> jax.Array:
+        if jax.tree_util.keystr(path, simple=True, separator="/") != LAST:
+            return update
+        after = param + update
+        length = jnp.sqrt(jnp.square(after).sum(tuple(range(after.ndim - 1))))
+        return after * jnp.minimum(1, max_norm / jnp.maximum(length, 1e-12)) - param
+
+    return lambda updates, params: jax.tree.map_with_path(cut, updates, params)
 
 
 def muon(

@@ -28,6 +28,7 @@ from cnn_jax.data.batches import in_turn
 from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Spec
+from cnn_jax.data.text import TextPrepare
 from cnn_jax.lookup import EXPERIMENT, Function, describe, lookup, modules_of
 from cnn_jax.lookup import load_file as load_python
 from cnn_jax.models.heads import features_of
@@ -68,8 +69,19 @@ class Opened(NamedTuple):
 
 
 def make_model(model: Model, precision: str, spec: Spec) -> nn.Module:
-    """The model of an experiment, for the classes of `spec`."""
-    return model.build(classes=len(spec.classes), dtype=jnp.dtype(precision))
+    """The model of an experiment, for the classes of `spec`, and the vocabulary where it has texts."""
+    settings = {"classes": len(spec.classes), "dtype": jnp.dtype(precision)}
+    if not isinstance(spec.prepare, TextPrepare):
+        return model.build(**settings)
+    try:
+        return model.build(**settings, vocabulary=spec.prepare.symbols)
+    except (TypeError, ValueError) as error:
+        if "vocabulary" not in str(error):
+            raise
+        text = describe(model.build)
+        raise ValueError(
+            f"'{spec.name}' has texts, which {text} does not read: name a model of texts, as textcnn"
+        ) from None
 
 
 def compiler(spec: Spec, devices: list[jax.Device], convolution: str, *, bounded: bool = False) -> Compiled:

@@ -1,7 +1,7 @@
 """The weights that a run begins with: found, checked against its model, and recorded in its folder."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from cnn_jax.config import Experiment
 from cnn_jax.data.spec import Spec, with_statistics
+from cnn_jax.data.text import TextPrepare
 from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import BACKBONE, backbone_of, last_layer_paths, within_backbone
@@ -18,7 +19,7 @@ from cnn_jax.lookup import Function, describe, did_you_mean
 from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
-from cnn_jax.weights import files, hub, package
+from cnn_jax.weights import files, hub, package, vectors
 from cnn_jax.weights.class_names import classes_of
 from cnn_jax.weights.convert import Tensors, first_few, to_variables
 from cnn_jax.weights.schemes import Scheme, best, count_classes
@@ -65,7 +66,7 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     if before and checkpoint.newest_good(folder / run_folder.CHECKPOINTS) is not None:
         return Initial(_normalised(spec, before["mean"], before["std"]), {}, before)
     try:
-        spec, variables, sha256, kept, into = (_of_folder if written(word).is_dir() else _of_file)(config, spec, word)
+        spec, variables, sha256, kept, into = _reader_of(word)(config, spec, word)
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
     mean, std = spec.prepare.mean, spec.prepare.std
@@ -81,6 +82,24 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
         )
     said = "the weights are those of the backbone, all else is new" if into else _said(config, kept)
     return Initial(spec, variables, record, said)
+
+
+def _reader_of(word: str) -> Callable[[Experiment, Spec, str], Loaded]:
+    if word.startswith(vectors.PREFIX):
+        return _of_vectors
+    return _of_folder if written(word).is_dir() else _of_file
+
+
+def _of_vectors(config: Experiment, spec: Spec, word: str) -> Loaded:
+    """Vectors for the words of the vocabulary, in all tables of the model; all else is drawn."""
+    if not isinstance(spec.prepare, TextPrepare):
+        raise ValueError("vectors of words are for models of texts")
+    shapes = variable_shapes(make_model(config.model, config.compute.precision, spec), spec.input.shape)
+    tables = {path: shape for path, shape in shapes.items() if path.endswith("/embedding")}
+    if not tables:
+        raise ValueError("the model has no table of vectors")
+    found, sha256 = vectors.table(word, spec.prepare, next(iter(tables.values()))[-1], config.seed)
+    return Loaded(spec, dict.fromkeys(tables, found), sha256, None)
 
 
 def weights_file(word: str) -> Path:
@@ -155,7 +174,13 @@ def _within(model: nn.Module, shape: tuple[int, ...], found: Mapping[str, np.nda
 def _of_folder(config: Experiment, spec: Spec, word: str) -> Loaded:
     """The checkpoint of a run that was scored, or imported weights; the data is normalised as theirs was."""
     stored = stored_variables(written(word))
-    spec = _normalised(spec, stored.spec.prepare.mean, stored.spec.prepare.std)
+    read_as, ours = stored.spec.prepare, spec.prepare
+    if isinstance(read_as, TextPrepare) and isinstance(ours, TextPrepare) and read_as.vocabulary != ours.vocabulary:
+        raise ValueError(
+            f"they are for another vocabulary ({len(read_as.vocabulary):,} and {len(ours.vocabulary):,} words): "
+            "a run on texts goes on from a run on the same training texts"
+        )
+    spec = _normalised(spec, read_as.mean, read_as.std)
     found = part_of(stored.variables, config.transfer.part)
     model, shape = make_model(config.model, config.compute.precision, spec), spec.input.shape
     sha256 = hashlib.sha256(stored.proof.read_bytes()).hexdigest()
@@ -202,6 +227,8 @@ def part_of(variables: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndar
 
 
 def _normalised(spec: Spec, mean: Sequence[float], std: Sequence[float]) -> Spec:
+    if isinstance(spec.prepare, TextPrepare):  # which has none
+        return spec
     if len(mean) != spec.input.shape[-1]:
         raise ValueError(
             f"they read {len(mean)} channels, the data has {spec.input.shape[-1]}: give the source channels={len(mean)}"

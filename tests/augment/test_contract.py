@@ -35,7 +35,8 @@ NO_OBJECT = {"label", "labels", "value", "points", "tokens", "signal"}
 REFUSES = {
     **dict.fromkeys((*MOVES, "scale_jitter", "random_iou_crop"), {"value"}),
     **dict.fromkeys(("shift1d", "scale1d", "stretch1d"), PLACED | {"value", "placement"}),
-    "mixup": PLACED - ROWS | {"value", "tokens"},
+    "mixup": PLACED - ROWS | {"value"},
+    **dict.fromkeys(("token_dropout", "word_swap"), PLACED | {"value", "placement"}),
     "cutmix": PLACED - {"class_map"} | {"value", "tokens", "signal"},
     "mixup_or_cutmix": PLACED | {"value", "tokens", "signal"},
     **dict.fromkeys(("mosaic", "copy_paste"), NO_OBJECT),
@@ -100,14 +101,14 @@ def batch_of(*roles: str) -> Batch:
 
 
 def make_batch(kind: str, name: str = "") -> Batch:
-    """An image, grey or a signal, with its label, if `name` takes that; with an image all other roles that it takes."""
+    """An image, signal or text with its label, if `name` takes that; with an image all other roles that it takes."""
     refused = REFUSES.get(name, set())
-    other = set(get_args(Role)) - refused - {"image", "signal", "label"} if kind == "image" else set()
+    other = set(get_args(Role)) - refused - {"image", "signal", "tokens", "label"} if kind == "image" else set()
     return batch_of(kind, *sorted({"label"} - refused), *sorted(other))
 
 
 def suits(name: str, kind: str) -> bool:
-    """Images or signals only: an augmentation refuses the other kind with a ValueError of one line."""
+    """Images, signals or texts: an augmentation refuses the other kinds with a ValueError of one line."""
     try:
         jax.eval_shape(AUGMENTATIONS[name], keys(), make_batch(kind, name))
     except ValueError as error:
@@ -138,12 +139,10 @@ def compiled(name: str) -> Augmentation:
     return jax.jit(AUGMENTATIONS[name])
 
 
-CASES = [(name, kind) for name in AUGMENTATIONS for kind in ("image", "grey", "signal") if suits(name, kind)]
+CASES = [(name, kind) for name in AUGMENTATIONS for kind in ("image", "grey", "signal", "tokens") if suits(name, kind)]
 each_case = pytest.mark.parametrize("name,kind", CASES)
-each_largest_case = pytest.mark.parametrize(
-    "name,kind",
-    [(name, "image" if (name, "image") in CASES else "signal") for name in AUGMENTATIONS],
-)
+LARGEST = {name: next(kind for case, kind in CASES if case == name) for name in AUGMENTATIONS}
+each_largest_case = pytest.mark.parametrize("name,kind", LARGEST.items())
 
 
 def same(left: Batch, right: Batch, tolerance: float = 1e-6) -> None:
@@ -160,13 +159,13 @@ def test_the_walk_finds_each_file_and_all_have_documented_defaults() -> None:
         settings = list(inspect.signature(function).parameters.values())[2:]
         assert function.__doc__, name
         assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in settings), name
-        assert {name} <= {case[0] for case in CASES}, f"{name} takes neither images nor signals"
+        assert {name} <= {case[0] for case in CASES}, f"{name} takes neither images nor signals nor texts"
 
 
 @pytest.mark.parametrize("role", get_args(Role))
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_role_is_treated_or_refused_in_one_line(name: str, role: str) -> None:
-    kind = "image" if (name, "image") in CASES else "signal"
+    kind = LARGEST[name]
     rows = role in ROWS or role == "instance_map"
     batch = batch_of(*dict.fromkeys((kind, role, *(["boxes"] if rows else []), *NEEDS.get(name, ()))))
     if role in REFUSES.get(name, set()):
@@ -213,7 +212,8 @@ def test_fields_say_what_the_arrays_are(name: str, kind: str) -> None:
 def test_what_is_added_is_a_mix_or_a_second_view(name: str, kind: str) -> None:
     batch, result = make_batch(kind, name), run(name, kind)
     added = result.keys() - batch.keys()
-    assert all(new.startswith("second_") for new in added) or added == {"mixed_a_label", "mix_weight"}
+    texts = {f"mixed_{field}" for field in batch.of("tokens")}
+    assert all(new.startswith("second_") for new in added) or added == {"mixed_a_label", "mix_weight", *texts}
     if "mix_weight" in added:
         assert result["mix_weight"].min() >= 0 and result["mix_weight"].max() <= 1
         np.testing.assert_array_equal(result["mixed_a_label"], np.arange(SIZE) ^ 1)
@@ -223,14 +223,20 @@ def test_what_is_added_is_a_mix_or_a_second_view(name: str, kind: str) -> None:
 def test_the_keys_alone_decide(name: str, kind: str) -> None:
     same(run(name, kind), compiled(name)(keys(), make_batch(kind, name)))
     if name not in CHANGES_NOTHING:
-        assert np.abs(run(name, kind)[f"a_{kind}"] - run(name, kind, seed=1)[f"a_{kind}"]).max() > 1e-3
+        drawn = drawn_field(name, kind)
+        assert np.abs(run(name, kind)[drawn] - run(name, kind, seed=1)[drawn]).max() > 1e-3
+
+
+def drawn_field(name: str, kind: str) -> str:
+    """Of which the keys decide; texts are mixed by models."""
+    return "mix_weight" if (name, kind) == ("mixup", "tokens") else f"a_{kind}"
 
 
 @each_case
 def test_examples_differ_in_what_happens_to_them(name: str, kind: str) -> None:
     pair = make_batch(kind)[f"a_{kind}"][:2]
     alike = make_batch(kind, name) | {f"a_{kind}": jnp.concatenate([pair] * (SIZE // 2))}
-    result = np.asarray(compiled(name)(keys(), alike)[f"a_{kind}"])
+    result = np.asarray(compiled(name)(keys(), alike)[drawn_field(name, kind)])
     if name not in CHANGES_NOTHING:
         assert len(np.unique(result[::2].reshape(SIZE // 2, -1), axis=0)) > 1
 
@@ -292,7 +298,7 @@ def test_every_shape_is_kept(groups: int, height: int, width: int, channels: int
         return jax.ShapeDtypeStruct((4 * groups, *shape), dtype)
 
     image, signal = struct(height, width, channels), struct(width, channels)
-    for name, kind in (case for case in CASES if case[0] not in CUTS):
+    for name, kind in (case for case in CASES if case[0] not in CUTS and case[1] != "tokens"):
         array = signal if kind == "signal" else image
         fields: dict[str, Any] = {
             "x": Field("signal" if kind == "signal" else "image", array.shape[1:], "float32", (0, 1))

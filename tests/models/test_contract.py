@@ -40,7 +40,7 @@ SMALLEST = [
 def small_input(variant: Variant, batch: int = 4) -> jax.Array:
     """Unit noise of the variant's rank and channels, 16 positions long or more where the model needs more."""
     *spatial, channels = variant.input_shape
-    size = next(size for size in (16, 32, 64, 96) if takes(variant, (*(min(s, size) for s in spatial), channels)))
+    size = next(size for size in (16, 32, 64, 96, 128) if takes(variant, (*(min(s, size) for s in spatial), channels)))
     shape = (batch, *(min(s, size) for s in spatial), channels)
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), "float32")
 
