@@ -148,6 +148,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.setattr("cnn_jax.launch.reproduction.opened", lambda *_: [])
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
     monkeypatch.setattr("cnn_jax.sweep.drive.drive", swept)
+    monkeypatch.setattr("cnn_jax.explain.methods.DEFAULT", ("gradient",))
     monkeypatch.setattr("cnn_jax.sweep.outcome.final", lambda board: [])
     monkeypatch.setattr(plan, "_elsewhere", plan_here)
     monkeypatch.setattr(plan, "_plan", lambda *_: 0)
