@@ -1,0 +1,68 @@
+"""How alike two maps are, and how surely one pair is less alike than another."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.evals import bootstrap
+from cnn_jax.evals.evaluator import Score
+from cnn_jax.explain.truth.agreement import correlation
+
+
+def spearman(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Spearman's rank correlation [B] of the sizes of the numbers of two maps [B, ...]; 0 where one is constant.
+
+    Numbers that are equal share the mean of their ranks. The signs do not count, as in the figures of maps: Adebayo et
+    al. 2018, arXiv:1810.03292, report it with them too.
+    """
+    return correlation(_mean_ranks(a), _mean_ranks(b))
+
+
+def _mean_ranks(attribution: jax.Array) -> jax.Array:
+    values = jnp.abs(attribution.reshape(len(attribution), -1))
+    ordered = jnp.sort(values, axis=-1)
+    find = jax.vmap(lambda row, value, side: jnp.searchsorted(row, value, side=side), (0, 0, None))
+    return (find(ordered, values, "left") + find(ordered, values, "right")) / 2
+
+
+def mean(values: np.ndarray, index: np.ndarray | None = None) -> Score:
+    """The mean of numbers [N] over examples, with its interval by the bootstrap; nan does not count.
+
+    index: [N], the examples' places in their split; scores of the same ones are resampled alike, so that the mean of
+    the differences of two scores has the interval of a paired comparison.
+    """
+    values = np.asarray(values, np.float64)
+    index = np.arange(len(values)) if index is None else np.asarray(index)
+    known = np.isfinite(values)
+    if not known.any():
+        return Score(float("nan"))
+    totals = bootstrap.add(bootstrap.start(1), values[known, None], index[known])
+    low, high = bootstrap.interval(bootstrap.means(totals)[:, 0])
+    return Score(float(values[known].mean()), low, high)
+
+
+class Verdict(NamedTuple):
+    """Whether maps depend on what they claim to explain.
+
+    alike: similarity to the maps of what must not be explained alike, as of a randomised model.
+    allowed: similarity of the maps of two models that were trained alike from different seeds.
+    difference: alike - allowed, paired by example. passes: whether it is surely below 0.
+    """
+
+    alike: Score
+    allowed: Score
+    difference: Score
+    passes: bool
+
+
+def verdict(alike: np.ndarray, allowed: np.ndarray, index: np.ndarray | None = None) -> Verdict:
+    """The verdict of similarities [N] each, of the same examples.
+
+    No fixed threshold would do: images of one object on black give any two maps much in common. Two models that learnt
+    the same from different seeds say how alike maps are that explain the same, and a model that knows nothing has to be
+    less alike than that, with 95 % confidence over images.
+    """
+    difference = mean(np.asarray(alike) - np.asarray(allowed), index)
+    return Verdict(mean(alike, index), mean(allowed, index), difference, (difference.high or 0.0) < 0)
