@@ -7,6 +7,7 @@ from being the answer. Any number of channels and any size, signals too.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,14 @@ import optax
 from jax.scipy.ndimage import map_coordinates
 
 from cnn_jax.explain.attribution import LayerScore, Score
+from cnn_jax.explain.program import Rules, Tracked, Value, evaluate, with_pullback
+
+State = tuple[jax.Array, optax.OptState]
 
 # The square root of the covariance of the colours of ImageNet, as lucid has it.
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 JITTER, SCALE, ANGLE = 0.05, 0.1, 10.0  # of a side, of the size, in degrees
+OPEN = 16  # first steps, in which units that are off are reached too
 
 
 def visualise(
@@ -46,16 +51,45 @@ def visualise(
     start = 0.01 * jax.random.normal(spectrum, (2, *_frequencies(shape[1:-1]).shape, shape[0] * shape[-1]))
     optimizer, draw = optax.adam(rate), partial(picture, shape=shape, colours=colours)
 
-    def loss(parameters: jax.Array, key: jax.Array) -> jax.Array:
-        x = draw(parameters)
-        return -f(prepare(movement(x, key) if moved else x)).sum()
+    def climb(state: State, f: Score, keys: jax.Array) -> State:
+        def loss(parameters: jax.Array, key: jax.Array) -> jax.Array:
+            x = draw(parameters)
+            return -f(prepare(movement(x, key) if moved else x)).sum()
 
-    def step(state: tuple[jax.Array, optax.OptState], key: jax.Array) -> tuple[tuple[jax.Array, optax.OptState], None]:
-        updates, optimiser_state = optimizer.update(jax.grad(loss)(state[0], key), state[1])
-        return (optax.apply_updates(state[0], updates), optimiser_state), None  # type: ignore[return-value]
+        def step(state: State, key: jax.Array) -> tuple[State, None]:
+            updates, memory = optimizer.update(jax.grad(loss)(state[0], key), state[1])
+            return (state[0] + updates, memory), None  # type: ignore[operator]
 
-    (found, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), jax.random.split(moves, steps))
-    return draw(found)
+        return jax.lax.scan(step, state, keys)[0]
+
+    keys = jax.random.split(moves, steps)
+    state = climb((start, optimizer.init(start)), opened(f), keys[:OPEN])
+    return draw(climb(state, f, keys[OPEN:])[0])
+
+
+def opened(f: Score) -> Score:
+    """f with a gradient also where a unit is off and more of it would raise f.
+
+    A unit that is off for the first noise, and behind a relu, has no gradient at all: its picture would stay grey
+    (tensorflow/lucid issue 68).
+    """
+
+    def score(x: jax.Array) -> jax.Array:
+        return evaluate(jax.make_jaxpr(f)(x), _Opened(), Tracked(x, raw=True))
+
+    return score
+
+
+class _Opened(Rules):
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
+        if not activation:
+            return super().curve(f, x, constants, activation)
+
+        def back(g: jax.Array, *xs: jax.Array) -> list[Any]:
+            (own,) = jax.vjp(lambda x: f(x, *xs[1:]), xs[0])[1](g)
+            return [jnp.where((own == 0) & (g > 0), g, own), *[None] * (len(xs) - 1)]
+
+        return Tracked(with_pullback(f, back, x.array, *constants))
 
 
 def units(g: LayerScore, layer: str, channels: Sequence[int], *, middle: bool = False) -> Score:

@@ -243,7 +243,11 @@ def shown_pictures(shown: Sequence[tuple[Run, list[Picture]]], folder: Path) -> 
 
 
 def _figure(picture: Picture) -> str:
-    name = text(picture.path.stem.replace("_", " "))
-    source = base64.b64encode(picture.content or b"").decode()
+    return figure(picture.path.stem.replace("_", " "), picture.content or b"")
+
+
+def figure(title: str, content: bytes) -> str:
+    """A PNG file and what stands below it."""
+    name, source = text(title), base64.b64encode(content).decode()
     image = f'<img alt="{name}" loading="lazy" decoding="async" src="data:image/png;base64,{source}">'
     return f"<figure>{image}<figcaption>{name}</figcaption></figure>"
