@@ -24,6 +24,7 @@ CALLED_WITH: dict[str, tuple[tuple[str, ...], ...]] = {
     "cnn_jax.augment": (("keys", "batch"),),
     "cnn_jax.tasks": (("model", "spec"),),
     "cnn_jax.evals.also": (("task", "spec", "splits"),),
+    "cnn_jax.explain.also": (("task", "spec", "splits"),),
     "cnn_jax.train.optim": (("lr", "weight_decay"),),
     "cnn_jax.train.schedules": (("peak", "steps", "warmup"),),
     "cnn_jax.ops": (("x",), ("lhs", "rhs")),
@@ -31,14 +32,14 @@ CALLED_WITH: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 # What parts are called, and where they are.
 KINDS = {
-    "models": "cnn_jax.models",
-    "sources": "cnn_jax.data",
-    "augmentations": "cnn_jax.augment",
-    "tasks": "cnn_jax.tasks",
-    "losses": "cnn_jax.ops.segmentation_losses",
-    "optimizers": "cnn_jax.train.optim",
-    "schedules": "cnn_jax.train.schedules",
-    "evaluations": "cnn_jax.evals.also",
+    "models": ("cnn_jax.models",),
+    "sources": ("cnn_jax.data",),
+    "augmentations": ("cnn_jax.augment",),
+    "tasks": ("cnn_jax.tasks",),
+    "losses": ("cnn_jax.ops.segmentation_losses",),
+    "optimizers": ("cnn_jax.train.optim",),
+    "schedules": ("cnn_jax.train.schedules",),
+    "evaluations": ("cnn_jax.evals.also", "cnn_jax.explain.also"),
 }
 # where a function of any number of parts makes one of them
 COMPOSED = ("cnn_jax.augment", "cnn_jax.evals.also", "cnn_jax.ops.segmentation_losses")
@@ -110,7 +111,7 @@ def functions(module: str) -> dict[str, Callable[..., Any]]:
 
 def of_kind(kind: str) -> dict[str, Callable[..., Any]]:
     """All parts of one of KINDS by their short names, in the order of these."""
-    homes = [module for module, root in modules().items() if root == KINDS[kind]]
+    homes = [module for module, root in modules().items() if root in KINDS[kind]]
     return dict(sorted(item for module in homes for item in functions(module).items()))
 
 

@@ -152,7 +152,7 @@ def lines(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
         + [digits(row.scores[m].value) + "*" * (len(row.beaten.get(m, ())) == len(CONTROLS)) for m in measured]
         for row in rows
     ]
-    return [name.strip() for name in head], cells
+    return head, cells
 
 
 def verdicts(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RUNS = 10  # sets of random examples, the least with which the authors test
-STRENGTH = 1e-2  # of the ridge, as a share of the mean squared size of a vector
+STRENGTH = 1.0  # of the ridge, as a share of the mean squared size of a vector
 
 
 class Tcav(NamedTuple):

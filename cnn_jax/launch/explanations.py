@@ -1,0 +1,142 @@
+"""What `explain RUN` says of a run as a whole: its benchmark of methods, their sanity, and its timeline."""
+
+import csv
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data.scoring import aligned
+from cnn_jax.data.source import Source, in_memory, opened, split_of
+from cnn_jax.explain import benchmark as benchmarks
+from cnn_jax.explain.inside.timeline import timeline
+from cnn_jax.explain.methods import Method
+from cnn_jax.explain.truth.masks import object_masks
+from cnn_jax.inspect.table import table
+from cnn_jax.report import timeline as timelines
+from cnn_jax.report import truth
+from cnn_jax.train import checkpoint, run_folder
+from cnn_jax.train.predictor import Opened, Predictor, load, stored_variables
+
+FOLDER, NAME = "explanations", "benchmark"
+VERDICTS = "verdicts.json"  # {method: what its sanity test has said of this run}
+EXAMPLES = 256  # of a timeline
+
+
+def compare(
+    folder: Path,
+    which: str | None,
+    methods: dict[str, Method],
+    *,
+    split: str,
+    count: int,
+    second: Path | None,
+    layer: str,
+    seed: int,
+    out: Path,
+) -> None:
+    """Prints and writes the benchmark of `methods` on `count` examples of a split of the run's own data.
+
+    second: another run of the same network, trained alike from another seed, with which sanity is tested. Raises
+    ValueError for folders that do not fit together.
+    """
+    found = load(folder, which, devices=jax.devices()[:1])
+    source, spec = _source(found, folder, split), found.predictor.spec
+    rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
+    batch = source.batch(rows)
+    inputs = {name: batch[name] for name in spec.inputs}
+    labels = _surest(found.predictor, inputs)
+    masks = object_masks(spec.targets, batch, spec.input.shape[:-1], labels)
+    scored = benchmarks.benchmark(found.predictor, inputs, methods, masks=masks, index=rows, layer=layer, seed=seed)
+    ranked = benchmarks.table(scored)
+    print(f"{len(rows)} of {len(source)} {spec.units}, {split} split of {source.spec.name}, step {found.step}")
+    print(table(*benchmarks.lines(ranked)))
+    print(
+        f"* surely better than each control ({', '.join(benchmarks.CONTROLS)}); mean rank: of the columns with an arrow"
+    )
+    verdicts = {}
+    if second is not None:
+        other = _other(second, folder, found)
+        verdicts = benchmarks.verdicts(found.predictor, other, inputs, methods, layer=layer, seed=seed)
+        width = max(map(len, verdicts))
+        print("\n".join(f"{name:{width}}  {benchmarks.words(verdict)}" for name, verdict in verdicts.items()))
+    else:
+        print("sanity is not tested: say --second=RUN, a run of this experiment from another seed")
+    out.mkdir(parents=True, exist_ok=True)
+    directions = {name: benchmarks.ARROWS[sign] for name, sign in benchmarks.MEASURES.items()}
+    truth.draw(ranked, directions, list(benchmarks.CONTROLS), out / f"{NAME}.png")
+    _write_csv(out / f"{NAME}.csv", ranked)
+    np.savez_compressed(
+        out / f"{NAME}.npz", methods=scored.methods, measures=list(directions), values=scored.values, index=rows
+    )
+    if verdicts:
+        run_folder.write_json(out / VERDICTS, {name: benchmarks.words(verdict) for name, verdict in verdicts.items()})
+    print(f"written to {out}/{NAME}.png, .csv and .npz")
+
+
+def history(folder: Path, *, split: str, out: Path) -> None:
+    """Writes the timeline of a run over the checkpoints that it has kept, as one page."""
+    found = load(folder, devices=jax.devices()[:1])
+    steps = checkpoint.steps(folder / run_folder.CHECKPOINTS)
+    if len(steps) < 2:
+        warnings.warn(f"'{folder}' has {len(steps)} checkpoint: --config.checkpoint.keep=N keeps more", stacklevel=2)
+    source = _source(found, folder, split)
+    rows = np.linspace(0, len(source) - 1, min(EXAMPLES, len(source))).round().astype(int)
+    batch = source.batch(np.unique(rows))
+    inputs = {name: batch[name] for name in found.predictor.spec.inputs}
+    at = ((step, _nested(stored_variables(folder, str(step)).variables)) for step in steps)
+    seen = timeline(found.predictor, at, inputs)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "timeline.html"
+    checkpoint.write_atomically(path, timelines.page(str(folder), *seen))
+    print(f"{len(steps)} checkpoints, {len(seen.layers)} layers; page in {path}")
+
+
+def _source(found: Opened, folder: Path, split: str) -> Source:
+    if found.config is None:
+        raise ValueError(f"'{folder}' was imported, not trained: it has no data of its own to be explained on")
+    splits = opened(found.config.data.source, validation=found.config.data.validation)
+    return aligned(in_memory(split_of(splits, split)), found.predictor.spec)
+
+
+def _surest(predictor: Predictor, inputs: dict[str, np.ndarray]) -> np.ndarray | None:
+    """The class [N] that is explained, of classifiers."""
+    from cnn_jax.train.predictor import predict
+
+    said = predict(predictor, inputs)
+    return said["logits"].argmax(-1) if "logits" in said and said["logits"].ndim == 2 else None
+
+
+def _other(second: Path, folder: Path, found: Opened) -> Any:
+    nested, own = _nested(stored_variables(second).variables), found.predictor.variables
+    if jax.tree.map(np.shape, nested) != jax.tree.map(np.shape, own):
+        raise ValueError(f"'{second}' is a run of another network than '{folder}': give one of the same experiment")
+    if all(
+        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (nested, found.predictor.variables)), strict=True)
+    ):
+        raise ValueError(f"'{second}' has the weights of '{folder}': give a run from another seed")
+    return nested
+
+
+def _nested(variables: dict[str, np.ndarray]) -> Any:
+    from flax.traverse_util import unflatten_dict
+
+    return unflatten_dict(variables, sep="/")
+
+
+def _write_csv(path: Path, rows: list[benchmarks.Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "mean_rank", "measure", "better", "value", "low", "high", "surely_better_than"])
+        for row in rows:
+            for measure, score in row.scores.items():
+                if np.isfinite(score.value):
+                    better, beaten = (
+                        benchmarks.ARROWS[benchmarks.MEASURES[measure]],
+                        " ".join(row.beaten.get(measure, ())),
+                    )
+                    writer.writerow(
+                        [row.method, row.place, measure, better, score.value, score.low, score.high, beaten]
+                    )
