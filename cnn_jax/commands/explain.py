@@ -3,6 +3,8 @@
 python launch.py explain runs/photos new.jpg                        # for the class that the model is surest of
 python launch.py explain runs/photos new.jpg --target=1 --methods=grad_cam,deep_lift
 python launch.py explain runs/photos holiday/ --reference=blur      # every image in a folder and below
+python launch.py explain runs/photos --benchmark --methods=gradient # methods against one another, measured
+python launch.py explain runs/photos --timeline                     # what each checkpoint had learnt, as a page
 python launch.py explain --methods=list                             # all methods, and what they are held against
 
 --target is the name or number of a class. Of a detector it is a box by its place in the order of scores, from 1, or a
@@ -16,6 +18,12 @@ their value; and whether all speaks against the target. A picture that convinces
 
 Methods compare the input with a reference, by default what is 0 to the model, the mean colour of its training data. A
 method sees nothing where the two are alike: --reference=black has no attribution for black pixels.
+
+--benchmark tests the methods, by default all, on --examples of a split of the run's own data: deletion, insertion,
+pixel flipping, ROAD, infidelity, faithfulness, sensitivity, and where the data says where objects lie the pointing
+game, energy inside and rank accuracy; each against random maps, edges and the middle, with intervals. With --second, a
+run of the same experiment from another seed, it also tests sanity: whether maps change when the weights are random
+numbers. The verdicts are kept in the run's folder and printed below every map from then on.
 
 For photos/a.jpg there are written, below --out, photos/a.jpg.explained.png with the maps over what the model read, .npz
 with the arrays, and .json with the numbers. Inputs are read as `predict` reads them.
@@ -50,6 +58,11 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_string("reference", "mean", "what the input is compared with", flag_values=values)
     flags.DEFINE_float("memory", 1.0, "GiB for versions of an input that are computed at once", flag_values=values)
     flags.DEFINE_integer("seed", 0, "of methods that draw noise or masks", lower_bound=0, flag_values=values)
+    flags.DEFINE_bool("benchmark", False, "rank methods on a split of the run's data", flag_values=values)
+    flags.DEFINE_bool("timeline", False, "filters, maps and CKA over the checkpoints", flag_values=values)
+    flags.DEFINE_string("split", "test", "of --benchmark and --timeline", flag_values=values)
+    flags.DEFINE_integer("examples", 64, "of --benchmark, evenly chosen", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("second", None, "a run from another seed, for the sanity test", flag_values=values)
     flags.DEFINE_string("out", None, "where files go (default: RUN/explanations)", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
@@ -59,6 +72,11 @@ def run(arguments: list[str]) -> int:
         if words:
             raise cli.UsageError("--methods=list shows the methods and takes no run")
         print(_listed())
+        return 0
+    if values.benchmark or values.timeline:
+        if len(words) != 1:
+            raise cli.UsageError("--benchmark and --timeline take one run folder and no inputs")
+        _explain_run(written(words[0]), values)
         return 0
     if len(words) < 2:
         raise cli.UsageError("say a run folder and at least one input: launch.py explain RUN INPUT...")
@@ -77,6 +95,23 @@ def _listed() -> str:
     return "\n".join([f"{len(METHODS)} methods, of which these are the default: {', '.join(DEFAULT)}", *lines])
 
 
+def _explain_run(folder: Path, values: Any) -> None:
+    """What is asked of the run as a whole."""
+    from cnn_jax.explain.methods import METHODS, chosen  # JAX starts here, not for --help
+    from cnn_jax.launch import explanations
+    from cnn_jax.train import run_folder
+
+    names = list(METHODS) if values.methods in (None, ["all"]) else values.methods
+    methods = chosen(names)
+    out = written(values.out) if values.out is not None else run_folder.place(folder, explanations.FOLDER)
+    if values.benchmark:
+        second = None if values.second is None else written(values.second)
+        how = dict(split=values.split, count=values.examples, second=second, layer=values.layer or "")
+        explanations.compare(folder, values.checkpoint, methods, **how, seed=values.seed, out=out)
+    if values.timeline:
+        explanations.history(folder, split=values.split, out=out)
+
+
 def _explain(folder: Path, words: list[str], values: Any) -> None:
     from cnn_jax.explain.methods import DEFAULT, METHODS, chosen  # JAX starts here, not for --help
     from cnn_jax.explain.targets import REFERENCES
@@ -90,16 +125,24 @@ def _explain(folder: Path, words: list[str], values: Any) -> None:
 
     from cnn_jax.data.inputs import read_all
     from cnn_jax.explain.explanation import Explainer, Wishes
+    from cnn_jax.launch import explanations
     from cnn_jax.train import run_folder
     from cnn_jax.train.predictor import load, said_of
 
     with without_collection():
-        predictor = load(folder, values.checkpoint, devices=jax.devices()[:1]).predictor
+        opened = load(folder, values.checkpoint, devices=jax.devices()[:1])
+    predictor, verdicts = opened.predictor, explanations.verdicts_of(folder, opened.step)
     wishes = Wishes(
-        values.target, values.layer, values.reference, round(values.memory * 2**30), values.seed, bool(values.methods)
+        values.target,
+        values.layer,
+        values.reference,
+        round(values.memory * 2**30),
+        values.seed,
+        bool(values.methods),
+        verdicts,
     )
     explainer = Explainer(predictor, wishes)
-    out = written(values.out) if values.out is not None else run_folder.place(folder, "explanations")
+    out = written(values.out) if values.out is not None else run_folder.place(folder, explanations.FOLDER)
     unread = Unread()
     for item in itertools.chain.from_iterable(read_all(words, predictor.spec, convert=values.convert)):
         unread.count += 1

@@ -9,6 +9,7 @@ accident, as a logo or the marks of a hospital.
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_jax.data import fashion_mnist
 from cnn_jax.data.keyed import Keys, mixed, uniform
 from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.source import Source, Splits, made
@@ -17,6 +18,11 @@ from cnn_jax.data.splits import array_splits
 from cnn_jax.lookup import lookup
 
 PATTERNS = ("rows", "columns", "chequers", "ring")
+
+
+def available() -> str | None:
+    """None when the default pictures can be opened, else how to install them."""
+    return fashion_mnist.available()
 
 
 def planted_patch(source: str = "fashion_mnist", *, side: int = 6, seed: int = 0) -> Splits:

@@ -97,7 +97,7 @@ def benchmark(
     every = {**methods, **CONTROLS}
     values = np.full((len(every), len(MEASURES), count), np.nan)
     words, compiled = list[str](), dict[str, Any]()
-    for rows, subject in _subjects(predictor, inputs, layer, seed, batch_size):
+    for rows, subject in _subjects(predictor, inputs, every, layer, seed, batch_size):
         words += subject.words[: len(rows)]
         truth = None if masks is None else jnp.asarray(masks)[subject.rows]
         for place, (name, method) in enumerate(every.items()):
@@ -176,7 +176,7 @@ def verdicts(
     alike: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     allowed: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     compiled = dict[str, Any]()
-    for rows, subject in _subjects(predictor, inputs, layer, seed, batch_size):
+    for rows, subject in _subjects(predictor, inputs, methods, layer, seed, batch_size):
         for name, method in methods.items():
             maps_of = compiled.setdefault(name, jax.jit(partial(_compared, subject.target, method, subject.static)))
             for found, variables in ((alike, random), (allowed, other)):
@@ -204,24 +204,33 @@ class _Subject(NamedTuple):
 
 
 def _subjects(
-    predictor: Predictor, inputs: Mapping[str, np.ndarray], layer: str, seed: int, size: int
+    predictor: Predictor,
+    inputs: Mapping[str, np.ndarray],
+    methods: Mapping[str, Method],
+    layer: str,
+    seed: int,
+    size: int,
 ) -> Iterator[tuple[NDArray[np.int64], _Subject]]:
     count = len(next(iter(inputs.values())))
     size, key, target = min(size, count), jax.random.key(seed), None
+    parts = np.zeros((count, *predictor.spec.input.shape[:-1]), int)
+    if any(name in ("kernel_shap", "lime") for name in methods):
+        parts = np.stack([segments(picture, PARTS) for picture in np.asarray(targets.read(predictor.spec, inputs).x)])
     for start in range(0, count, size):
         rows = np.minimum(np.arange(start, start + size), count - 1)
         given = targets.read(predictor.spec, {name: array[rows] for name, array in inputs.items()})
         target = target or targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
         chosen, said = target.find(predictor.variables, given, None)
-        shapes = targets.layer_shapes(target, predictor.variables, chosen, given.x)
-        parts = np.stack([segments(np.asarray(one), PARTS) for one in given.x])
+        if not layer and any(method.kind == "layer" for method in methods.values()):
+            shapes = targets.layer_shapes(target, predictor.variables, chosen, given.x)
+            layer = targets.default_layer(shapes, given.x.ndim)
         arrays = {
             "reference": targets.reference("mean", given.x, predictor.spec.prepare),
             "references": targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, key),
-            "segments": jnp.asarray(parts),
+            "segments": jnp.asarray(parts[rows]),
             "key": jax.random.fold_in(key, start),
         }
-        static = {"layer": layer or targets.default_layer(shapes, given.x.ndim), "parts": 2 * PARTS}
+        static = {"layer": layer, "parts": int(parts.max()) + 1}
         yield np.arange(start, min(start + size, count)), _Subject(target, chosen, said, given.x, arrays, static, rows)
 
 

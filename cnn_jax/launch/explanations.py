@@ -15,13 +15,14 @@ from cnn_jax.explain.inside.timeline import timeline
 from cnn_jax.explain.methods import Method
 from cnn_jax.explain.truth.masks import object_masks
 from cnn_jax.inspect.table import table
+from cnn_jax.paths import printable
 from cnn_jax.report import timeline as timelines
 from cnn_jax.report import truth
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import Opened, Predictor, load, stored_variables
 
 FOLDER, NAME = "explanations", "benchmark"
-VERDICTS = "verdicts.json"  # {method: what its sanity test has said of this run}
+VERDICTS = "verdicts.json"  # the step of a checkpoint, and {method: what its sanity test has said of it}
 EXAMPLES = 256  # of a timeline
 
 
@@ -72,8 +73,22 @@ def compare(
         out / f"{NAME}.npz", methods=scored.methods, measures=list(directions), values=scored.values, index=rows
     )
     if verdicts:
-        run_folder.write_json(out / VERDICTS, {name: benchmarks.words(verdict) for name, verdict in verdicts.items()})
+        said = {name: benchmarks.words(verdict) for name, verdict in verdicts.items()}
+        run_folder.write_json(out / VERDICTS, {"step": found.step, "verdicts": said})
     print(f"written to {out}/{NAME}.png, .csv and .npz")
+
+
+def verdicts_of(folder: Path, step: int) -> dict[str, str]:
+    """What the sanity test of each method has said of the run at `step`; {} where there was none."""
+    path = folder / FOLDER / VERDICTS
+    try:
+        kept = run_folder.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    said = kept.get("verdicts")
+    if kept.get("step") != step or not isinstance(said, dict):
+        return {}
+    return {name: printable(line)[:200] for name, line in said.items()}
 
 
 def history(folder: Path, *, split: str, out: Path) -> None:
@@ -81,7 +96,7 @@ def history(folder: Path, *, split: str, out: Path) -> None:
     found = load(folder, devices=jax.devices()[:1])
     steps = checkpoint.steps(folder / run_folder.CHECKPOINTS)
     if len(steps) < 2:
-        warnings.warn(f"'{folder}' has {len(steps)} checkpoint: --config.checkpoint.keep=N keeps more", stacklevel=2)
+        warnings.warn(f"'{folder}' has {len(steps)} checkpoint: --config.keep=N in training keeps more", stacklevel=2)
     source = _source(found, folder, split)
     rows = np.linspace(0, len(source) - 1, min(EXAMPLES, len(source))).round().astype(int)
     batch = source.batch(np.unique(rows))

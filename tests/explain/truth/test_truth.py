@@ -16,7 +16,6 @@ from cnn_jax.explain.truth.road import imputed, road
 from cnn_jax.explain.truth.stability import sensitivity_max
 from tests.explain.truth.make_oracles import FILE, SAMPLES, SHAPE, cases, score
 
-
 KEY = jax.random.key(0)
 CASE = cases()
 X, MAPS, MASKS = (jnp.asarray(CASE[name]) for name in ("x", "maps", "masks"))
@@ -112,7 +111,8 @@ def test_faithfulness_correlation_is_1_for_what_adds_up() -> None:
     np.testing.assert_allclose(faithfulness(linear, X, -counts.sum(-1), KEY), -1, atol=1e-5)
     assert (jnp.abs(faithfulness(linear, X, MAPS, KEY)) < 0.6).all()
     np.testing.assert_array_equal(faithfulness(linear, X, jnp.zeros_like(MAPS), KEY), 0)
-    np.testing.assert_allclose(correlation(MAPS[0], MAPS[1]), [np.corrcoef(*p)[0, 1] for p in zip(MAPS[0], MAPS[1])], rtol=1e-4)  # fmt: skip
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(MAPS[0], MAPS[1], strict=True)]
+    np.testing.assert_allclose(correlation(MAPS[0], MAPS[1]), expected, rtol=1e-4)
 
 
 def test_squares_are_whole_and_lie_anywhere() -> None:
@@ -159,7 +159,8 @@ def test_controls_know_the_input_or_nothing() -> None:
     from scipy.ndimage import sobel
 
     image = CASE["x"][0]
-    expected = np.mean([np.hypot(sobel(c, 0, mode="nearest"), sobel(c, 1, mode="nearest")) for c in image.transpose(2, 0, 1)], 0)  # fmt: skip
+    both = [[sobel(channel, axis, mode="nearest") for axis in (0, 1)] for channel in image.transpose(2, 0, 1)]
+    expected = np.mean([np.hypot(*pair) for pair in both], 0)
     np.testing.assert_allclose(controls.edges(f, X)[0], expected, rtol=1e-4)
     bell = controls.centre(f, X)
     assert bell.shape == SHAPE[:-1] and (bell[0] == bell[2]).all() and bell[0].argmax() == 4 * 11 + 5

@@ -1,0 +1,36 @@
+"""Four patterns planted in Fashion-MNIST: what decides is known to the pixel, so that explanations can be marked.
+
+Reproduces: no paper; a test of attribution methods with a ground truth, as BAM (Yang & Kim 2019, arXiv:1907.09701).
+Command: python launch.py train experiments/planted_patch.py --seeds=0,1
+Time: TIME
+Expected: EXPECTED
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import identity
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.planted_patch import planted_patch
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.small_cnn import small_cnn
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="planted_patch",
+        data=Data(source=planted_patch, validation=0.02, batch_size=128),
+        model=Model(build=partial(small_cnn, features=(16, 32), hidden=64, dropout=0.0), task=classify),
+        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.01, schedule=cosine, warmup="10%"),
+        augment=identity,
+        duration="1 epochs",
+        evaluate=Evaluate(every="20%"),
+        save_every="20%",
+        keep=5,
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()
