@@ -73,6 +73,8 @@ def run(arguments: list[str]) -> int:
             raise cli.UsageError("--methods=list shows the methods and takes no run")
         print(_listed())
         return 0
+    if values.second is not None and not values.benchmark:
+        raise cli.UsageError("--second is for --benchmark, which tests the sanity of methods with it")
     if values.benchmark or values.timeline:
         if len(words) != 1:
             raise cli.UsageError("--benchmark and --timeline take one run folder and no inputs")

@@ -51,6 +51,7 @@ CONTROLS: Mapping[str, Method] = {
 SLOPES = frozenset("gradient smooth_grad guided_backprop deconvnet".split())
 TOLERANCE = 15 / 224  # of the pointing game, as a share of the longer side
 BATCH, PARTS, REFERENCES = 16, 50, 16
+DRAWS = 3  # of random weights, over which the sanity test takes the mean
 
 
 class Benchmark(NamedTuple):
@@ -155,6 +156,16 @@ def lines(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     return head, cells
 
 
+class Sanity(NamedTuple):
+    """weights: against models with random weights, bottom-up MPRT to its end. classes: against another class.
+
+    The second is None where what is explained has no classes to choose from, as a box.
+    """
+
+    weights: Verdict
+    classes: Verdict | None
+
+
 def verdicts(
     predictor: Predictor,
     other: Any,
@@ -164,31 +175,47 @@ def verdicts(
     layer: str = "",
     seed: int = 0,
     batch_size: int = BATCH,
-) -> dict[str, Verdict]:
-    """Whether the maps of each method depend on what the model learnt: bottom-up MPRT, the whole model randomised.
+) -> dict[str, Sanity]:
+    """Whether the maps of each method depend on what the model learnt, and on the class that is asked for.
 
     other: the variables of the same network, trained alike from another seed: see `similarity.verdict`.
     """
-    fresh = jax.jit(predictor.task.init)(jax.random.key(seed + 1))
-    parts = sanity.blocks(predictor.model, predictor.spec.input.shape)
-    every = [path for paths in parts.values() for path in paths]
-    random = sanity.randomised(predictor.variables, fresh, every)
-    alike: dict[str, list[np.ndarray]] = {name: [] for name in methods}
-    allowed: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+    own, classes = predictor.variables, len(predictor.spec.classes)
+    every = [path for paths in sanity.blocks(predictor.model, predictor.spec.input.shape).values() for path in paths]
+    fresh = [jax.jit(predictor.task.init)(jax.random.key(seed + 1 + draw)) for draw in range(DRAWS)]
+    random = [sanity.randomised(own, one, every) for one in fresh]
+    found: dict[str, list[np.ndarray]] = {}
     compiled = dict[str, Any]()
     for rows, subject in _subjects(predictor, inputs, methods, layer, seed, batch_size):
+        shifted = None
+        if len(subject.chosen) == 1:  # a class and nothing else, as a box or a region
+            shifted = {name: (label + 1) % classes for name, label in subject.chosen.items()}
         for name, method in methods.items():
-            maps_of = compiled.setdefault(name, jax.jit(partial(_compared, subject.target, method, subject.static)))
-            for found, variables in ((alike, random), (allowed, other)):
-                given = (predictor.variables, variables, subject.chosen, subject.x, subject.arrays)
-                found[name].append(np.asarray(maps_of(*given))[: len(rows)])
-    return {name: verdict(np.concatenate(alike[name]), np.concatenate(allowed[name])) for name in methods}
+            maps_of = compiled.setdefault(name, jax.jit(partial(_flat, subject.target, method, subject.static)))
+            maps = partial(maps_of, x=subject.x, arrays=subject.arrays)
+            base = maps(own, subject.chosen)
+            alike = np.mean([_alike(base, maps(variables, subject.chosen)) for variables in random], 0)
+            row = [alike, _alike(base, maps(other, subject.chosen))]
+            row += [] if shifted is None else [_alike(base, maps(own, shifted))]
+            found.setdefault(name, []).append(np.stack(row)[:, : len(rows)])
+    whole = {name: np.concatenate(parts, 1) for name, parts in found.items()}
+    return {
+        name: Sanity(verdict(row[0], row[1]), verdict(row[2], row[1]) if len(row) > 2 else None)
+        for name, row in whole.items()
+    }
 
 
-def words(found: Verdict) -> str:
-    """A verdict as it is stamped on maps."""
-    said = f"maps of a random model {found.alike.value:.2f}, of another training {found.allowed.value:.2f} alike"
-    return f"sanity: {'passes' if found.passes else 'FAILS'} ({said})"
+_alike = jax.jit(sanity.spearman)
+
+
+def words(found: Sanity) -> str:
+    """Both verdicts as they are stamped on maps."""
+    said = [(found.weights, "of a random model")]
+    said += [] if found.classes is None else [(found.classes, "of another class")]
+    parts = [f"{what} {one.alike.value:.2f}{'' if one.passes else ', too'} alike" for one, what in said]
+    passes = all(one.passes for one, _ in said)
+    allowed = found.weights.allowed.value
+    return f"sanity {'passed' if passes else 'FAILED'}: maps {', '.join(parts)}; of another training {allowed:.2f}"
 
 
 class _Subject(NamedTuple):
@@ -248,18 +275,10 @@ def _sensitivity(
     return sensitivity_max(run, lambda x: target.score(variables, chosen, x)[0], x, arrays["key"])
 
 
-def _compared(
-    target: targets.Target,
-    method: Method,
-    static: Any,
-    own: Any,
-    other: Any,
-    chosen: Any,
-    x: jax.Array,
-    arrays: Any,
+def _flat(
+    target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
 ) -> jax.Array:
-    maps = [_maps(target, method, static, variables, chosen, x, arrays) for variables in (own, other)]
-    return sanity.spearman(*(positions(jnp.abs(m), x) for m in maps))
+    return positions(_maps(target, method, static, variables, chosen, x, arrays), x)
 
 
 def _measured(

@@ -44,6 +44,7 @@ def compare(
     ValueError for folders that do not fit together.
     """
     found = load(folder, which, devices=jax.devices()[:1])
+    other = None if second is None else _other(second, folder, found)
     source, spec = _source(found, folder, split), found.predictor.spec
     rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
     batch = source.batch(rows)
@@ -58,8 +59,7 @@ def compare(
         f"* surely better than each control ({', '.join(benchmarks.CONTROLS)}); mean rank: of the columns with an arrow"
     )
     verdicts = {}
-    if second is not None:
-        other = _other(second, folder, found)
+    if other is not None:
         verdicts = benchmarks.verdicts(found.predictor, other, inputs, methods, layer=layer, seed=seed)
         width = max(map(len, verdicts))
         print("\n".join(f"{name:{width}}  {benchmarks.words(verdict)}" for name, verdict in verdicts.items()))
