@@ -40,7 +40,7 @@ def planted_patch(source: str = "fashion_mnist", *, side: int = 6, seed: int = 0
     splits = made(lookup(source))
     spec = next(iter(splits.values())).spec
     return array_splits(
-        "planted_patch",
+        f"planted_patch in {spec.name}",
         {name: _planted(split, side, mixed(seed, number)) for number, (name, split) in enumerate(splits.items())},
         Prepare(channels=spec.input.shape[-1]),
         inputs={"image": "image"},
@@ -48,7 +48,6 @@ def planted_patch(source: str = "fashion_mnist", *, side: int = 6, seed: int = 0
         classes=PATTERNS,
         licence=spec.licence,
         citation=spec.citation,
-        notes=[f"the pictures are those of {spec.name}, the classes those of the patterns in them"],
     )
 
 

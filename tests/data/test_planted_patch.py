@@ -20,7 +20,7 @@ def test_the_pattern_lies_where_the_map_says_and_is_the_class() -> None:
             np.testing.assert_array_equal(seen, 255 * pattern(batch["label"][row], 3))
         assert there.any(0).all()  # every place is taken
         assert abs(np.corrcoef(batch["label"], before["label"])[0, 1]) < 0.1
-    assert splits["train"].spec.classes == PATTERNS and "digits" in splits["train"].spec.notes[0]
+    assert splits["train"].spec.classes == PATTERNS and splits["test"].spec.name == "planted_patch in digits"
     assert splits["train"].spec.fingerprint == lookup("planted_patch(digits, side=3)")()["test"].spec.fingerprint
 
 
