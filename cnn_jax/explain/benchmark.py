@@ -104,15 +104,13 @@ def benchmark(
         for place, (name, method) in enumerate(every.items()):
             if name not in compiled:
                 compiled[name] = (
-                    jax.jit(partial(_maps, subject.target, method, subject.static)),
+                    jax.jit(partial(_whole, subject.target, method, subject.static)),
                     jax.jit(partial(_sensitivity, subject.target, method, subject.static)),
                 )
             maps_of, sensitivity_of = compiled[name]
-            measure = compiled.setdefault(
-                f"slope {name in SLOPES}", jax.jit(partial(_measured, subject.target, name in SLOPES))
-            )
+            measure = compiled.setdefault("", jax.jit(partial(_measured, subject.target)))  # one for all methods
             given = (predictor.variables, subject.chosen, subject.x, subject.arrays)
-            found = measure(*given, maps_of(*given), truth)
+            found = measure(*given, maps_of(*given), name in SLOPES, truth)
             if method.kind != "hidden":  # those that look at thousands of versions of each input
                 found["sensitivity_max"] = sensitivity_of(*given)
             for measured, numbers in found.items():
@@ -278,23 +276,32 @@ def _sensitivity(
 def _flat(
     target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
 ) -> jax.Array:
+    """Maps [B, *spatial]."""
     return positions(_maps(target, method, static, variables, chosen, x, arrays), x)
+
+
+def _whole(
+    target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
+) -> jax.Array:
+    """Maps of x's shape; what counts for a position is shared by its channels."""
+    maps = _maps(target, method, static, variables, chosen, x, arrays)
+    return maps if maps.ndim == x.ndim else jnp.broadcast_to(maps[..., None] / x.shape[-1], x.shape)
 
 
 def _measured(
     target: targets.Target,
-    slope: bool,
     variables: Any,
     chosen: Any,
     x: jax.Array,
     arrays: Any,
     maps: jax.Array,
+    slope: jax.Array | bool,
     masks: jax.Array | None,
 ) -> dict[str, jax.Array]:
     f = lambda x: target.score(variables, chosen, x)[0]  # noqa: E731
     likely = lambda x: target.likely(variables, chosen, x)[0]  # noqa: E731
     keys, zero = jax.random.split(arrays["key"], 8), arrays["reference"]
-    counted = jnp.abs(maps) if slope else maps
+    counted = jnp.where(slope, jnp.abs(maps), maps)
     flat = positions(counted, x)
     found = {
         "deletion": deletion(likely, x, counted, keys[0], baseline=zero),

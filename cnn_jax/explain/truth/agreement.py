@@ -17,7 +17,7 @@ def infidelity(
     key: jax.Array,
     *,
     baseline: jax.Array | float = 0.0,
-    local: bool = False,
+    local: bool | jax.Array = False,
     side: int = 0,
     samples: int = SAMPLES,
     scaled: bool = True,
@@ -49,7 +49,7 @@ def faithfulness(
     key: jax.Array,
     *,
     baseline: jax.Array | float = 0.0,
-    local: bool = False,
+    local: bool | jax.Array = False,
     share: float = 0.1,
     samples: int = SAMPLES,
 ) -> jax.Array:
@@ -93,13 +93,13 @@ def _forecasts(
     key: jax.Array,
     masks: Callable[[jax.Array], jax.Array],
     baseline: jax.Array | float,
-    local: bool,
+    local: bool | jax.Array,
     samples: int,
 ) -> tuple[jax.Array, jax.Array]:
     """What the map forecasts and what is lost, both [samples, B], for masks(key) of what is removed."""
     whole, gone = f(x), jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
     each = attribution if attribution.ndim == x.ndim else attribution[..., None]
-    each = each * (x - gone) if local else each
+    each = jnp.where(local, each * (x - gone), each)
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         mask = masks(key)[..., None]
