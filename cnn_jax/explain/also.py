@@ -74,7 +74,9 @@ def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> 
     key = jax.random.key(0)
     grey = jnp.broadcast_to(jnp.asarray(spec.prepare.mean or 0.0, x.dtype), x.shape)
     several, parts = jnp.broadcast_to(grey[:1], (4, *x.shape[1:])), 4 ** (x.ndim - 2)
-    made = METHODS[method].run(Asked(f, likely, lambda x: (f(x), {}), "", grey, several, _grid(x), parts, key), x)
+    made = METHODS[method].run(
+        Asked(f, likely, lambda x: (f(x), {}), "", grey, several, jnp.asarray(_grid(x)), parts, key), x
+    )
     flat = positions(jnp.abs(made) if method in SLOPES else made, x)
     random = controls.random(f, x, key=jax.random.fold_in(key, 1))
     scores = {

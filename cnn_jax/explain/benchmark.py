@@ -57,12 +57,12 @@ DRAWS = 3  # of random weights, over which the sanity test takes the mean
 class Benchmark(NamedTuple):
     """values: [M, K, N], of M methods, the controls last, by the K MEASURES on N examples; nan where not measured.
 
-    index: [N], the examples' places in their split. targets: [N], what was explained of each.
+    rows: [N], the examples' places in their split. targets: [N], what was explained of each.
     """
 
     methods: list[str]
     values: NDArray[np.float64]
-    index: NDArray[np.int64]
+    rows: NDArray[np.int64]
     targets: list[str]
 
 
@@ -130,7 +130,7 @@ def table(found: Benchmark) -> list[Row]:
         Row(
             name,
             place[m],
-            {measure: mean(found.values[m, k], found.index) for k, measure in enumerate(MEASURES)},
+            {measure: mean(found.values[m, k], found.rows) for k, measure in enumerate(MEASURES)},
             {measure: _beaten(found, m, k) for k, measure in enumerate(MEASURES) if MEASURES[measure]},
         )
         for m, name in enumerate(found.methods)
@@ -331,7 +331,7 @@ def _beaten(found: Benchmark, method: int, measure: int) -> list[str]:
     sign, beaten = list(MEASURES.values())[measure], []
     for name in CONTROLS:
         control = found.values[found.methods.index(name), measure]
-        difference = mean(sign * (found.values[method, measure] - control), found.index)
+        difference = mean(sign * (found.values[method, measure] - control), found.rows)
         if found.methods[method] not in CONTROLS and difference.low is not None and difference.low > 0:
             beaten.append(name)
     return beaten

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 class Strongest(NamedTuple):
     """The k examples to which each of U units answers most, the strongest first.
 
-    values: [U, k]. index: [U, k], of the examples in their split; -1 where there are fewer. places: [U, k, rank], where
+    values: [U, k]. rows: [U, k], of the examples in their split; -1 where there are fewer. places: [U, k, rank], where
     in the feature map the answer is largest.
     """
 
     values: NDArray[np.float32]
-    index: NDArray[np.int64]
+    rows: NDArray[np.int64]
     places: NDArray[np.int64]
 
 
@@ -29,11 +29,13 @@ def strongest(batches: Iterable[tuple[np.ndarray, np.ndarray]], k: int = 9) -> S
         values = np.take_along_axis(flat, at[:, None], 1)[:, 0].T
         places = np.stack(np.unravel_index(at.T, spatial), -1) if spatial else np.zeros((*at.T.shape, 0), np.int64)
         new = Strongest(values, np.broadcast_to(np.asarray(index, np.int64), values.shape), places)
-        both = new if found is None else Strongest(*(np.concatenate(pair, 1) for pair in zip(found, new, strict=True)))
+        both = new
+        if found is not None:
+            both = Strongest(*(np.concatenate([a, b], 1) for a, b in zip(found, new, strict=True)))
         order = np.argsort(-both.values, axis=1, kind="stable")[:, :k]
         found = Strongest(
             np.take_along_axis(both.values, order, 1),
-            np.take_along_axis(both.index, order, 1),
+            np.take_along_axis(both.rows, order, 1),
             np.take_along_axis(both.places, order[..., None], 1),
         )
     if found is None:
@@ -42,9 +44,9 @@ def strongest(batches: Iterable[tuple[np.ndarray, np.ndarray]], k: int = 9) -> S
 
 
 class Nearest(NamedTuple):
-    """index [Q, k] and cosine similarity [Q, k] of the nearest of N vectors to each of Q, the nearest first."""
+    """rows [Q, k] and cosine similarity [Q, k] of the nearest of N vectors to each of Q, the nearest first."""
 
-    index: NDArray[np.int64]
+    rows: NDArray[np.int64]
     similarity: NDArray[np.float64]
 
 

@@ -58,7 +58,7 @@ def visualise(
 
         def step(state: State, key: jax.Array) -> tuple[State, None]:
             updates, memory = optimizer.update(jax.grad(loss)(state[0], key), state[1])
-            return (state[0] + updates, memory), None  # type: ignore[operator]
+            return (state[0] + updates, memory), None
 
         return jax.lax.scan(step, state, keys)[0]
 

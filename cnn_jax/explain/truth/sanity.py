@@ -119,8 +119,11 @@ def random_logit(
     classes = jax.eval_shape(logits, x).shape[-1]
     others = (labels + jax.random.randint(key, labels.shape, 1, classes)) % classes
     rows = jnp.arange(len(x))
-    own, other = (method(lambda x, wanted=wanted: logits(x)[rows, wanted], x) for wanted in (labels, others))
-    return spearman(own, other)
+
+    def map_of(wanted: jax.Array) -> jax.Array:
+        return method(lambda x: logits(x)[rows, wanted], x)
+
+    return spearman(map_of(labels), map_of(others))
 
 
 def label_randomisation(maps: Maps, trained: Any, permuted: Any) -> jax.Array:

@@ -37,19 +37,19 @@ def test_the_strongest_examples_are_found_in_batches() -> None:
     for unit in range(3):
         best = maps[..., unit].max((1, 2))
         order = np.argsort(-best)[:4]
-        np.testing.assert_array_equal(found.index[unit], index[order])
+        np.testing.assert_array_equal(found.rows[unit], index[order])
         np.testing.assert_allclose(found.values[unit], best[order])
         for rank, row in enumerate(order):
             assert maps[row][tuple(found.places[unit, rank])][unit] == best[row]
     vectors = strongest([(maps[:, 0, 0], index)], k=30)
-    assert vectors.index.shape == (3, 23) and vectors.places.shape == (3, 23, 0)
+    assert vectors.rows.shape == (3, 23) and vectors.places.shape == (3, 23, 0)
     with pytest.raises(ValueError, match="no examples"):
         strongest([])
 
 
 def test_the_nearest_by_angle() -> None:
     found = nearest(np.array([[2.0, 0.1]]), np.array([[0.0, 1.0], [0.1, 0.0], [-5.0, 0.0], [3.0, 3.0]]), k=3)
-    np.testing.assert_array_equal(found.index, [[1, 3, 0]])
+    np.testing.assert_array_equal(found.rows, [[1, 3, 0]])
     assert found.similarity[0, 0] == pytest.approx(2 / np.hypot(2, 0.1))
 
 
