@@ -2,8 +2,8 @@
 
 Reproduces: no paper; a test of attribution methods with a ground truth, as BAM (Yang & Kim 2019, arXiv:1907.09701).
 Command: python launch.py train experiments/planted_patch.py --seeds=0,1
-Time: TIME
-Expected: EXPECTED
+Time: seconds
+Expected: top1 near 1
 """
 
 from functools import partial
@@ -25,9 +25,9 @@ def experiment() -> Experiment:
         model=Model(build=partial(small_cnn, features=(16, 32), hidden=64, dropout=0.0), task=classify),
         optim=Optim(build=adamw, lr=3e-3, weight_decay=0.01, schedule=cosine, warmup="10%"),
         augment=identity,
-        duration="1 epochs",
-        evaluate=Evaluate(every="20%"),
-        save_every="20%",
+        duration="200 steps",
+        evaluate=Evaluate(every="50 steps"),
+        save_every="40 steps",
         keep=5,
     )
 

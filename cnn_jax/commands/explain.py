@@ -108,8 +108,18 @@ def _explain_run(folder: Path, values: Any) -> None:
     out = written(values.out) if values.out is not None else run_folder.place(folder, explanations.FOLDER)
     if values.benchmark:
         second = None if values.second is None else written(values.second)
-        how = dict(split=values.split, count=values.examples, second=second, layer=values.layer or "")
-        explanations.compare(folder, values.checkpoint, methods, **how, seed=values.seed, out=out)
+        explanations.compare(
+            folder,
+            values.checkpoint,
+            methods,
+            asked=bool(values.methods),
+            split=values.split,
+            count=values.examples,
+            second=second,
+            layer=values.layer or "",
+            seed=values.seed,
+            out=out,
+        )
     if values.timeline:
         explanations.history(folder, split=values.split, out=out)
 

@@ -31,6 +31,7 @@ def compare(
     which: str | None,
     methods: dict[str, Method],
     *,
+    asked: bool,
     split: str,
     count: int,
     second: Path | None,
@@ -40,6 +41,7 @@ def compare(
 ) -> None:
     """Prints and writes the benchmark of `methods` on `count` examples of a split of the run's own data.
 
+    asked: whether somebody named the methods; if not, those that the model has no part for are left out, which is said.
     second: another run of the same network, trained alike from another seed, with which sanity is tested. Raises
     ValueError for folders that do not fit together.
     """
@@ -49,6 +51,9 @@ def compare(
     rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
     batch = source.batch(rows)
     inputs = {name: batch[name] for name in spec.inputs}
+    if not asked and (why := benchmarks.without_layers(found.predictor, inputs)):
+        warnings.warn(f"no class activation maps: {why}", stacklevel=2)
+        methods = {name: method for name, method in methods.items() if method.kind != "layer"}
     labels = _surest(found.predictor, inputs)
     masks = object_masks(spec.targets, batch, spec.input.shape[:-1], labels)
     scored = benchmarks.benchmark(found.predictor, inputs, methods, masks=masks, index=rows, layer=layer, seed=seed)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.explain import benchmark as benchmarks
+from cnn_jax.explain.truth.similarity import verdict
 from cnn_jax.launch import explanations
 from cnn_jax.report import log
 
@@ -14,7 +16,24 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 TINY = "experiments/tiny.py"
 
 
-def test_the_benchmark_of_a_run_is_printed_and_written(run: Path, tmp_path: Path, launch) -> None:
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """What is measured is tested in tests/explain: here are numbers in its place."""
+    draw = np.random.default_rng(0)
+
+    def benchmark(predictor, inputs, methods, *, masks, index, layer, seed):
+        names = [*methods, *benchmarks.CONTROLS]
+        assert masks is None and inputs["image"].shape == (4, 8, 8, 1) and index[-1] == 898
+        return benchmarks.Benchmark(names, draw.random((len(names), len(benchmarks.MEASURES), 4)), index, ["one"] * 4)
+
+    def verdicts(predictor, other, inputs, methods, *, layer, seed):
+        return {name: benchmarks.Sanity(verdict(draw.random(4), draw.random(4)), None) for name in methods}
+
+    monkeypatch.setattr(benchmarks, "benchmark", benchmark)
+    monkeypatch.setattr(benchmarks, "verdicts", verdicts)
+
+
+def test_the_benchmark_of_a_run_is_printed_and_written(run: Path, tmp_path: Path, launch, quick) -> None:
     other = tmp_path / "other"
     assert launch("train", run / "experiment.py", f"--workdir={other}", "--config.seed=1").code == 0
     how = ("--benchmark", "--methods=gradient", "--examples=4")

@@ -15,7 +15,7 @@ def test_a_picture_is_that_of_lucid() -> None:
     """lucid/optvis/param: fft_image, to_valid_rgb with decorrelation and a sigmoid; in NumPy."""
     draw = np.random.default_rng(0)
     real, imaginary = draw.normal(size=(2, 6, 5, 3)).astype(np.float32)
-    found = picture(jnp.asarray([real, imaginary]), (1, 6, 8, 3))[0]
+    found = jax.jit(lambda p: picture(p, (1, 6, 8, 3)))(np.stack([real, imaginary]))[0]
     frequencies = np.sqrt(np.fft.fftfreq(6)[:, None] ** 2 + np.fft.fftfreq(8)[:5] ** 2)
     scale = np.sqrt(6 * 8) / np.maximum(frequencies, 1 / 8)
     plain = np.fft.irfft2((scale[..., None] * (real + 1j * imaginary)).transpose(2, 0, 1), s=(6, 8)).transpose(1, 2, 0)
@@ -38,24 +38,26 @@ def test_the_best_picture_of_a_template_is_the_template() -> None:
     for picture_of, sign in zip(found, (1, -1), strict=True):
         assert np.corrcoef(picture_of.ravel(), sign * template.ravel())[0, 1] > 0.8
     signal = jnp.sin(jnp.arange(32) / 3)[:, None]
-    wave = visualise(lambda x: (x * signal).sum((1, 2)), (1, 32, 1), KEY, steps=40, rate=0.3, moved=False)
+    score = lambda x: (x * signal).sum((1, 2))  # noqa: E731
+    wave = jax.jit(lambda key: visualise(score, (1, 32, 1), key, steps=40, rate=0.3, moved=False))(KEY)
     assert np.corrcoef(wave.ravel(), signal.ravel())[0, 1] > 0.8
 
 
 def test_a_unit_that_is_off_is_reached() -> None:
     f = lambda x: jax.nn.relu(x - 5).sum((1, 2, 3))  # noqa: E731
     x = jnp.zeros((1, 2, 2, 1))
-    plain, reached = (jax.grad(lambda x, f=score: f(x).sum())(x) for score in (f, opened(f)))
+    slopes = jax.jit(lambda x: [jax.grad(lambda x, f=score: f(x).sum())(x) for score in (f, opened(f))])
+    plain, reached = slopes(x)
     assert (plain == 0).all() and (reached == 1).all()
-    np.testing.assert_allclose(opened(f)(x + 7), f(x + 7))
+    np.testing.assert_array_equal(*slopes(x + 7))
 
 
 def test_movements_are_small_and_random() -> None:
     x = jnp.zeros((1, 40, 40, 1)).at[:, 15:25, 15:25].set(1.0)
-    moved = jnp.concatenate([movement(x, key) for key in jax.random.split(KEY, 3)])
-    assert not np.allclose(moved[0], moved[1]) and (moved[:, 18:22, 18:22] > 0.9).all()
-    grey = movement(jnp.ones((1, 40, 40, 1)), KEY)
-    assert grey.min() >= 0.5 - 1e-6 and grey[0, 20, 20, 0] == 1
+    both = jnp.concatenate([x, jnp.ones_like(x)])
+    (first, white), (second, _) = jax.jit(jax.vmap(movement, (None, 0)))(both, jax.random.split(KEY))
+    assert not np.allclose(first, second) and (first[18:22, 18:22] > 0.9).all()
+    assert white.min() >= 0.5 - 1e-6 and white[20, 20, 0] == 1  # grey moves in
 
 
 def test_colours_of_data_are_the_root_of_their_covariance() -> None:
@@ -71,9 +73,8 @@ def test_a_dream_strengthens_what_a_layer_sees() -> None:
 
     f = strength(g, "edges")
     x = jnp.tile(jnp.sin(jnp.arange(24.0)), (1, 24, 1))[..., None]
-    found = dream(f, x, KEY, octaves=2, steps=4, smallest=8)
-    assert found.shape == x.shape and f(found) > 1.2 * f(x)
-    np.testing.assert_array_equal(dream(f, x, KEY, octaves=2, steps=0, smallest=8), x)
+    found, before, after = jax.jit(lambda x: (y := dream(f, x, KEY, octaves=2, steps=4, smallest=8), f(x), f(y)))(x)
+    assert found.shape == x.shape and after > 1.2 * before
 
 
 def test_a_sheet_has_its_tiles_in_order() -> None:
