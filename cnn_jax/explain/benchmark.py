@@ -1,6 +1,6 @@
-"""All methods and the controls by all truth tests on the same examples, and the sanity test of each on the model."""
+"""All methods and the controls by all truth tests on the same examples, as one table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from cnn_jax.evals.evaluator import Score, digits
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import positions
-from cnn_jax.explain.methods import Asked, Method
-from cnn_jax.explain.segments import segments
-from cnn_jax.explain.truth import controls, sanity
+from cnn_jax.explain.methods import Method
+from cnn_jax.explain.subjects import BATCH, maps_of, subjects, whole_maps
+from cnn_jax.explain.truth import controls
 from cnn_jax.explain.truth.agreement import faithfulness, infidelity
 from cnn_jax.explain.truth.concentration import complexity, sparseness
 from cnn_jax.explain.truth.localisation import energy_inside, pointing, rank_accuracy
 from cnn_jax.explain.truth.ranking import ranks, tied
 from cnn_jax.explain.truth.removal import deletion, insertion, pixel_flipping
 from cnn_jax.explain.truth.road import road
-from cnn_jax.explain.truth.similarity import Verdict, mean, verdict
+from cnn_jax.explain.truth.similarity import mean
 from cnn_jax.explain.truth.stability import sensitivity_max
 from cnn_jax.train.predictor import Predictor
 
@@ -50,8 +50,6 @@ CONTROLS: Mapping[str, Method] = {
 # Their maps are slopes: a sign says in which direction to change a number, and not whether it counts.
 SLOPES = frozenset("gradient smooth_grad guided_backprop deconvnet".split())
 TOLERANCE = 15 / 224  # of the pointing game, as a share of the longer side
-BATCH, PARTS, REFERENCES = 16, 50, 16
-DRAWS = 3  # of random weights, over which the sanity test takes the mean
 
 
 class Benchmark(NamedTuple):
@@ -98,19 +96,19 @@ def benchmark(
     every = {**methods, **CONTROLS}
     values = np.full((len(every), len(MEASURES), count), np.nan)
     words, compiled = list[str](), dict[str, Any]()
-    for rows, subject in _subjects(predictor, inputs, every, layer, seed, batch_size):
+    for rows, subject in subjects(predictor, inputs, every, layer, seed, batch_size):
         words += subject.words[: len(rows)]
         truth = None if masks is None else jnp.asarray(masks)[subject.rows]
         for place, (name, method) in enumerate(every.items()):
             if name not in compiled:
                 compiled[name] = (
-                    jax.jit(partial(_whole, subject.target, method, subject.static)),
+                    jax.jit(partial(whole_maps, subject.target, method, subject.static)),
                     jax.jit(partial(_sensitivity, subject.target, method, subject.static)),
                 )
-            maps_of, sensitivity_of = compiled[name]
+            program, sensitivity_of = compiled[name]
             measure = compiled.setdefault("", jax.jit(partial(_measured, subject.target)))  # one for all methods
             given = (predictor.variables, subject.chosen, subject.x, subject.arrays)
-            found = measure(*given, maps_of(*given), name in SLOPES, truth)
+            found = measure(*given, program(*given), name in SLOPES, truth)
             if method.kind != "hidden":  # those that look at thousands of versions of each input
                 found["sensitivity_max"] = sensitivity_of(*given)
             for measured, numbers in found.items():
@@ -166,138 +164,11 @@ def without_layers(predictor: Predictor, inputs: Mapping[str, np.ndarray]) -> st
     return ""
 
 
-class Sanity(NamedTuple):
-    """weights: against models with random weights, bottom-up MPRT to its end. classes: against another class.
-
-    The second is None where what is explained has no classes to choose from, as a box.
-    """
-
-    weights: Verdict
-    classes: Verdict | None
-
-
-def verdicts(
-    predictor: Predictor,
-    other: Any,
-    inputs: Mapping[str, np.ndarray],
-    methods: Mapping[str, Method],
-    *,
-    layer: str = "",
-    seed: int = 0,
-    batch_size: int = BATCH,
-) -> dict[str, Sanity]:
-    """Whether the maps of each method depend on what the model learnt, and on the class that is asked for.
-
-    other: the variables of the same network, trained alike from another seed: see `similarity.verdict`.
-    """
-    own, classes = predictor.variables, len(predictor.spec.classes)
-    every = [path for paths in sanity.blocks(predictor.model, predictor.spec.input.shape).values() for path in paths]
-    fresh = [jax.jit(predictor.task.init)(jax.random.key(seed + 1 + draw)) for draw in range(DRAWS)]
-    random = [sanity.randomised(own, one, every) for one in fresh]
-    found: dict[str, list[np.ndarray]] = {}
-    compiled = dict[str, Any]()
-    for rows, subject in _subjects(predictor, inputs, methods, layer, seed, batch_size):
-        shifted = None
-        if len(subject.chosen) == 1:  # a class and nothing else, as a box or a region
-            shifted = {name: (label + 1) % classes for name, label in subject.chosen.items()}
-        for name, method in methods.items():
-            maps_of = compiled.setdefault(name, jax.jit(partial(_flat, subject.target, method, subject.static)))
-            maps = partial(maps_of, x=subject.x, arrays=subject.arrays)
-            base = maps(own, subject.chosen)
-            alike = np.mean([_alike(base, maps(variables, subject.chosen)) for variables in random], 0)
-            row = [alike, _alike(base, maps(other, subject.chosen))]
-            row += [] if shifted is None else [_alike(base, maps(own, shifted))]
-            found.setdefault(name, []).append(np.stack(row)[:, : len(rows)])
-    whole = {name: np.concatenate(parts, 1) for name, parts in found.items()}
-    return {
-        name: Sanity(verdict(row[0], row[1]), verdict(row[2], row[1]) if len(row) > 2 else None)
-        for name, row in whole.items()
-    }
-
-
-_alike = jax.jit(sanity.spearman)
-
-
-def words(found: Sanity) -> str:
-    """Both verdicts as they are stamped on maps."""
-    said = [(found.weights, "of a random model")]
-    said += [] if found.classes is None else [(found.classes, "of another class")]
-    parts = [f"{what} {one.alike.value:.2f}{'' if one.passes else ', too'} alike" for one, what in said]
-    passes = all(one.passes for one, _ in said)
-    allowed = found.weights.allowed.value
-    return f"sanity {'passed' if passes else 'FAILED'}: maps {', '.join(parts)}; of another training {allowed:.2f}"
-
-
-class _Subject(NamedTuple):
-    """A batch of examples and all that methods are given; rows: of the examples, the last one repeated."""
-
-    target: targets.Target
-    chosen: Any
-    words: list[str]
-    x: jax.Array
-    arrays: dict[str, jax.Array]
-    static: dict[str, Any]
-    rows: NDArray[np.int64]
-
-
-def _subjects(
-    predictor: Predictor,
-    inputs: Mapping[str, np.ndarray],
-    methods: Mapping[str, Method],
-    layer: str,
-    seed: int,
-    size: int,
-) -> Iterator[tuple[NDArray[np.int64], _Subject]]:
-    count = len(next(iter(inputs.values())))
-    size, key, target = min(size, count), jax.random.key(seed), None
-    parts = np.zeros((count, *predictor.spec.input.shape[:-1]), int)
-    if any(name in ("kernel_shap", "lime") for name in methods):
-        parts = np.stack([segments(picture, PARTS) for picture in np.asarray(targets.read(predictor.spec, inputs).x)])
-    for start in range(0, count, size):
-        rows = np.minimum(np.arange(start, start + size), count - 1)
-        given = targets.read(predictor.spec, {name: array[rows] for name, array in inputs.items()})
-        target = target or targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
-        chosen, said = target.find(predictor.variables, given, None)
-        if not layer and any(method.kind == "layer" for method in methods.values()):
-            shapes = targets.layer_shapes(target, predictor.variables, chosen, given.x)
-            layer = targets.default_layer(shapes, given.x.ndim)
-        arrays = {
-            "reference": targets.reference("mean", given.x, predictor.spec.prepare),
-            "references": targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, key),
-            "segments": jnp.asarray(parts[rows]),
-            "key": jax.random.fold_in(key, start),
-        }
-        static = {"layer": layer, "parts": int(parts.max()) + 1}
-        yield np.arange(start, min(start + size, count)), _Subject(target, chosen, said, given.x, arrays, static, rows)
-
-
-def _maps(
-    target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
-) -> jax.Array:
-    g, likely = (partial(score, variables, chosen) for score in (target.score, target.likely))
-    return method.run(Asked(lambda x: g(x)[0], lambda x: likely(x)[0], g, **arrays, **static), x)
-
-
 def _sensitivity(
     target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
 ) -> jax.Array:
-    run = lambda f, x: _maps(target, method, static, variables, chosen, x, arrays)  # noqa: E731
+    run = lambda f, x: maps_of(target, method, static, variables, chosen, x, arrays)  # noqa: E731
     return sensitivity_max(run, lambda x: target.score(variables, chosen, x)[0], x, arrays["key"])
-
-
-def _flat(
-    target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
-) -> jax.Array:
-    """Maps [B, *spatial]."""
-    return positions(_maps(target, method, static, variables, chosen, x, arrays), x)
-
-
-def _whole(
-    target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
-) -> jax.Array:
-    """Maps of x's shape; what counts for a position is shared by its channels."""
-    maps = _maps(target, method, static, variables, chosen, x, arrays)
-    return maps if maps.ndim == x.ndim else jnp.broadcast_to(maps[..., None] / x.shape[-1], x.shape)
 
 
 def _measured(

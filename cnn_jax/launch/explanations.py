@@ -11,6 +11,7 @@ import numpy as np
 from cnn_jax.data.scoring import aligned
 from cnn_jax.data.source import Source, in_memory, opened, split_of
 from cnn_jax.explain import benchmark as benchmarks
+from cnn_jax.explain import verdicts as sanity
 from cnn_jax.explain.inside.timeline import timeline
 from cnn_jax.explain.methods import Method
 from cnn_jax.explain.truth.masks import object_masks
@@ -65,9 +66,9 @@ def compare(
     )
     verdicts = {}
     if other is not None:
-        verdicts = benchmarks.verdicts(found.predictor, other, inputs, methods, layer=layer, seed=seed)
+        verdicts = sanity.verdicts(found.predictor, other, inputs, methods, layer=layer, seed=seed)
         width = max(map(len, verdicts))
-        print("\n".join(f"{name:{width}}  {benchmarks.words(verdict)}" for name, verdict in verdicts.items()))
+        print("\n".join(f"{name:{width}}  {sanity.words(verdict)}" for name, verdict in verdicts.items()))
     else:
         print("sanity is not tested: say --second=RUN, a run of this experiment from another seed")
     out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def compare(
         out / f"{NAME}.npz", methods=scored.methods, measures=list(directions), values=scored.values, index=rows
     )
     if verdicts:
-        said = {name: benchmarks.words(verdict) for name, verdict in verdicts.items()}
+        said = {name: sanity.words(verdict) for name, verdict in verdicts.items()}
         run_folder.write_json(out / VERDICTS, {"step": found.step, "verdicts": said})
     print(f"written to {out}/{NAME}.png, .csv and .npz")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.explain import benchmark as benchmarks
+from cnn_jax.explain import verdicts as sanity
 from cnn_jax.explain.truth.similarity import verdict
 from cnn_jax.launch import explanations
 from cnn_jax.report import log
@@ -27,10 +28,10 @@ def quick(monkeypatch) -> None:
         return benchmarks.Benchmark(names, draw.random((len(names), len(benchmarks.MEASURES), 4)), index, ["one"] * 4)
 
     def verdicts(predictor, other, inputs, methods, *, layer, seed):
-        return {name: benchmarks.Sanity(verdict(draw.random(4), draw.random(4)), None) for name in methods}
+        return {name: sanity.Sanity(verdict(draw.random(4), draw.random(4)), None) for name in methods}
 
     monkeypatch.setattr(benchmarks, "benchmark", benchmark)
-    monkeypatch.setattr(benchmarks, "verdicts", verdicts)
+    monkeypatch.setattr(sanity, "verdicts", verdicts)
 
 
 def test_the_benchmark_of_a_run_is_printed_and_written(run: Path, tmp_path: Path, launch, quick) -> None:

@@ -10,12 +10,13 @@ import pytest
 from cnn_jax.data.spec import with_statistics
 from cnn_jax.explain import benchmark as benchmarks
 from cnn_jax.explain.attribution import gradient, positions
-from cnn_jax.explain.benchmark import CONTROLS, MEASURES, benchmark, lines, table, verdicts, words
+from cnn_jax.explain.benchmark import CONTROLS, MEASURES, benchmark, lines, table
 from cnn_jax.explain.methods import METHODS
 from cnn_jax.explain.truth import sanity
 from cnn_jax.explain.truth.concentration import sparseness
 from cnn_jax.explain.truth.localisation import energy_inside, pointing
 from cnn_jax.explain.truth.similarity import spearman
+from cnn_jax.explain.verdicts import verdicts, words
 from cnn_jax.report import truth
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.predictor import Predictor, compiler

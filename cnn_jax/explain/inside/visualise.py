@@ -16,7 +16,7 @@ import optax
 from jax.scipy.ndimage import map_coordinates
 
 from cnn_jax.explain.attribution import LayerScore, Score
-from cnn_jax.explain.program import Rules, Tracked, Value, evaluate, with_pullback
+from cnn_jax.explain.program import ACTIVATIONS, SQUASHING, Rules, Tracked, Value, evaluate, with_pullback
 
 State = tuple[jax.Array, optax.OptState]
 
@@ -81,9 +81,9 @@ def opened(f: Score) -> Score:
 
 
 class _Opened(Rules):
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], activation: bool) -> Value:
-        if not activation:
-            return super().curve(f, x, constants, activation)
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
+        if name not in ACTIVATIONS | SQUASHING:
+            return super().curve(f, x, constants, name)
 
         def back(g: jax.Array, *xs: jax.Array) -> list[Any]:
             (own,) = jax.vjp(lambda x: f(x, *xs[1:]), xs[0])[1](g)
