@@ -43,6 +43,17 @@ def strongest(batches: Iterable[tuple[np.ndarray, np.ndarray]], k: int = 9) -> S
     return found
 
 
+def patch(example: np.ndarray, place: np.ndarray, extent: tuple[int, ...], side: int) -> np.ndarray:
+    """The part of an example [*spatial, C], of `side` positions each way, around a place of a map of this extent.
+
+    Near a border the part lies inside, as far as the example is large enough.
+    """
+    spatial = example.shape[:-1]
+    middle = (np.asarray(place) + 0.5) * np.array(spatial) / np.array(extent)
+    low = np.clip(np.round(middle - side / 2).astype(int), 0, np.maximum(np.array(spatial) - side, 0))
+    return example[tuple(slice(start, start + side) for start in low)]
+
+
 class Nearest(NamedTuple):
     """rows [Q, k] and cosine similarity [Q, k] of the nearest of N vectors to each of Q, the nearest first."""
 

@@ -2,8 +2,12 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
+
+from cnn_jax.explain.attribution import LayerScore
+from cnn_jax.explain.program import split
 
 RUNS = 10  # sets of random examples, the least with which the authors test
 STRENGTH = 1.0  # of the ridge, as a share of the mean squared size of a vector
@@ -57,6 +61,17 @@ def tcav(
         random[run] = (slopes @ cav(second, first)[0] > 0).mean()
     p = _same_mean(scores, random)
     return Tcav(float(scores.mean()), scores, random, float(np.mean(right)), p, min(p * tests, 1.0))
+
+
+def layer_slopes(g: LayerScore, x: jax.Array, layer: str) -> tuple[jax.Array, jax.Array]:
+    """What a layer makes of x, mean over positions, and the gradient of the score by it, [B, D] each.
+
+    The gradient by a change that is the same at all positions, which is what the mean sees: the sum over positions.
+    """
+    maps, rest = split(g, x, layer)
+    slopes = jax.grad(lambda maps: rest(maps).sum())(maps)
+    axes = tuple(range(1, maps.ndim - 1))
+    return maps.mean(axes), slopes.sum(axes)
 
 
 def cav(positive: np.ndarray, negative: np.ndarray) -> tuple[NDArray[np.float64], float]:

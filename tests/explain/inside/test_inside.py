@@ -8,8 +8,8 @@ import pytest
 from cnn_jax.explain.inside.cka import between, cka
 from cnn_jax.explain.inside.concepts import concepts
 from cnn_jax.explain.inside.dissection import dissect, of_classes
-from cnn_jax.explain.inside.examples import nearest, strongest
-from cnn_jax.explain.inside.tcav import cav, tcav
+from cnn_jax.explain.inside.examples import nearest, patch, strongest
+from cnn_jax.explain.inside.tcav import cav, layer_slopes, tcav
 from cnn_jax.explain.inside.tracin import tracin
 
 DRAW = np.random.default_rng(0)
@@ -41,6 +41,9 @@ def test_the_strongest_examples_are_found_in_batches() -> None:
         np.testing.assert_allclose(found.values[unit], best[order])
         for rank, row in enumerate(order):
             assert maps[row][tuple(found.places[unit, rank])][unit] == best[row]
+    example = np.arange(16 * 20).reshape(16, 20, 1)
+    np.testing.assert_array_equal(patch(example, np.array([1, 2]), (4, 5), 4), example[4:8, 8:12])
+    np.testing.assert_array_equal(patch(example, np.array([0, 4]), (4, 5), 8), example[:8, 12:])
     vectors = strongest([(maps[:, 0, 0], index)], k=30)
     assert vectors.rows.shape == (3, 23) and vectors.places.shape == (3, 23, 0)
     with pytest.raises(ValueError, match="no examples"):
@@ -88,6 +91,17 @@ def test_tcav_knows_a_concept_that_counts_from_one_that_does_not() -> None:
     assert np.linalg.norm(vector) == pytest.approx(1) and vector.argmax() == 3 and 0.5 < middle < 2.5
     with pytest.raises(ValueError, match="needs 40 random ones"):
         tcav(concept, others[:39], slopes)
+
+
+def test_slopes_are_by_what_is_the_same_everywhere() -> None:
+    def g(x):
+        maps = 2 * x
+        return (maps.mean((1, 2)) ** 2).sum(-1), {"map": maps}
+
+    x = DRAW.normal(size=(3, 4, 5, 2)).astype(np.float32)
+    means, slopes = jax.jit(lambda x: layer_slopes(g, x, "map"))(x)
+    np.testing.assert_allclose(means, 2 * x.mean((1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(slopes, 2 * means, rtol=1e-4, atol=1e-6)
 
 
 def test_concepts_are_the_parts_that_maps_are_made_of() -> None:
