@@ -205,7 +205,7 @@ def _lines(numbers: Mapping[str, float], method: Method, reference: str, layer: 
     if "gap" in numbers:
         steps = f" in {numbers['steps']:.0f} steps" if "steps" in numbers else ""
         to = reference if method.sums == "change" else f"{REFERENCES} random references"
-        lines.append(f"adds up to the change from {to} but for {numbers['gap']:.2g}{steps}")
+        lines.append(f"adds up to the change from {to} but for {100 * numbers['gap']:.2g} %{steps}")
     if method.kind == "layer":
         lines.append(layer)
     if not numbers["positive"]:

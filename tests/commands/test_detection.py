@@ -220,3 +220,13 @@ def test_a_run_is_made_longer_and_another_begins_from_it(
     assert longer.code == 0 and "going on from step 4, made longer" in longer.out
     compared = launch("report", "one", "two")
     assert compared.code == 0 and "test ap" in compared.out and Path("report.html").is_file()
+
+
+def test_a_box_is_explained(here, launch):
+    said = launch("explain", "one", "set/test1.png", "--methods=gradient,grad_cam", "--target=2")
+    assert said.code == 0, said.err
+    assert "the score of box 2, " in said.out and "layer backbone/cells, 4x4: the last feature map" in said.out
+    (arrays,) = (here / "one" / "explanations").rglob("test1.png.explained.npz")
+    assert np.abs(np.load(arrays)["gradient"]).max() > 0
+    said = launch("explain", "one", "set/test1.png", "--methods=gradient", "--target=99")
+    assert said.code == 2 and "there is no box 99" in said.err
