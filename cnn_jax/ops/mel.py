@@ -62,7 +62,7 @@ def mel_filters(
     else:
         place, ends = bins[:, None], from_mel(corners, scale)
     steps = np.diff(ends)
-    found = np.maximum(np.minimum((place - ends[:-2]) / steps[:-1], (ends[2:] - place) / steps[1:]), 0)
+    found: Floats = np.maximum(np.minimum((place - ends[:-2]) / steps[:-1], (ends[2:] - place) / steps[1:]), 0)
     if empty := int((found.max(0) <= 0).sum()):
         warnings.warn(
             f"{empty} of {mels} mel bands lie between two bins of the spectrum and are always silent: take fewer "
