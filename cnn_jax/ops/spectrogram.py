@@ -145,12 +145,18 @@ def mfcc(
     return jnp.moveaxis(found, 1, -1)
 
 
+def sounding(x: jax.Array) -> jax.Array:
+    """How many samples [B] of each sound [B, L, C] come before its silent end, by which clips are padded."""
+    heard = jnp.any(x != 0, -1)
+    return jnp.max(jnp.where(heard, jnp.arange(1, x.shape[1] + 1), 0), 1)
+
+
 def frames(x: jax.Array, size: int, hop: int) -> jax.Array:
     """Pieces [..., frames, size] of x [..., L], a new one every `hop` samples; what is left at the end is left out."""
     count = 1 + (x.shape[-1] - size) // hop
     step = math.gcd(size, hop)
     if size // step > MOST_PIECES:
-        return x[..., np.arange(count)[:, None] * hop + np.arange(size)]
+        return x[..., jnp.arange(count)[:, None] * hop + jnp.arange(size)]
     blocks = x[..., : (count - 1) * hop + size].reshape(*x.shape[:-1], -1, step)
     last, stride = (count - 1) * hop // step + 1, hop // step
     pieces = [jax.lax.slice_in_dim(blocks, k, k + last, stride, axis=-2) for k in range(size // step)]
