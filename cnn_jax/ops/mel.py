@@ -1,7 +1,7 @@
 """The constants of spectra: windows, mel filters and cosine transforms, computed once in float64 by NumPy."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,12 +57,14 @@ def mel_filters(
         raise ValueError(f"mel filters need 0 <= low < high <= rate / 2, not {low:g}, {high:g} and {rate / 2:g} Hz")
     corners = np.linspace(to_mel(low, scale), to_mel(high, scale), mels + 2)
     bins = np.arange(fft // 2 + 1) * (rate / fft)
+    place: NDArray[Any]
+    ends: NDArray[Any]
     if straight_in_mel:
         place, ends = to_mel(bins, scale)[:, None], corners
     else:
         place, ends = bins[:, None], from_mel(corners, scale)
     steps = np.diff(ends)
-    found: Floats = np.maximum(np.minimum((place - ends[:-2]) / steps[:-1], (ends[2:] - place) / steps[1:]), 0)
+    found: NDArray[Any] = np.maximum(np.minimum((place - ends[:-2]) / steps[:-1], (ends[2:] - place) / steps[1:]), 0)
     if empty := int((found.max(0) <= 0).sum()):
         warnings.warn(
             f"{empty} of {mels} mel bands lie between two bins of the spectrum and are always silent: take fewer "

@@ -28,6 +28,7 @@ from cnn_jax.report.figures import (
     short,
     tidy,
 )
+from cnn_jax.report.sound import as_picture
 from cnn_jax.report.tables import csv_table
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
@@ -147,7 +148,7 @@ def mistakes_gallery(
     examples = source.batch(worst[:, 1].astype(int))[next(iter(source.spec.inputs))] if len(worst) else ()
     places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 18) for file in files]
     for ax, example, (confidence, _, true, predicted), place in zip(axes, examples, worst, places, strict=False):
-        draw_example(ax, example)
+        draw_example(ax, as_picture(example, source.spec))
         ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=9.5, color=ORANGE)
         line = "  " if files is None else "\n"
         ax.set_xlabel(f"{short(classes[int(true)], 16)}{line}{place}", fontsize=9.5, color=BLUE)

@@ -19,6 +19,7 @@ from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
 from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short
 from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of, tints_of_objects
+from cnn_jax.report.sound import as_picture
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
 SAMPLES, COLUMNS = 16, 4  # of a sheet
@@ -78,7 +79,7 @@ def sheet(splits: Splits, path: Path) -> None:
 
 def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
     """Draws one example; returns what its title says."""
-    picture, said = example[next(iter(spec.inputs))], ""
+    picture, said = as_picture(example[next(iter(spec.inputs))], spec), ""
     size, shown = picture.shape[:2], picture
     fit = WIDTH * DPI / max(size)
     whole = (max(round(fit * size[0]), 1), max(round(fit * size[1]), 1))
@@ -99,6 +100,9 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
         draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"
     draw_example(ax, shown)
+    if _holds(spec, "labels"):
+        names = [spec.classes[k] for k in np.flatnonzero(_column(spec, example, "labels"))]
+        return short(" + ".join(names) or "none", 24)
     label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
     return said or (short(spec.classes[label], 24) if label >= 0 else "")
 
@@ -172,6 +176,14 @@ def _split(split: str, source: Source) -> Iterator[str]:
         yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*found, strict=True))))
         if _holds(spec, "placement"):
             yield _pictures_said(spec, np.concatenate([_column(spec, batch, "placement") for _, batch in batches]))
+    elif _holds(spec, "labels"):
+        columns = np.concatenate([_column(spec, batch, "labels") for _, batch in _without_images(source, "labels")])
+        yield table(
+            ("class", spec.units),
+            [(short(name, 40), int(n)) for name, n in zip(spec.classes, columns.sum(0), strict=True)],
+        )
+        each = {f"classes of one of the {spec.units}": columns.sum(1)}
+        yield _percentiles(f"{int(columns.sum()):,} labels", each)
     elif _holds(spec, "label"):
         labels = np.concatenate([_column(spec, batch, "label") for _, batch in _without_images(source, "label")])
         counts = np.bincount(labels[labels >= 0], minlength=len(spec.classes)).tolist()
