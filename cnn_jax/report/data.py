@@ -57,7 +57,7 @@ def sheet(splits: Splits, path: Path) -> None:
     spec = source.spec
     chosen = np.sort(permutation(len(source), 0)[:SAMPLES]).tolist()
     rows, numbers = -(-len(chosen) // COLUMNS), set[int]()
-    height, width = spec.input.shape[:2] if len(spec.input.shape) == 3 else (1, 1)
+    height, width = spec.input.shape[:2] if len(spec.input.shape) == 3 else (2, 3)
     wide, tall = WIDTH * COLUMNS, (WIDTH * min(height / width, 1) + 0.2) * rows
     figure = new_figure(wide, tall)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
