@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from cnn_jax.models.heads import Features, Output, classified
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dropout, Layer, require_size, widened
-from cnn_jax.models.variant import Variant
+from cnn_jax.models.variant import Hearing, Variant
 from cnn_jax.ops.pooling import avg_pool
+from cnn_jax.ops.spectrogram import log_mel
 
 xavier = nn.initializers.xavier_uniform()
 
@@ -25,12 +26,15 @@ class PANN(nn.Module):
     kernel: of the convolutions. The sixth stage, where there is one, is not made smaller.
     """
 
+    tags = True  # what they were published for: logits of labels of which several may apply
+
     classes: int | None
     features: tuple[int, ...]
     blocks: tuple[int, ...]
     kernel: int = 3
     hidden: int = 2048
     dropout: float = 0.2
+    head_dropout: float = 0.5
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
@@ -50,15 +54,18 @@ class PANN(nn.Module):
                 x = self.act(norm(name=f"stage{stage}_norm{i}")(x, train=train))
             features[f"stage{stage}"] = x = avg_pool(x, 2) if stage <= pooled else x
             x = Dropout(self.dropout, name=f"dropout{stage}")(x, train=train)
-        return tagged(x, features, self.classes, self.hidden, self.act, self.dtype, train=train)
+        return tagged(x, features, self, train=train)
 
 
 class TaggingMobileNet(nn.Module):
     """MobileNetV1 in which a mean before the norm takes the place of each stride; stage i has `blocks[i]` blocks."""
 
+    tags = True
+
     classes: int | None
     blocks: tuple[int, ...] = (1, 2, 2, 6, 2)
     hidden: int = 1024
+    head_dropout: float = 0.5
     conv: Layer = Conv
     norm: Layer = BatchNorm
     act: Activation = nn.relu
@@ -81,7 +88,7 @@ class TaggingMobileNet(nn.Module):
                 x = conv(32 * 2**stage, (1, 1), name=f"{block}_pointwise")(x)
                 x = self.act(norm(name=f"{block}_norm2")(x, train=train))
             features[f"stage{stage}"] = x
-        return tagged(x, features, self.classes, self.hidden, self.act, self.dtype, train=train)
+        return tagged(x, features, self, train=train)
 
 
 def norm_of_bins(x: jax.Array, norm: Any, *, train: bool) -> jax.Array:
@@ -89,22 +96,27 @@ def norm_of_bins(x: jax.Array, norm: Any, *, train: bool) -> jax.Array:
     return jnp.moveaxis(norm(jnp.moveaxis(x, 2, -1), train=train), -1, 2)
 
 
-def tagged(
-    x: jax.Array, features: Features, classes: int | None, hidden: int, act: Activation, dtype: Any, *, train: bool
-) -> Output:
-    """The end of all of them: the mean over frequency, of which mean and maximum over time, and a hidden layer."""
+def tagged(x: jax.Array, features: Features, net: PANN | TaggingMobileNet, *, train: bool) -> Output:
+    """The end of both: the mean over frequency, of which maximum and mean over time, and a hidden layer."""
     x = widened(x).mean(2)
     features["pooled"] = x = x.max(1) + x.mean(1)
-    if classes is None:
+    if net.classes is None:
         return features
-    x = Dropout(0.5, name="dropout_pooled")(x, train=train)
-    x = act(nn.Dense(hidden, kernel_init=xavier, dtype=dtype, name="hidden")(x))
-    x = Dropout(0.5, name="dropout_hidden")(x, train=train)
-    return classified(x, features, classes, kernel_init=xavier)
+    x = Dropout(net.head_dropout, name="dropout_pooled")(x, train=train)
+    x = net.act(nn.Dense(net.hidden, kernel_init=xavier, dtype=net.dtype, name="hidden")(x))
+    x = Dropout(net.head_dropout, name="dropout_hidden")(x, train=train)
+    return classified(x, features, net.classes, kernel_init=xavier)
 
 
+_front = partial(
+    log_mel, rate=32_000, convention="librosa", window=1024, hop=320, mels=64, low=50, high=14_000, edges="reflect"
+)
 _audioset = partial(
-    Variant, input_shape=(1001, 64, 1), classes=527, source="Kong et al. 2020, arXiv:1912.10211, table I"
+    Variant,
+    input_shape=(1001, 64, 1),
+    classes=527,
+    source="Kong et al. 2020, arXiv:1912.10211, table I",
+    preprocessing=Hearing(rate=32_000, seconds=10.0, front=_front),
 )
 _narrow = (64, 128, 256, 512)
 
@@ -112,9 +124,17 @@ cnn6 = _audioset(
     build=partial(PANN, features=_narrow, blocks=(1,) * 4, kernel=5, hidden=512), params=4_837_455, macs=9_933_434_368
 )
 cnn10 = _audioset(
-    build=partial(PANN, features=_narrow, blocks=(2,) * 4, hidden=512), params=5_219_279, macs=13_015_920_128
+    build=partial(PANN, features=_narrow, blocks=(2,) * 4, hidden=512),
+    params=5_219_279,
+    macs=13_015_920_128,
+    reference="panns:cnn10",
 )
 cnn14 = _audioset(
-    build=partial(PANN, features=(*_narrow, 1024, 2048), blocks=(2,) * 6), params=80_753_615, macs=20_041_926_656
+    build=partial(PANN, features=(*_narrow, 1024, 2048), blocks=(2,) * 6),
+    params=80_753_615,
+    macs=20_041_926_656,
+    reference="panns:cnn14",
 )
-panns_mobilenet_v1 = _audioset(build=partial(TaggingMobileNet), params=4_796_303, macs=739_572_736)
+panns_mobilenet_v1 = _audioset(
+    build=partial(TaggingMobileNet), params=4_796_303, macs=739_572_736, reference="panns:panns_mobilenet_v1"
+)

@@ -99,8 +99,9 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
     model = make_model(config.model, config.compute.precision, spec)
     build, scheme, into_backbone = _meant(config.model.build, model, shape, tensors)
     variant, *_ = models.variant_of(describe(build), build)
-    if variant.preprocessing and spec.input.dtype == "uint8":
-        spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
+    how = variant.preprocessing
+    if isinstance(how, Preprocessing) and spec.input.dtype == "uint8":
+        spec = _normalised(spec, how.mean, how.std)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if into_backbone:
         part = build(classes=count_classes(build(classes=1), shape, tensors, scheme))

@@ -29,7 +29,7 @@ MODULES = [
     importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)
 ]
 VARIANTS = published()
-CLASSIFIERS = [name for name, variant in VARIANTS.items() if variant.task == "classify"]
+CLASSIFIERS = [name for name, variant in VARIANTS.items() if variant.task in ("classify", "tag")]
 # Compiling every depth of a family would test the same code again: the smallest of each file runs, all are traced.
 SMALLEST = [
     min((name for name in CLASSIFIERS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)

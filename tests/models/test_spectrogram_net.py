@@ -34,23 +34,23 @@ def test_the_variables_are_those_of_the_network() -> None:
     assert describe(lookup(describe(build))) == describe(build)  # what a run folder says of it
 
 
-def test_a_network_over_time_reads_bins_as_channels(jit: Any, drawn: Any) -> None:
+def test_a_network_over_time_reads_bins_as_channels(drawn: Any) -> None:
     net = partial(DeepConv, features=(4,))
     whole = SpectrogramNet(classes=2, net=net, front=lambda x: FRONT(x)[..., 0], norm=None)
     x = np.random.default_rng(0).normal(size=(2, 800, 1)).astype(np.float32)
     variables = drawn(whole, x)
     assert variables["params"]["stage1_conv1"]["kernel"].shape == (5, 40, 4)
-    logits, _ = jit(partial(whole.apply, train=False))(variables, x)
-    alone, _ = jit(lambda x: net(classes=2).apply(variables, FRONT(x)[..., 0], train=False))(x)
+    logits, _ = jax.jit(partial(whole.apply, train=False))(variables, x)
+    alone, _ = jax.jit(lambda x: net(classes=2).apply(variables, FRONT(x)[..., 0], train=False))(x)
     np.testing.assert_allclose(logits, alone, rtol=1e-5, atol=1e-5)
 
 
-def test_masks_are_of_each_example_filled_with_its_mean_and_within_the_sound(jit: Any) -> None:
+def test_masks_are_of_each_example_filled_with_its_mean_and_within_the_sound() -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(3, 1, size=(64, 30, 12, 1)).astype(np.float32)
     known = np.where(np.arange(64) % 2, 30, 10).astype(np.int32)
     module = SpecAugment(bins=1, width=4, frames=2, length=6)
-    apply = jit(lambda x, key: module.apply({}, x, known, train=True, rngs={"dropout": key}))
+    apply = jax.jit(lambda x, key: module.apply({}, x, known, train=True, rngs={"dropout": key}))
     y = np.asarray(apply(x, jax.random.key(0)))[..., 0]
     means = np.array([one[:count].mean() for one, count in zip(x, known, strict=True)])
     hidden = y != x[..., 0]
@@ -68,10 +68,10 @@ def test_length_of_a_padded_sound() -> None:
     assert sounding(x).tolist() == [4, 6, 0]
 
 
-def test_sub_spectral_norm_is_a_norm_of_each_band_and_channel(jit: Any) -> None:
+def test_sub_spectral_norm_is_a_norm_of_each_band_and_channel() -> None:
     x = np.random.default_rng(0).normal(size=(3, 4, 2 * BANDS, 3)).astype(np.float32)
     module: nn.Module = SubSpectralNorm(BatchNorm)
-    y, new = jit(lambda x: module.init_with_output(jax.random.key(0), x, train=True))(x)
+    y, new = jax.jit(lambda x: module.init_with_output(jax.random.key(0), x, train=True))(x)
     parts = x.reshape(3, 4, BANDS, 2, 3)
     mean, std = parts.mean((0, 1, 3), keepdims=True), parts.std((0, 1, 3), keepdims=True)
     np.testing.assert_allclose(y, ((parts - mean) / np.sqrt(std**2 + 1e-5)).reshape(x.shape), atol=1e-5)
@@ -79,7 +79,7 @@ def test_sub_spectral_norm_is_a_norm_of_each_band_and_channel(jit: Any) -> None:
     # Band g of channel c is number BANDS c + g, where published weights have it.
     scale = np.arange(15, dtype=np.float32)
     scaled = {**new, "params": {"norm": {**new["params"]["norm"], "scale": scale}}}
-    z = jit(lambda x: module.apply(scaled, x, train=True, mutable=["batch_stats"])[0])(x)
+    z = jax.jit(lambda x: module.apply(scaled, x, train=True, mutable=["batch_stats"])[0])(x)
     np.testing.assert_allclose(z[0, 0, 2, 1], y[0, 0, 2, 1] * (BANDS * 1 + 1), rtol=1e-4)
 
 

@@ -14,10 +14,6 @@ from cnn_jax.ops.spectrogram import frames, log_mel, mel, mfcc, stft
 from tests.ops.spectrograms.make import RATE, clip
 
 STORED = Path(__file__).parent / "spectrograms"
-# These run once, so that optimisations of the compiler cost more than they save.
-jit = partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
 BANDS = {"rate": RATE, "window": 400, "hop": 400, "fft": 512, "mels": 24, "low": 50, "high": 7000}
 CASES: dict[tuple[str, str], Callable[..., jax.Array]] = {
     ("librosa", "stft"): partial(stft, window=400, hop=800, fft=512),
@@ -44,7 +40,7 @@ CASES: dict[tuple[str, str], Callable[..., jax.Array]] = {
 def found() -> dict[tuple[str, str], np.ndarray]:
     """All of them in one compiled function, of two clips of which the first has zeros before the other one's sound."""
     both = np.stack([clip(), -0.2 * clip()[::-1]])[..., None]
-    return jax.device_get(jit(lambda x: {key: make(x) for key, make in CASES.items()})(both))
+    return jax.device_get(jax.jit(lambda x: {key: make(x) for key, make in CASES.items()})(both))
 
 
 @pytest.mark.filterwarnings("ignore:.*mel bands lie between")
@@ -61,7 +57,7 @@ def test_equals_the_library(case: tuple[str, str], found: dict[tuple[str, str], 
 
 
 def test_a_clip_does_not_depend_on_its_neighbours(found: dict[tuple[str, str], np.ndarray]) -> None:
-    alone = jit(lambda x: {key: make(x) for key, make in CASES.items() if key[1] in ("top_db", "pcen")})
+    alone = jax.jit(lambda x: {key: make(x) for key, make in CASES.items() if key[1] in ("top_db", "pcen")})
     for key, value in alone(clip()[None, :, None]).items():
         np.testing.assert_allclose(value[0], found[key][0], rtol=1e-6, atol=1e-6)
 
@@ -74,7 +70,7 @@ def test_channels_are_computed_each_and_silence_has_a_gradient() -> None:
         both, pull = jax.vjp(front, x)
         return both, front(x[..., :1]), pull(jnp.ones_like(both))[0]
 
-    both, first, gradient = jit(run)(x)
+    both, first, gradient = jax.jit(run)(x)
     assert both.shape == (1, 3, 13, 2)
     np.testing.assert_allclose(both[..., :1], first, rtol=1e-5, atol=1e-4)
     assert np.isfinite(gradient).all() and np.abs(gradient[..., 0]).max() > 0 and not gradient[..., 1].any()
@@ -84,7 +80,7 @@ def test_channels_are_computed_each_and_silence_has_a_gradient() -> None:
 def test_frames(size: int, hop: int) -> None:
     x = np.arange(60.0).reshape(1, 60)
     wanted = np.stack([x[0, k : k + size] for k in range(0, 61 - size, hop)])
-    np.testing.assert_array_equal(jit(lambda x: frames(x, size, hop))(x)[0], wanted)
+    np.testing.assert_array_equal(jax.jit(lambda x: frames(x, size, hop))(x)[0], wanted)
 
 
 def test_smoothing_is_its_recursion() -> None:
@@ -92,7 +88,7 @@ def test_smoothing_is_its_recursion() -> None:
     y, wanted = np.zeros((2, 3)) + 5, []
     for t in range(9):
         wanted.append(y := 0.8 * y + 0.2 * x[:, t])
-    run = jit(lambda x, before: (smoothed(x, 0.2, before), pcen(jnp.ones((1, 9, 3, 1)), hop=0.01)))
+    run = jax.jit(lambda x, before: (smoothed(x, 0.2, before), pcen(jnp.ones((1, 9, 3, 1)), hop=0.01)))
     ours, steady = run(x, np.full((2, 3), 5.0))
     np.testing.assert_allclose(ours, np.stack(wanted, 1), rtol=1e-5)
     # What goes on as it begins is normalised from the first frame on.
