@@ -15,6 +15,7 @@ from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import BACKBONE, backbone_of, last_layer_paths, within_backbone
 from cnn_jax.lookup import Function, describe, did_you_mean
+from cnn_jax.models.variant import Preprocessing
 from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables

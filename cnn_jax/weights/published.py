@@ -36,8 +36,8 @@ class Published(NamedTuple):
     """Weights as a library publishes them, as variables of a variant.
 
     model: what builds it, with the details that these weights need. classes: that the weights tell apart. scheme: the
-    library whose names they have. images: how they, or sounds, are prepared; sha256: of the file. frozen: epsilon of the norms,
-    where they are.
+    library whose names they have. images: how they are prepared, or sounds; sha256: of the file. frozen: epsilon of the
+    norms, where they are.
     """
 
     model: Function
