@@ -39,6 +39,7 @@ PEERS = (
     "experiments/benchmarks/input_torch.py",
     "experiments/benchmarks/on_torch.py",
     "experiments/benchmarks/serve_torch.py",
+    "experiments/benchmarks/spectrogram.py",
     "experiments/benchmarks/panns_torch.py",
     "experiments/benchmarks/parity.py",
     "experiments/benchmarks/segmentation_torch.py",
