@@ -21,7 +21,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".
 MOST = 2**28  # samples of a file that are read, all channels together: an hour and a half in stereo at 44.1 kHz
 EXAMPLE = 2**26  # samples of an example
 FINEST = 1000  # a rate is changed by a quotient of numbers up to this: 44100 to 16000 Hz is 160 / 441
-INSTALL = "sounds are read by the package soundfile: pip install soundfile"
+INSTALL = "sounds are read by the package soundfile: pip install soundfile, or this with the extra 'sound'"
 
 Samples = NDArray[np.float32]
 

@@ -23,6 +23,7 @@ CASES: dict[tuple[str, str], Callable[..., jax.Array]] = {
     ("librosa", "defaults"): partial(log_mel, rate=RATE),
     ("librosa", "mfcc"): partial(mfcc, **BANDS, coefficients=13),
     ("librosa", "pcen"): lambda x: pcen(mel(x, **BANDS, power=1), hop=400 / RATE, start=1),
+    ("panns", "log_mel"): partial(log_mel, **{**BANDS, "window": 512}, edges="reflect"),
     ("torchaudio", "log_mel"): partial(log_mel, **BANDS, convention="torchaudio"),
     ("torchaudio", "defaults"): partial(log_mel, rate=RATE, convention="torchaudio"),
     ("torchaudio", "mfcc"): partial(mfcc, **BANDS, convention="torchaudio", coefficients=13),

@@ -1,6 +1,7 @@
 """Makes the stored results of tests/ops/test_spectrogram.py, by the libraries themselves.
 
 python make.py torch       with librosa 0.11, torchaudio 2.11: librosa.npz, torchaudio.npz, kaldi.npz
+python make.py panns       with torchlibrosa 0.1.0, which the authors of PANNs use: panns.npz
 python make.py tensorflow  with TensorFlow 2.21: tensorflow.npz
 """
 
@@ -65,6 +66,15 @@ def by_torch() -> None:
     )
 
 
+def by_panns() -> None:
+    import torch
+    from torchlibrosa.stft import LogmelFilterBank, Spectrogram
+
+    power = Spectrogram(n_fft=512, hop_length=400, win_length=512, pad_mode="reflect")(torch.from_numpy(clip())[None])
+    bands = LogmelFilterBank(sr=RATE, n_fft=512, n_mels=24, fmin=50, fmax=7000, ref=1.0, amin=1e-10, top_db=None)
+    save("panns", log_mel=bands(power)[0, 0])
+
+
 def by_tensorflow() -> None:
     import tensorflow as tf
 
@@ -79,4 +89,4 @@ def save(name: str, **arrays: object) -> None:
 
 
 if __name__ == "__main__":
-    {"torch": by_torch, "tensorflow": by_tensorflow}[sys.argv[1]]()
+    {"torch": by_torch, "panns": by_panns, "tensorflow": by_tensorflow}[sys.argv[1]]()
