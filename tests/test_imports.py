@@ -40,6 +40,8 @@ PEERS = (
     "experiments/benchmarks/input_torch.py",
     "experiments/benchmarks/on_torch.py",
     "experiments/benchmarks/serve_torch.py",
+    "experiments/benchmarks/spectrogram.py",
+    "experiments/benchmarks/panns_torch.py",
     "experiments/benchmarks/parity.py",
     "experiments/benchmarks/segmentation_torch.py",
 )

@@ -1,4 +1,4 @@
-"""Augmentations of 1-D signals [B, L, C]: shift and stretch in time, scale the amplitude.
+"""Augmentations of 1-D signals [B, L, C]: shift and stretch in time, scale the amplitude, add noise.
 
 Targets with a place are in pixels, not in samples, so they are refused, as is a value that might depend on either.
 """
@@ -6,8 +6,9 @@ Targets with a place are in pixels, not in samples, so they are refused, as is a
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.augment.draw import between, floats, integer, log_between, only, require, uniform
+from cnn_jax.augment.draw import between, floats, fold, integer, log_between, only, require, uniform
 from cnn_jax.batch import Batch
+from cnn_jax.ops.spectrogram import sounding
 
 
 def shift1d(keys: jax.Array, batch: Batch, *, samples: int = 8, circular: bool = True) -> Batch:
@@ -30,6 +31,37 @@ def scale1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0.8
     _check(batch, "scale1d", "scale")
     drawn = between(uniform(keys), *factor)[:, None, None]
     return batch.map(lambda signal: signal * drawn, "signal")
+
+
+def gain1d(keys: jax.Array, batch: Batch, *, decibels: tuple[float, float] = (-12.0, 6.0)) -> Batch:
+    """Make louder or quieter by so many decibels, uniform in `decibels`, one number per example."""
+    _check(batch, "gain1d", "scale")
+    require(decibels[0] <= decibels[1], f"gain1d decibels must be low <= high; got {decibels}")
+    factor = 10 ** (between(uniform(keys), *decibels) / 20)[:, None, None]
+    return batch.map(lambda signal: signal * factor, "signal")
+
+
+def noise1d(
+    keys: jax.Array, batch: Batch, *, snr: tuple[float, float] = (5.0, 40.0), probability: float = 1.0
+) -> Batch:
+    """Add white noise whose power is `snr` decibels below that of the sound, uniform in between, one per example.
+
+    The silence at the end of a sound, by which it is padded, stays silent and does not count.
+    """
+    _check(batch, "noise1d", "add noise to")
+    require(snr[0] <= snr[1], f"noise1d snr must be low <= high; got {snr}")
+    require(0 <= probability <= 1, f"noise1d probability must lie in [0, 1]; got {probability}")
+    u = uniform(keys, 2)
+    share = jnp.where(u[:, 1] < probability, 10 ** (-between(u[:, 0], *snr) / 20), 0)[:, None, None]
+
+    def noisy(signal: jax.Array) -> jax.Array:
+        length = sounding(signal)
+        heard = jnp.arange(signal.shape[1]) < length[:, None]
+        power = jnp.square(signal).sum((1, 2)) / jnp.maximum(length * signal.shape[2], 1)
+        noise = jax.vmap(lambda key: jax.random.normal(key, signal.shape[1:]))(fold(keys, 1))
+        return signal + share * jnp.sqrt(power)[:, None, None] * noise * heard[..., None]
+
+    return batch.map(noisy, "signal")
 
 
 def stretch1d(keys: jax.Array, batch: Batch, *, factor: tuple[float, float] = (0.8, 1.25)) -> Batch:

@@ -2,13 +2,15 @@
 
 python launch.py import resnet50 resnet50.pth
 python launch.py import resnet50 hf:timm/resnet50.a1_in1k --workdir=runs/a1
+python launch.py import cnn14 Cnn14_mAP=0.431.pth --classes=AUDIOSET.txt
 python launch.py import resnet18 mine.safetensors --classes=NAMES.txt --weights=state_dict_ema
 
 MODEL is a variant by its name, as resnet50 or regnet.regnet_y_400mf. FILE holds its weights as torchvision or timm
 publish them: .pth, .safetensors or .npz, hf:ORG/REPO on the Hugging Face hub, or package:NAME, an installed package
 that brings them along. Size, crop and channel statistics of the images come with the variant. NAMES.txt has the name
 of a class on each line, in the order of the classifier; without it 1,000 classes are taken to be those of ImageNet, 90
-of a detector those of COCO, 21 of a segmenter those of VOC with the background, and others are numbered. --weights says
+of a detector those of COCO, 21 of a segmenter those of VOC with the background, and others are numbered. Networks for
+sounds become models that hear: what they make of samples before they read it is a part of them. --weights says
 which weights of a file that holds several, as model or state_dict_ema.
 """
 
@@ -44,6 +46,7 @@ def run(arguments: list[str]) -> int:
 def _import(text: str, file: str, folder: Path | None, names: Path | None, part: str) -> None:
     from cnn_jax.inspect import models  # JAX starts here, not for --help
     from cnn_jax.launch.training import parameters
+    from cnn_jax.models.variant import Hearing
     from cnn_jax.weights import imported, published
 
     model, _ = models.find(text)
@@ -62,7 +65,12 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
     spec = imported.spec_of(name, variant, found, classes)
     imported.create(folder, found.model, imported.TASKS[variant.task], found.variables, spec)
     print(f"{text}: {parameters(found.variables['params']):,} parameters, {count} classes, named as by {found.scheme}")
-    print(f"images: {images}; mean {images.mean}, std {images.std}")
+    heard = isinstance(images, Hearing)
+    print(
+        f"sounds: {images}"
+        if isinstance(images, Hearing)
+        else f"images: {images}; mean {images.mean}, std {images.std}"
+    )
     if found.frozen is not None:
         print(f"norms: frozen, with epsilon {found.frozen:g} as in {variant.reference}; norm=... in MODEL says another")
     if names is None:
@@ -70,9 +78,12 @@ def _import(text: str, file: str, folder: Path | None, names: Path | None, part:
         taken = f"are taken to be those of {USUAL[variant.task][0]}" if known else "have numbers for names"
         print(f"the {count:,} classes {taken}; --classes=NAMES.txt says others")
     print(f"written to {folder}/")
-    print(cli.as_called(f"python launch.py predict {folder} IMAGE..."))
-    data = {"classify": "folder:PATH", "detect": "coco:JSON", "segment": "masks:PATH"}[variant.task]
-    if variant.task == "segment" and isinstance(images.size, tuple):  # whose pictures are not all of one size
+    print(cli.as_called(f"python launch.py predict {folder} {'SOUND' if heard else 'IMAGE'}..."))
+    data = {"classify": "folder:PATH", "detect": "coco:JSON", "segment": "masks:PATH"}.get(variant.task, "")
+    data = data or "'wav(PATH, labels=\"labels.csv\")'"
+    if (
+        variant.task == "segment" and not isinstance(images, Hearing) and isinstance(images.size, tuple)
+    ):  # whose pictures are not all of one size
         data = f"'masks(PATH, size={images.size[0]}, resize=\"letterbox\")'"
     print(cli.as_called(f"python launch.py eval {folder} --data={data}"))
 

@@ -30,7 +30,7 @@ EXPERIMENTS = "experiments"
 def run(arguments: list[str]) -> int:
     """Prints a paragraph per experiment, or what there is of a kind of parts."""
     values = flags.FlagValues()
-    tasks = ["classify", "detect", "segment", "segment_instances"]
+    tasks = ["classify", "tag", "detect", "segment", "segment_instances"]
     flags.DEFINE_enum("task", None, tasks, "of the models that are shown", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))

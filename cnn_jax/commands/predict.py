@@ -206,15 +206,14 @@ class _Beside:
 
     def draw(self, item: Any, result: Any) -> Path | None:
         """The picture, or None where none was drawn."""
-        from cnn_jax.data.files import picture_of, reads_pictures
+        from cnn_jax.report.sound import looked_at
 
         self.asked += 1
         if self.asked > self.most:
             return None
         picture = self.out / mirrored(item.path)
         try:
-            pictures, longest = reads_pictures(self.spec), self.reporter.LONGEST
-            shown, size = picture_of(item.path, self.spec, longest) if pictures else (item.example, item.example.shape)
+            shown, size = looked_at(item.path, item.example, self.spec, self.reporter.LONGEST)
             self.reporter.annotate(shown, size, result, picture)
         except (OSError, ValueError) as error:
             self.failed = getattr(error, "strerror", None) or str(error)

@@ -138,7 +138,9 @@ class DecodedSource:
         if self.skipped and not self.told:
             self.told = True
             count, reason = len(self.skipped), next(iter(self.skipped.values()))
-            what = f"{count} of {self.size} images cannot be decoded (up to now) and are left out, as {reason}"
+            what = (
+                f"{count} of {self.size} {self.spec.units} cannot be decoded (up to now) and are left out, as {reason}"
+            )
             warnings.warn(f"{self.spec.name}: {what}; corrupt='error' in the source stops instead", stacklevel=3)
 
     def _shapes(self, index: int) -> dict[str, tuple[int, ...]]:

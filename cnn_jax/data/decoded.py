@@ -138,7 +138,7 @@ def decoded_splits(
         )
         for split, part in files.items()
     }
-    looked = _decode_all(splits, first)
+    looked = decode_all(splits, first)
     train = np.arange(len(splits[first]))
     if first == "all":  # of which the training sees but a part
         train = test_part(splits["all"])[0]
@@ -152,11 +152,11 @@ def decoded_splits(
     return dict(splits)
 
 
-def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
+def decode_all(splits: dict[str, DecodedSource], first: str) -> int:
     """Decodes every split, or a sample where one is large (that of the first comes with the statistics).
 
     A split of which all was decoded is kept, without what cannot be: so nothing of that is carved out, or counted.
-    Returns the number of pictures. Raises ValueError where none of a split can be decoded.
+    Returns the number of examples. Raises ValueError where none of a split can be decoded.
     """
     looked = 0
     for split, source in splits.items():
@@ -182,7 +182,7 @@ def _decode_all(splits: dict[str, DecodedSource], first: str) -> int:
 
 def _none(source: DecodedSource, size: int) -> str:
     reason = next(iter(source.skipped.values()))
-    return f"{source.spec.name}: not one of {size} images can be decoded, as {reason}"
+    return f"{source.spec.name}: not one of {size} {source.spec.units} can be decoded, as {reason}"
 
 
 def _reasons(splits: Mapping[str, DecodedSource]) -> list[str]:

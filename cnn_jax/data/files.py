@@ -1,4 +1,4 @@
-"""One file, or one array, as one example of what a model was trained on; and as the picture that it is.
+"""One file, or one array, as one example of what a model was trained on; and as the picture or the sound that it is.
 
 How a file is read, and which files of a folder are meant, is the `Kind` of the data: the one place where kinds of files
 differ.
@@ -18,13 +18,16 @@ from cnn_jax.data.placement import Placement
 from cnn_jax.data.prepare import SAMPLED, ImagePrepare, fit
 from cnn_jax.data.reading import read_image
 from cnn_jax.data.resizing import resized
+from cnn_jax.data.sound import SUFFIXES as SOUND_SUFFIXES
+from cnn_jax.data.sound import CorruptSound, Samples, SoundPrepare, brought_to, decode_sound, windows
 from cnn_jax.data.spec import Spec
 from cnn_jax.data.text import TextPrepare
 from cnn_jax.data.texts import text_example
 from cnn_jax.data.tree import ODD
 from cnn_jax.paths import printable, written
 
-Read = tuple[np.ndarray, Placement | None]  # an example, and where a picture lies in it
+# An example, and where a picture lies in it. Of a sound that is longer than an example, several [W, *shape].
+Read = tuple[np.ndarray, Placement | None]
 
 
 class Kind(NamedTuple):
@@ -44,7 +47,8 @@ def read_example(path: Path, spec: Spec, *, convert: bool = False) -> Read:
     """The file as the first input of `spec`, by the same steps as in training, and where a picture lies in it.
 
     A model of image files reads any image. One of arrays of pixels, whose data was brought to no size, wants an image
-    of that size and those channels, or `convert`. One of other arrays reads a .npy file of one example; of one of
+    of that size and those channels, or `convert`. One of sounds reads any sound, of which a longer one is several
+    examples. One of other arrays reads a .npy file of one example; of one of
     another shape no more than the header is read.
 
     Raises FileNotFoundError, or ValueError in one line, for what is no such example.
@@ -61,6 +65,8 @@ def kind_of(spec: Spec) -> Kind:
     """The files that a model of the data `spec` is asked about."""
     if isinstance(spec.prepare, TextPrepare):
         return TEXTS
+    if isinstance(spec.prepare, SoundPrepare):
+        return SOUNDS
     return PICTURES if reads_pictures(spec) else ARRAYS
 
 
@@ -166,7 +172,25 @@ def _read_text(path: Path, spec: Spec, convert: bool) -> Read:
     return text_example(text, spec, f"'{printable(path)}'"), None
 
 
+def _read_sound(path: Path, spec: Spec, convert: bool) -> Read:
+    assert isinstance(spec.prepare, SoundPrepare)
+    found = windows(sound_of(path, spec.prepare), spec.prepare)
+    return found[0] if len(found) == 1 else found, None
+
+
+def sound_of(path: Path, prepare: SoundPrepare) -> Samples:
+    """All of the sound in a file [n], in one channel and at the rate that models are given.
+
+    Raises OSError, or ValueError in one line, for what is no sound.
+    """
+    try:
+        return brought_to(decode_sound(path.read_bytes()), prepare.rate)
+    except CorruptSound as error:
+        raise ValueError(f"'{printable(path)}': {error}: give a sound such as WAV, FLAC or OGG") from None
+
+
 PICTURES = Kind(_read_picture, SUFFIXES, "images", ODD)
+SOUNDS = Kind(_read_sound, SOUND_SUFFIXES, "sounds", "files whose names do not end as a sound's")
 ARRAYS = Kind(_read_array, (".npy",), ".npy files", "files whose names do not end in .npy")
 TEXTS = Kind(_read_text, (".txt",), ".txt files", "files whose names do not end in .txt")
 

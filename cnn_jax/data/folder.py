@@ -15,7 +15,7 @@ from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.prepare import ImagePrepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import copies, digest_files
-from cnn_jax.data.tree import LeftOut, class_folders, split_folders
+from cnn_jax.data.tree import IMAGES, LeftOut, Meant, class_folders, split_folders
 from cnn_jax.paths import printable, written
 
 Classes = dict[str, list[Path]]  # the pictures of each class, sorted
@@ -83,13 +83,13 @@ def folder(
     )
 
 
-def class_files(root: Path, left: LeftOut) -> dict[str, Classes]:
-    """{split: {class: its pictures}}, with the one split "all" where there are none; what is left out goes to `left`.
+def class_files(root: Path, left: LeftOut, meant: Meant = IMAGES) -> dict[str, Classes]:
+    """{split: {class: its files}}, with the one split "all" where there are none; what is left out goes to `left`.
 
-    Raises ValueError, in one line: no class folders, one class only, one without images, or not the same in all splits.
+    Raises ValueError, in one line: no class folders, one class only, one without files, or not the same in all splits.
     """
-    folders = split_folders(root, left) or {"all": root}
-    splits = {split: class_folders(folder, left) for split, folder in folders.items()}
+    folders = split_folders(root, left, meant) or {"all": root}
+    splits = {split: class_folders(folder, left, meant) for split, folder in folders.items()}
     first, *others = splits
     if len(splits[first]) < 2:
         raise ValueError(_one_class(root, *next(iter(splits[first].items()))))

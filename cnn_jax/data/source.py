@@ -334,7 +334,7 @@ def permutation(size: int, *seeds: int) -> np.ndarray:
 
 
 def in_memory(source: Source) -> Source:
-    """Reads a source decoded on access into arrays if they fit MEMORY_BUDGET, leaving corrupt images out.
+    """Reads a source decoded on access into arrays if they fit MEMORY_BUDGET, leaving corrupt ones out.
 
     One that draws a random crop for each visit is decoded at each; so is one whose examples differ in shape.
     """
@@ -354,7 +354,7 @@ def in_memory(source: Source) -> Source:
     base.tell()
     if not keep.any():
         reason = base.skipped[int(indices[0])]
-        raise ValueError(f"{spec.name}: not one of {size} images can be decoded, as {reason}")
+        raise ValueError(f"{spec.name}: not one of {size} {spec.units} can be decoded, as {reason}")
     if not keep.all():
         arrays = {name: array[keep] for name, array in arrays.items()}
     return ArraySource(arrays, spec, base.name and [base.name(i) for i in indices[keep].tolist()])

@@ -13,6 +13,7 @@ import numpy as np
 
 from cnn_jax.data.images import DEEP
 from cnn_jax.data.prepare import ImagePrepare, Prepare
+from cnn_jax.data.sound import SoundPrepare
 from cnn_jax.data.text import TextPrepare
 
 # Inputs:
@@ -62,11 +63,13 @@ VALID, INDEX = "valid", "index"
 BACKGROUND = "background"  # the class of a class_map of what is no object, where a set has it
 IGNORED = 255  # of a class_map: pixels of no known class, and those that an augmentation moves in from outside
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
+# By what run folders call them.
 RECORDS: dict[str, type[Prepare]] = {
     "array": Prepare,
     "image": ImagePrepare,
+    "sound": SoundPrepare,
     "text": TextPrepare,
-}  # by what run folders call them
+}
 UNITS = {"image": "images", "signal": "signals", "tokens": "texts"}  # what examples are called, by their input's role
 
 

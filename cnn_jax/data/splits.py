@@ -224,16 +224,18 @@ def digest_files(root: Path, files: Sequence[Path]) -> tuple[str, dict[Path, byt
     return sha.hexdigest(), contents
 
 
-def copies(root: Path, places: Iterable[tuple[str, Path]], contents: Mapping[Path, bytes], what: str) -> Iterator[str]:
-    """What is said of files, equal byte by byte by their `digest_files`, in several places, each a split or a class."""
+def copies(
+    root: Path, places: Iterable[tuple[str, Path]], contents: Mapping[Path, bytes], what: str, files: str = "images"
+) -> Iterator[str]:
+    """What is said of files, equal byte by byte by `digest_files`, in several places, each a split or a class."""
     same = defaultdict[bytes, dict[str, Path]](dict)
     for place, file in places:
         if file in contents:
             same[contents[file]].setdefault(place, file)
-    found = [files for files in same.values() if len(files) > 1]
+    found = [group for group in same.values() if len(group) > 1]
     if found:
         first, other, *_ = (printable(file.relative_to(root)) for file in found[0].values())
-        yield f"{len(found)} images are in more than one {what}, as {first} and {other}: remove the copies"
+        yield f"{len(found)} {files} are in more than one {what}, as {first} and {other}: remove the copies"
 
 
 def _size(file: Path) -> int:

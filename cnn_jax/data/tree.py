@@ -1,8 +1,9 @@
-"""Folders of pictures: which are splits, which are classes, what is in them, and what is left out."""
+"""Folders of pictures, or of sounds: which are splits, which are classes, what is in them, and what is left out."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from unicodedata import normalize
 
 from cnn_jax.data.images import SUFFIXES
@@ -18,6 +19,18 @@ HIDDEN = "hidden files and folders"
 ODD = "files whose names do not end as a picture's"
 BROKEN = "broken links and other things that are no files"
 AGAIN = "folders that links lead to a second time"
+
+
+class Meant(NamedTuple):
+    """The files that are looked for, by their suffixes; what, odd: they and others are called; first: an example."""
+
+    suffixes: Collection[str]
+    what: str
+    odd: str
+    first: str
+
+
+IMAGES = Meant(SUFFIXES, "images", ODD, "1.jpg")
 
 
 class LeftOut:
@@ -36,7 +49,7 @@ class LeftOut:
         return [f"left out {count} {kind}, as {self.first[kind]}" for kind, count in self.counts.items()]
 
 
-def split_folders(root: Path, left: LeftOut) -> dict[str, Path]:
+def split_folders(root: Path, left: LeftOut, meant: Meant = IMAGES) -> dict[str, Path]:
     """{split: folder} of the folders named like a split that hold class folders; {} where there is none.
 
     One that holds pictures and a single folder is a class with a folder below. What lies beside splits is left out.
@@ -45,42 +58,41 @@ def split_folders(root: Path, left: LeftOut) -> dict[str, Path]:
     folders = {path.name.lower(): path for path in reversed(_folders(root))}
     for split, names in SYNONYMS.items():
         matching = (folders[name] for name in names if name in folders)
-        if folder := next((path for path in matching if _holds_classes(path)), None):
+        if folder := next((path for path in matching if _holds_classes(path, meant)), None):
             found[split] = folder
     known = {name for names in SYNONYMS.values() for name in names}
     for path in _children(root) if found else ():
         if path not in found.values():
-            empty = path.name.lower() in known and path.is_dir() and not _holds_classes(path)
+            empty = path.name.lower() in known and path.is_dir() and not _holds_classes(path, meant)
             kind = f"{'folders' if path.is_dir() else 'files'} beside the splits"
             passed_over(path, left, "folders that are named like splits but hold no class folders" if empty else kind)
     return found
 
 
-def _holds_classes(folder: Path) -> bool:
-    loose = any(path.suffix.lower() in SUFFIXES and path.is_file() for path in _children(folder))
+def _holds_classes(folder: Path, meant: Meant) -> bool:
+    loose = any(path.suffix.lower() in meant.suffixes and path.is_file() for path in _children(folder))
     return len(_folders(folder)) > loose
 
 
-def class_folders(root: Path, left: LeftOut) -> dict[str, list[Path]]:
-    """{class: its pictures}, of the folders in `root`, walked down; both are sorted.
+def class_folders(root: Path, left: LeftOut, meant: Meant = IMAGES) -> dict[str, list[Path]]:
+    """{class: its files}, of the folders in `root`, walked down; both are sorted.
 
-    Raises ValueError, in one line, where there are no such folders, or one is without pictures.
+    Raises ValueError, in one line, where there are no such folders, or one is without such files.
     """
     classes = [path for path in _folders(root) if not path.name.startswith(".")]
     if not classes:
-        hint = f"put them into a folder for each class, as {printable(root / 'cat' / '1.jpg')}"
-        raise ValueError(f"no images: {printable(root)} has no class folders: {hint}")
+        hint = f"put them into a folder for each class, as {printable(root / 'cat' / meant.first)}"
+        raise ValueError(f"no {meant.what}: {printable(root)} has no class folders: {hint}")
     for path in _children(root):
         if path not in classes:
             passed_over(path, left, "files beside the class folders")
     found = {}
     for path in classes:
         # One file system writes é as one letter, another as e and an accent.
-        files = found[normalize("NFC", printable(path.name))] = list(pictures(path, left))
+        files = found[normalize("NFC", printable(path.name))] = list(pictures(path, left, meant.suffixes, meant.odd))
         if not files:
-            raise ValueError(
-                f"class folder {printable(path)} has no images, as .jpg or .png: add some, or move it away"
-            )
+            what = f"class folder {printable(path)} has no {meant.what}, as {meant.first}"
+            raise ValueError(f"{what}: add some, or move it away")
     if len(found) < len(classes):
         raise ValueError(f"two class folders in {printable(root)} are shown by the same name: rename one")
     return found

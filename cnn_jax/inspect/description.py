@@ -8,7 +8,7 @@ from cnn_jax.inspect.program import Program, trace, xla_flops
 from cnn_jax.inspect.receptive_field import Field, fields_of
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.models.small_images import stem_warning, takes_fitting_stem
-from cnn_jax.models.variant import Variant
+from cnn_jax.models.variant import Preprocessing, Variant
 
 
 def description(text: str, shape: tuple[int, ...] | None, classes: int | None, batch: int) -> str:
@@ -82,6 +82,7 @@ def _publication(variant: Variant | None) -> list[str]:
     if variant and variant.reference:
         lines.append(f"weights        {variant.reference}")
     if variant and (how := variant.preprocessing):
-        lines.append(f"preprocessing  {how},")
+        lines.append(f"preprocessing  {how}{',' if isinstance(how, Preprocessing) else ''}")
+    if variant and isinstance(how, Preprocessing):
         lines.append(f"               mean {how.mean}, standard deviation {how.std} of pixels in [0, 1]")
     return lines

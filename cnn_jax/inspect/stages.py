@@ -27,8 +27,9 @@ def feature_info(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, t
 
     The stride is how much the input must grow for the map to grow by one along the first spatial axis. Growing by a
     multiple of every stride makes that exact for any padding, where input size / map size is not (32 / 5 in LeNet).
+    Of a signal the stride may be as long as the hop of a spectrogram, which is a multiple of small primes.
     """
-    growth = 1024
+    growth = 1024 if len(input_shape) > 2 else 2**15 * 3**2 * 5**2 * 7**2
     small = feature_shapes(module, input_shape)
     large = feature_shapes(module, (input_shape[0] + growth, *input_shape[1:]))
     return {name: (x[-1], growth // (large[name][0] - x[0])) for name, x in small.items() if len(x) > 1}

@@ -42,13 +42,26 @@ class Preprocessing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hearing:
+    """What published weights expect of a sound: its rate and length, and the spectrogram that is made of it."""
+
+    rate: int
+    seconds: float
+    front: partial[Any]
+
+    def __str__(self) -> str:
+        """How a sound gets there."""
+        return f"{self.seconds:g} s at {self.rate} Hz, of which the model makes its own spectrogram"
+
+
+@dataclasses.dataclass(frozen=True)
 class Variant:
     """One model as a paper or its authors' code defines it; calling it builds the Linen module.
 
     input_shape: one example, (H, W, C) or (L, C). params: trainable numbers, without BatchNorm's running statistics.
     macs: multiply-adds of convolutions and matrix products for one example. Both are for `classes` and `input_shape`.
     reference: who publishes the same network with weights, as "torchvision:resnet18" or "timm:convnext_atto".
-    preprocessing: of the images for those weights.
+    preprocessing: of the images, or sounds, for those weights.
     """
 
     build: partial[Any]  # of a Linen module
@@ -58,15 +71,17 @@ class Variant:
     macs: int
     source: str
     reference: str = ""
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing | Hearing | None = None
 
     @property
-    def task(self) -> Literal["classify", "detect", "segment", "segment_instances"]:
+    def task(self) -> Literal["classify", "tag", "detect", "segment", "segment_instances"]:
         """What it is for, by what it can do."""
         if hasattr(self.build.func, "outlines"):
             return "segment_instances"
         if hasattr(self.build.func, "loss_weights"):
             return "segment"
+        if hasattr(self.build.func, "tags"):
+            return "tag"
         return "detect" if hasattr(self.build.func, "detections") else "classify"
 
     def __call__(self, **fields: Any) -> nn.Module:

@@ -58,7 +58,7 @@ def sheet(splits: Splits, path: Path) -> None:
     spec = source.spec
     chosen = np.sort(permutation(len(source), 0)[:SAMPLES]).tolist()
     rows, numbers = -(-len(chosen) // COLUMNS), set[int]()
-    height, width = spec.input.shape[:2] if len(spec.input.shape) == 3 else (1, 1)
+    height, width = spec.input.shape[:2] if len(spec.input.shape) == 3 else (2, 3)
     wide, tall = WIDTH * COLUMNS, (WIDTH * min(height / width, 1) + 0.2) * rows
     figure = new_figure(wide, tall)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
@@ -101,6 +101,9 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
         draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"
     draw_example(ax, shown_as(picture, spec) if shown is picture else shown)
+    if _holds(spec, "labels"):
+        names = [spec.classes[k] for k in np.flatnonzero(_column(spec, example, "labels"))]
+        return short(" + ".join(names) or "none", 24)
     label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
     return said or (short(spec.classes[label], 24) if label >= 0 else "")
 
@@ -174,6 +177,14 @@ def _split(split: str, source: Source) -> Iterator[str]:
         yield from _objects_said(spec, len(source), _Objects(*map(np.concatenate, zip(*found, strict=True))))
         if _holds(spec, "placement"):
             yield _pictures_said(spec, np.concatenate([_column(spec, batch, "placement") for _, batch in batches]))
+    elif _holds(spec, "labels"):
+        columns = np.concatenate([_column(spec, batch, "labels") for _, batch in _without_images(source, "labels")])
+        yield table(
+            ("class", spec.units),
+            [(short(name, 40), int(n)) for name, n in zip(spec.classes, columns.sum(0), strict=True)],
+        )
+        each = {f"classes of one of the {spec.units}": columns.sum(1)}
+        yield _percentiles(f"{int(columns.sum()):,} labels", each)
     elif _holds(spec, "label"):
         labels = np.concatenate([_column(spec, batch, "label") for _, batch in _without_images(source, "label")])
         counts = np.bincount(labels[labels >= 0], minlength=len(spec.classes)).tolist()

@@ -23,10 +23,12 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from cnn_jax.data.sound import SoundPrepare
 from cnn_jax.data.spec import Spec
 from cnn_jax.data.text import TextPrepare, written_out
 from cnn_jax.paths import printable
 from cnn_jax.report import fonts
+from cnn_jax.report.sound import spectrum
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
@@ -119,8 +121,10 @@ def written_size(text: str, points: float) -> tuple[float, float]:
 
 
 def shown(example: NDArray[Any], spec: Spec) -> NDArray[Any] | str:
-    """An example as people see it: of a text the words that its tokens stand for."""
-    return written_out(example, spec.prepare) if isinstance(spec.prepare, TextPrepare) else example
+    """An example as people see it: a text in words, a sound [L, C] by its spectrum [H, W, 3], any other as it is."""
+    if isinstance(spec.prepare, TextPrepare):
+        return written_out(example, spec.prepare)
+    return spectrum(example, spec.prepare.rate) if isinstance(spec.prepare, SoundPrepare) else example
 
 
 def draw_example(ax: Axes, example: NDArray[Any] | str) -> None:

@@ -158,8 +158,15 @@ def said_of_each(
 ) -> list[dict[str, np.ndarray]]:
     """The same of examples as they are read, [*shape] each, with where a picture lies in it: {output: [...]} of each.
 
-    Those of one shape are computed together; each further shape is compiled anew.
+    Those of one shape are computed together; each further shape is compiled anew. Of one that is several [W, *shape],
+    as a long sound, the outputs are the means of theirs.
     """
+    dimensions = len(predictor.spec.input.shape)
+    if any(example.ndim > dimensions for example, _ in examples):
+        parts = [example if example.ndim > dimensions else example[None] for example, _ in examples]
+        each = iter(said_of_each(predictor, function, [(one, None) for part in parts for one in part], batch_size))
+        found_of = [[next(each) for _ in part] for part in parts]
+        return [{key: np.mean([one[key] for one in part], 0) for key in part[0]} for part in found_of]
     inputs = predictor.spec.inputs
     name = next(iter(inputs))
     where = [key for key, field in inputs.items() if field.role == "placement"]

@@ -23,8 +23,8 @@ USUAL = {"classify": ("ImageNet", imagenet_classes), "detect": ("COCO", coco_cla
 
 def classes_of(task: str, count: int | None) -> tuple[str, ...] | None:
     """The names of as many classes that weights for a variant's task are usually for; None where there are none."""
-    usual = USUAL[task][1]()
-    return usual if count == len(usual) else None
+    usual = USUAL[task][1]() if task in USUAL else ()
+    return usual if usual and count == len(usual) else None
 
 
 def _lines(name: str) -> tuple[str, ...]:

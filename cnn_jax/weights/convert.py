@@ -26,6 +26,7 @@ Head = Literal["keep", "new"]
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}  # others keep their name
 COUNTER = "num_batches_tracked"  # of torch's BatchNorm; nothing reads it
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")  # second heads, which serve the training only
+FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")  # constants of a transform, which are computed here
 NONE: Flattened = MappingProxyType({})
 
 
@@ -75,7 +76,7 @@ def to_variables(
     wanted = {path: tensor_name(path, names) for path in shapes}
     new = last_layer_paths(module, input_shape) if head == "new" else set()
     kept = {path: name for path, name in wanted.items() if path not in new}
-    unused = {name for name in tensors if name.endswith(COUNTER) or name.startswith(AUXILIARY)}
+    unused = {name for name in tensors if name.endswith(COUNTER) or name.startswith((*AUXILIARY, *FRONT_END))}
     unused = unused - {*wanted.values()} | {wanted[path] for path in new}
     _check_names(list(kept.values()), tensors.keys() - unused)
     _check_classes(getattr(module, "classes", None), shapes, kept, tensors)

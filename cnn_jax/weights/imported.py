@@ -7,18 +7,20 @@ from flax.traverse_util import flatten_dict
 
 from cnn_jax.data.objects import box_fields
 from cnn_jax.data.prepare import ImagePrepare
+from cnn_jax.data.sound import SoundPrepare
 from cnn_jax.data.spec import Field, Spec, to_json
 from cnn_jax.lookup import Function, describe
-from cnn_jax.models.variant import Variant
+from cnn_jax.models.variant import Hearing, Variant
 from cnn_jax.tasks.classify import classify
 from cnn_jax.tasks.detect import detect
 from cnn_jax.tasks.segment import segment
+from cnn_jax.tasks.tag import tag
 from cnn_jax.train import run_folder
 from cnn_jax.train.state import Tree
 from cnn_jax.weights import files
 from cnn_jax.weights.published import Published
 
-TASKS: dict[str, Function] = {"classify": classify, "detect": detect, "segment": segment}
+TASKS: dict[str, Function] = {"classify": classify, "tag": tag, "detect": detect, "segment": segment}
 
 
 def targets_of(task: str, size: tuple[int, int]) -> dict[str, Field]:
@@ -29,6 +31,19 @@ def targets_of(task: str, size: tuple[int, int]) -> dict[str, Field]:
 
 def spec_of(name: str, variant: Variant, found: Published, classes: tuple[str, ...]) -> Spec:
     """What a variant with published weights reads and says."""
+    if isinstance(found.images, Hearing):
+        how = SoundPrepare(rate=found.images.rate, seconds=found.images.seconds)
+        return Spec(
+            name=name,
+            classes=classes,
+            inputs={"sound": Field("signal", (how.length, 1), "float32")},
+            targets={"labels": Field("labels", (len(classes),), "uint8")},
+            prepare=how,
+            licence="",
+            citation=variant.source,
+            fingerprint=found.sha256,
+            unit="sounds",
+        )
     images, channels = found.images, variant.input_shape[-1]
     size = (images.size, images.size) if isinstance(images.size, int) else images.size
     prepare = ImagePrepare(

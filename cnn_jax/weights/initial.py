@@ -16,6 +16,7 @@ from cnn_jax.inspect import models
 from cnn_jax.inspect.anatomy import variable_shapes
 from cnn_jax.inspect.stages import BACKBONE, backbone_of, last_layer_paths, within_backbone
 from cnn_jax.lookup import Function, describe, did_you_mean
+from cnn_jax.models.variant import Preprocessing
 from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
@@ -118,8 +119,9 @@ def _of_file(config: Experiment, spec: Spec, word: str) -> Loaded:
     model = make_model(config.model, config.compute.precision, spec)
     build, scheme, into_backbone = _meant(config.model.build, model, shape, tensors)
     variant, *_ = models.variant_of(describe(build), build)
-    if variant.preprocessing and spec.input.dtype == "uint8":
-        spec = _normalised(spec, variant.preprocessing.mean, variant.preprocessing.std)
+    how = variant.preprocessing
+    if isinstance(how, Preprocessing) and spec.input.dtype == "uint8":
+        spec = _normalised(spec, how.mean, how.std)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if into_backbone:
         part = build(classes=count_classes(build(classes=1), shape, tensors, scheme))

@@ -72,18 +72,22 @@ class Reference(NamedTuple):
 
 
 def cases(task: str = "classify") -> dict[str, Case]:
-    """All variants for a task that have a `reference`, by name; detectors are compared in `detector_parity`."""
+    """All variants for a task that have a `reference`, by name; detectors are compared in `detector_parity`.
+
+    Taggers are among the classifiers: what they compute is the same.
+    """
+    tasks = ("classify", "tag") if task == "classify" else (task,)
     return {
         name: Case(name, variant, *variant.reference.split(":"))
         for name, variant in published().items()
-        if variant.reference and variant.task == task
+        if variant.reference and variant.task in tasks
     }
 
 
 def without_dropout(variant: Variant) -> nn.Module:
     """The module with every rate of dropout and stochastic depth at 0: two libraries never draw the same."""
     module: Any = variant.build.func
-    rates = [f.name for f in dataclasses.fields(module) if f.name in ("dropout", "drop_path")]
+    rates = [f.name for f in dataclasses.fields(module) if f.name in ("dropout", "head_dropout", "drop_path")]
     return variant(**dict.fromkeys(rates, 0.0))
 
 

@@ -18,7 +18,8 @@ from cnn_jax.inspect.stages import last_layer_paths
 from cnn_jax.lookup import Function
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.norms import FrozenBatchNorm
-from cnn_jax.models.variant import Preprocessing, Variant
+from cnn_jax.models.spectrogram_net import SpectrogramNet
+from cnn_jax.models.variant import Hearing, Preprocessing, Variant
 from cnn_jax.paths import written
 from cnn_jax.train.predictor import stored_variables
 from cnn_jax.train.state import Tree
@@ -35,15 +36,15 @@ class Published(NamedTuple):
     """Weights as a library publishes them, as variables of a variant.
 
     model: what builds it, with the details that these weights need. classes: that the weights tell apart. scheme: the
-    library whose names they have. images: how they are prepared; sha256: of the file. frozen: epsilon of the norms,
-    where they are.
+    library whose names they have. images: how they are prepared, or sounds; sha256: of the file. frozen: epsilon of the
+    norms, where they are.
     """
 
     model: Function
     variables: Tree
     classes: int
     scheme: str
-    images: Preprocessing
+    images: Preprocessing | Hearing
     sha256: str
     frozen: float | None = None
 
@@ -59,7 +60,8 @@ def read(text: str, model: Function, word: str, part: str = "", shape: tuple[int
     path = weights_file(word)
     tensors = files.read(path, part)
     images = variant.preprocessing or Preprocessing(size=variant.input_shape[0], crop=0.875)
-    square = (images.size, images.size, variant.input_shape[-1]) if isinstance(images.size, int) else None
+    size = None if isinstance(images, Hearing) else images.size
+    square = (size, size, variant.input_shape[-1]) if isinstance(size, int) else None
     shape = shape or square or variant.input_shape
     try:
         scheme = choose(model(), shape, tensors, family)
@@ -75,6 +77,8 @@ def read(text: str, model: Function, word: str, part: str = "", shape: tuple[int
     except ValueError as error:
         raise ValueError(f"'{word}' as weights of {text}: {error}") from None
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if isinstance(images, Hearing):  # the variables of the network are those of the model that hears
+        model = partial(SpectrogramNet, net=model, front=images.front, norm=None)
     return Published(model, variables, classes, scheme.name, images, sha256, frozen)
 
 

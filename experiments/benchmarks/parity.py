@@ -129,6 +129,8 @@ def _published(case: Case) -> Any:
     _import("torch")
     if case.library == "torchvision":
         model = _import("torchvision").models.get_model(case.model, weights=None, **OPTIONS.get(case.model, {}))
+    elif case.library == "panns":
+        model = importlib.import_module("panns_torch").create(case.model)
     else:
         model = _import("timm").create_model(case.model, pretrained=False)
     for module in model.modules():

@@ -34,7 +34,7 @@ MOVES = (
 NO_OBJECT = {"label", "labels", "value", "points", "tokens", "signal"}
 REFUSES = {
     **dict.fromkeys((*MOVES, "scale_jitter", "random_iou_crop"), {"value"}),
-    **dict.fromkeys(("shift1d", "scale1d", "stretch1d"), PLACED | {"value", "placement"}),
+    **dict.fromkeys(("shift1d", "scale1d", "gain1d", "noise1d", "stretch1d"), PLACED | {"value", "placement"}),
     "mixup": PLACED - ROWS | {"value"},
     **dict.fromkeys(("token_dropout", "word_swap"), PLACED | {"value", "placement"}),
     "cutmix": PLACED - {"class_map"} | {"value", "tokens", "signal"},

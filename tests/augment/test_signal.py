@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.augment.signal import scale1d, shift1d, stretch1d
+from cnn_jax.augment.signal import gain1d, noise1d, scale1d, shift1d, stretch1d
 from cnn_jax.batch import Batch
 
 COUNT = 700
@@ -32,6 +32,24 @@ def test_scale_multiplies_by_a_uniform_factor(data: Batch) -> None:
     factor = result / SIGNAL
     np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1, :1], factor.shape), rtol=1e-5)
     assert factor.min() >= 0.499 and factor.max() <= 2.001 and abs(factor.mean() - 1.25) < 0.07
+
+
+def test_gain_is_in_decibels(data: Batch) -> None:
+    decibels = 20 * np.log10(np.asarray(gain1d(KEYS, data, decibels=(-20.0, 10.0))["signal"]) / SIGNAL)
+    np.testing.assert_allclose(decibels, np.broadcast_to(decibels[:, :1, :1], decibels.shape), atol=1e-4)
+    assert decibels.min() >= -20.01 and decibels.max() <= 10.01 and abs(decibels.mean() + 5) < 1
+
+
+def test_noise_has_its_share_of_the_power_and_the_padding_stays_silent(make_batch) -> None:
+    sounds = np.zeros((COUNT, 200, 1), np.float32)
+    sounds[:, :150] = 0.1 * np.sin(np.arange(150.0))[:, None]
+    batch = make_batch({"signal": sounds, "label": jnp.zeros(COUNT)})
+    added = np.asarray(noise1d(KEYS, batch, snr=(10.0, 10.0), probability=0.5)["signal"]) - sounds
+    assert not added[:, 150:].any()
+    noisy = added.any((1, 2))
+    assert abs(noisy.mean() - 0.5) < 0.1
+    power = np.square(added[noisy, :150]).mean((1, 2)) / np.square(sounds[0, :150]).mean()
+    assert abs(power.mean() - 0.1) < 0.005 and power.std() < 0.03
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.7])

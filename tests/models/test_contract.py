@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import cnn_jax.models
 from cnn_jax.inspect.anatomy import count_macs, count_params, variable_shapes
 from cnn_jax.inspect.models import published
-from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names
+from cnn_jax.inspect.stages import CLASSIFIER, HEAD, depths, feature_info, feature_names, feature_shapes
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops import convolution
 from cnn_jax.train.optim import decayed
@@ -29,7 +29,7 @@ MODULES = [
     importlib.import_module(f"cnn_jax.models.{info.name}") for info in pkgutil.iter_modules(cnn_jax.models.__path__)
 ]
 VARIANTS = published()
-CLASSIFIERS = [name for name, variant in VARIANTS.items() if variant.task == "classify"]
+CLASSIFIERS = [name for name, variant in VARIANTS.items() if variant.task in ("classify", "tag")]
 # Compiling every depth of a family would test the same code again: the smallest of each file runs, all are traced.
 SMALLEST = [
     min((name for name in CLASSIFIERS if name.startswith(f"{family}.")), key=lambda name: VARIANTS[name].params)
@@ -143,11 +143,23 @@ def test_shapes_of_logits_and_features(name: str) -> None:
     assert set(info) == set(maps)
     strides = [stride for _, stride in info.values()]
     assert strides == sorted(strides)
-    for key, (channels, stride) in info.items():
+    # Of spectrograms the stride over frequencies is another one than over time.
+    along = [
+        info,
+        *(feature_info_along(module, variant.input_shape, axis) for axis in range(1, len(variant.input_shape) - 1)),
+    ]
+    for key, (channels, _) in info.items():
         assert maps[key].shape[-1] == channels
-        for length, size in zip(maps[key].shape[1:-1], variant.input_shape[:-1], strict=True):
+        for length, size, found in zip(maps[key].shape[1:-1], variant.input_shape[:-1], along, strict=True):
             # unpadded convolutions lose a few positions, never more than their kernels are wide
-            assert 0 <= math.ceil(size / stride) - length <= 4
+            assert 0 <= math.ceil(size / found[key][1]) - length <= 4
+
+
+def feature_info_along(module: nn.Module, shape: tuple[int, ...], axis: int) -> dict[str, tuple[int, int]]:
+    """`feature_info` with the strides along another axis, which must grow by a multiple of BC-ResNet's 40 bins."""
+    larger = (*shape[:axis], shape[axis] + 1920, *shape[axis + 1 :])
+    small, large = (feature_shapes(module, each) for each in (shape, larger))
+    return {name: (x[-1], round(1920 / (large[name][axis] - x[axis]))) for name, x in small.items() if len(x) > 1}
 
 
 @pytest.mark.parametrize("name", SMALLEST)

@@ -1,0 +1,59 @@
+"""Families of instruments from one recorded note, and whether that holds for the notes of another soundfont.
+
+Reproduces: nothing. A support vector machine on statistics of log-mel spectra stands beside it
+    (experiments/studies/sound_svm.py).
+Command: python launch.py train experiments/instruments.py --seeds=0,1,2
+Time: to be measured; about a minute a seed on 2 CPU cores
+Expected: to be measured, on the test split and on the other source (n=3, last step)
+Needs: apt-get install fluid-soundfont-gm timgm6mb-soundfont
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import compose
+from cnn_jax.augment.mix import mixup
+from cnn_jax.augment.signal import gain1d, noise1d, stretch1d
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.instruments import instruments
+from cnn_jax.evals.also.elsewhere import elsewhere
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.panns import PANN
+from cnn_jax.models.spectrogram_net import SpecAugment, SpectrogramNet
+from cnn_jax.ops.spectrogram import log_mel
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import adamw
+from cnn_jax.train.schedules import cosine
+
+# Families are told apart by how a note begins and by its overtones, whatever its pitch: windows of 64 ms part the
+# overtones of low notes, and stretching moves the pitch by up to four semitones.
+net = partial(PANN, features=(16, 32, 64, 128), blocks=(1, 1, 2, 2), hidden=128)
+front = partial(log_mel, rate=16_000, window=1024, hop=160, mels=64, low=30)
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="instruments",
+        data=Data(source=instruments, validation=0.0, batch_size=32),
+        model=Model(
+            build=partial(
+                SpectrogramNet, net=net, front=front, norm=None, masks=partial(SpecAugment, width=6, length=10)
+            ),
+            task=partial(classify, label_smoothing=0.1),
+        ),
+        optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
+        augment=compose(
+            partial(stretch1d, factor=(0.8, 1.25)),
+            gain1d,
+            partial(noise1d, snr=(20.0, 60.0), probability=0.5),
+            partial(mixup, alpha=0.2),
+        ),
+        duration="60 epochs",
+        evaluate=Evaluate(
+            every="0%", batch_size=128, also=partial(elsewhere, source="instruments(font='timgm6mb')", name="timgm6mb")
+        ),
+        save_every="0%",
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()
