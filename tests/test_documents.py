@@ -166,7 +166,8 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
                 provide(word)
             elif word == "--data=folder:later":
                 shutil.copytree("photos", "later/test", dirs_exist_ok=True)
-        words = [word for word in words if not word.startswith("--data=coco:")]  # of detectors, which `made` is none
+        # Of detectors and readers of texts, of which `made` is neither.
+        words = [word for word in words if not word.startswith("--data=coco:") and " " not in word]
         verb, *rest = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
         said = launch(verb, *rest)
         if verb == "import":

@@ -48,7 +48,7 @@ def noise1d(
 
     The silence at the end of a sound, by which it is padded, stays silent and does not count.
     """
-    _check(batch, "noise1d", "add noise to")
+    _check(batch, "noise1d", "disturb")
     require(snr[0] <= snr[1], f"noise1d snr must be low <= high; got {snr}")
     require(0 <= probability <= 1, f"noise1d probability must lie in [0, 1]; got {probability}")
     u = uniform(keys, 2)
