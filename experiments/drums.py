@@ -26,10 +26,11 @@ from cnn_jax.train.schedules import cosine
 
 # Cymbals are told apart by what lies above 8 kHz, and by how they ring: hence the rate, and more than a second. A kit
 # is tuned otherwise than another, recorded otherwise, and played louder: hence stretching (which shifts the pitch),
-# gain, and masks of whole bands. The network is Cnn6 of PANNs, a quarter as wide, with convolutions of 3x3.
-net = partial(PANN, features=(16, 32, 64, 128), blocks=(1, 1, 2, 2), hidden=128)
-front = partial(log_mel, rate=32_000, window=1024, hop=480, mels=64, low=30)
-masks = partial(SpecAugment, bins=2, width=10, frames=1, length=12)
+# gain, and masks of whole bands. The network is a narrow Cnn6 of PANNs with convolutions of 3x3 and without its
+# dropout, under which so few channels learn nothing of 376 sounds: the accuracy on training sounds stays below a half.
+net = partial(PANN, features=(16, 32, 64), blocks=(1, 1, 1), hidden=64, dropout=0.0, head_dropout=0.0)
+front = partial(log_mel, rate=32_000, window=2048, hop=960, mels=40, low=30)
+masks = partial(SpecAugment, bins=1, width=6, frames=1, length=6)
 
 
 def experiment() -> Experiment:

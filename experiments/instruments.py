@@ -26,8 +26,9 @@ from cnn_jax.train.schedules import cosine
 
 # Families are told apart by how a note begins and by its overtones, whatever its pitch: windows of 64 ms part the
 # overtones of low notes, and stretching moves the pitch by up to four semitones.
-net = partial(PANN, features=(16, 32, 64, 128), blocks=(1, 1, 2, 2), hidden=128)
-front = partial(log_mel, rate=16_000, window=1024, hop=160, mels=64, low=30)
+net = partial(PANN, features=(16, 32, 64), blocks=(1, 1, 1), hidden=64, dropout=0.0, head_dropout=0.0)
+front = partial(log_mel, rate=16_000, window=1024, hop=320, mels=64, low=30)
+masks = partial(SpecAugment, bins=1, width=6, frames=1, length=6)
 
 
 def experiment() -> Experiment:
@@ -35,9 +36,7 @@ def experiment() -> Experiment:
         name="instruments",
         data=Data(source=instruments, validation=0.0, batch_size=32),
         model=Model(
-            build=partial(
-                SpectrogramNet, net=net, front=front, norm=None, masks=partial(SpecAugment, width=6, length=10)
-            ),
+            build=partial(SpectrogramNet, net=net, front=front, norm=None, masks=masks),
             task=partial(classify, label_smoothing=0.1),
         ),
         optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),

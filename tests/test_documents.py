@@ -23,6 +23,7 @@ from PIL import Image
 
 from cnn_jax.launch import cli
 from tests.data.painted import coco_json, mask_set, painted
+from tests.data.sounds import tones
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -87,6 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "photos", folder / "PATH")
     annotate(folder)
     mask_set(folder / "cells", np.arange(64).reshape(8, 8) % 3)
+    tones(folder / "clips", 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("cnn_jax.report.classify.figures", lambda *_: None)

@@ -121,7 +121,10 @@ _audioset = partial(
 _narrow = (64, 128, 256, 512)
 
 cnn6 = _audioset(
-    build=partial(PANN, features=_narrow, blocks=(1,) * 4, kernel=5, hidden=512), params=4_837_455, macs=9_933_434_368
+    build=partial(PANN, features=_narrow, blocks=(1,) * 4, kernel=5, hidden=512),
+    params=4_837_455,
+    macs=9_933_434_368,
+    reference="panns:cnn6",
 )
 cnn10 = _audioset(
     build=partial(PANN, features=_narrow, blocks=(2,) * 4, hidden=512),
