@@ -24,7 +24,7 @@ def experiment() -> Experiment:
     return Experiment(
         name="rotten_tomatoes",
         data=Data(source=rotten_tomatoes, validation=0.0, batch_size=64),
-        model=Model(build=partial(textcnn, dim=128, features=128, widths=(1, 2, 3)), task=classify),
+        model=Model(build=partial(textcnn, dim=128, features=128, widths=(1, 2, 3), limit=0.05), task=classify),
         optim=Optim(build=adamw, lr=1e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
         augment=partial(token_dropout, probability=0.3),
         duration="8 epochs",

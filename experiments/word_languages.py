@@ -24,10 +24,10 @@ def experiment() -> Experiment:
     return Experiment(
         name="word_languages",
         data=Data(source=word_languages, validation=0.0, batch_size=256),
-        model=Model(build=partial(textcnn, dim=32, features=256, widths=(2, 3, 4, 5)), task=classify),
+        model=Model(build=partial(textcnn, dim=32, features=256, widths=(2, 3, 4, 5), limit=0.1), task=classify),
         optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="5%"),
         augment=identity,
-        duration="12 epochs",
+        duration="10 epochs",
         evaluate=Evaluate(every="0%"),
         save_every="4 epochs",
     )
