@@ -24,8 +24,10 @@ class TextCNN(nn.Module):
 
     Every window that has a word in it counts, so that a text may be shorter than a filter is wide.
 
-    dim: of the vectors. tuned: the table of vectors is trained (non-static). multichannel: there are two tables that
-    begin alike, of which one is trained; each filter reads both, and its results are added.
+    dim: of the vectors. limit: filters begin with numbers drawn evenly from -limit to limit; as published 0.01, which
+      Adadelta soon leaves and other optimizers do not.
+    tuned: the table of vectors is trained (non-static). multichannel: there are two tables that begin alike, of which
+      one is trained; each filter reads both, and its results are added.
     """
 
     classes: int | None
@@ -34,6 +36,7 @@ class TextCNN(nn.Module):
     features: int = 100
     widths: tuple[int, ...] = (3, 4, 5)
     dropout: float = 0.5
+    limit: float = 0.01
     tuned: bool = True
     multichannel: bool = False
     conv: Layer = Conv
@@ -52,7 +55,7 @@ class TextCNN(nn.Module):
                 self.features,
                 (width,),
                 padding=[(width - 1, width - 1)],
-                kernel_init=uniform_within(0.01),
+                kernel_init=uniform_within(self.limit),
                 dtype=self.dtype,
                 name=f"conv{width}",
             )

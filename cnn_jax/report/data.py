@@ -13,13 +13,12 @@ from cnn_jax.data.planning import Fingerprint, fingerprint, plan, reasons
 from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Source, Splits, buckets, origin, parts, permutation
 from cnn_jax.data.spec import VALID, Role, Spec
-from cnn_jax.data.text import PADDING, UNKNOWN, TextPrepare
+from cnn_jax.data.text import PADDING, UNKNOWN, TextPrepare, written_out
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
 from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short
-from cnn_jax.report.figures import shown as shown_as
 from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of, tints_of_objects
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
@@ -81,6 +80,9 @@ def sheet(splits: Splits, path: Path) -> None:
 def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
     """Draws one example; returns what its title says."""
     picture, said = example[next(iter(spec.inputs))], ""
+    if isinstance(spec.prepare, TextPrepare):
+        draw_example(ax, written_out(picture, spec.prepare))
+        return _class_of(spec, example)
     size, shown = picture.shape[:2], picture
     fit = WIDTH * DPI / max(size)
     whole = (max(round(fit * size[0]), 1), max(round(fit * size[1]), 1))
@@ -100,12 +102,17 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
         names = names if len(names) <= NAMED else [""] * len(names)
         draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"
-    draw_example(ax, shown_as(picture, spec) if shown is picture else shown)
+    draw_example(ax, shown)
+    return said or _class_of(spec, example)
+
+
+def _class_of(spec: Spec, example: Mapping[str, np.ndarray]) -> str:
+    """The class of an example, or the classes that it has."""
     if _holds(spec, "labels"):
         names = [spec.classes[k] for k in np.flatnonzero(_column(spec, example, "labels"))]
         return short(" + ".join(names) or "none", 24)
     label = int(_column(spec, example, "label")) if _holds(spec, "label") else -1
-    return said or (short(spec.classes[label], 24) if label >= 0 else "")
+    return short(spec.classes[label], 24) if label >= 0 else ""
 
 
 class _Objects(NamedTuple):

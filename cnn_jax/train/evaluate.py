@@ -107,10 +107,12 @@ def writer(folder: Path, source: Source) -> Keep:
     files: dict[str, Any] = {}
     count, written = len(source), 0
     (folder / FILES).unlink(missing_ok=True)
+    # Of texts, whose lengths differ, files.txt has the words.
+    left = {VALID, *(name for name, field in source.spec.inputs.items() if field.role == "tokens")}
 
     def keep(outputs: dict[str, np.ndarray], batch: Example) -> None:
         nonlocal written
-        rows = {**{name: array for name, array in batch.items() if name != VALID and array.ndim < 3}, **outputs}
+        rows = {**{name: array for name, array in batch.items() if name not in left and array.ndim < 3}, **outputs}
         for name, array in rows.items():
             if name not in files:
                 shape = (count, *array.shape[1:])

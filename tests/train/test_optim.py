@@ -108,6 +108,17 @@ def lion(name: str, p: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray:
     return p
 
 
+def adadelta(name: str, p: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray:
+    squares = steps = np.zeros_like(p)
+    for lr, g in zip(RATES, gradients, strict=True):
+        g = g + decay(name) * p
+        squares = 0.9 * squares + 0.1 * g * g
+        step = np.sqrt((steps + 1e-6) / (squares + 1e-6)) * g
+        steps = 0.9 * steps + 0.1 * step * step
+        p = p - lr * step
+    return p
+
+
 @pytest.mark.parametrize(
     ("optimizer", "formula"),
     [
@@ -118,8 +129,9 @@ def lion(name: str, p: np.ndarray, gradients: list[np.ndarray]) -> np.ndarray:
         (optim.adamw(schedule, DECAY, b1=0.8, b2=0.99, eps=1e-3), adamw),
         (optim.lamb(schedule, DECAY), lamb),
         (optim.lion(schedule, DECAY), lion),
+        (optim.adadelta(schedule, DECAY, rho=0.9), adadelta),
     ],
-    ids=["nesterov", "heavy_ball", "plain", "adam", "adamw", "lamb", "lion"],
+    ids=["nesterov", "heavy_ball", "plain", "adam", "adamw", "lamb", "lion", "adadelta"],
 )
 def test_three_steps_are_the_formula(
     optimizer: optax.GradientTransformation, formula: Callable[..., np.ndarray]
@@ -131,7 +143,22 @@ def test_three_steps_are_the_formula(
         np.testing.assert_allclose(found[name], expected, rtol=2e-5, atol=2e-6, err_msg=name)
 
 
-OPTIMIZERS = [optim.sgd, optim.adam, optim.adamw, optim.lamb, optim.lion, optim.muon]
+def test_the_rows_of_the_last_layer_are_held_to_their_norm() -> None:
+    """After each step, columns alone of that kernel, and only those that are longer."""
+    kernel = np.array([[3.0, 0.1], [4.0, 0.2]], np.float32)
+    params = {"classifier": {"kernel": kernel, "bias": np.ones(2, np.float32)}, "dense": {"kernel": kernel}}
+    optimizer = optim.adadelta(lambda _: 1.0, 0.0, max_norm=3.0)
+    still = jax.tree.map(np.zeros_like, params)
+    updates, _ = optimizer.update(still, optimizer.init(params), params)
+    found = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(found["classifier"]["kernel"], [[1.8, 0.1], [2.4, 0.2]], rtol=1e-6)
+    np.testing.assert_array_equal(found["dense"]["kernel"], kernel)
+    np.testing.assert_array_equal(found["classifier"]["bias"], 1)
+    with pytest.raises(ValueError, match="max_norm = -1 must be at least 0"):
+        optim.adadelta(lambda _: 1.0, 0.0, max_norm=-1)
+
+
+OPTIMIZERS = [optim.sgd, optim.adam, optim.adamw, optim.lamb, optim.lion, optim.muon, optim.adadelta]
 
 
 @pytest.mark.parametrize("build", OPTIMIZERS)

@@ -1,0 +1,38 @@
+"""Yes or no in a sentence of a film review, by the first network of texts: CNN-rand, as Kim (2014) trained it.
+
+Reproduces: Kim 2014, table 2, MR: 76.1 of CNN-rand, the mean of ten folds; a careful reproduction has 74.4 ± 1.0
+    (github.com/Shawn1993/cnn-text-classification-pytorch, issue 29). As there, a tenth of train chooses the epoch;
+    unlike there, the vocabulary is of train alone, and the 50 texts of a batch are of like lengths.
+Command: python launch.py train experiments/movie_reviews.py; all ten folds, beside TF-IDF and a linear model on the
+    same ones, by python experiments/studies/text_baselines.py movie_reviews
+Time: to be measured
+Expected: to be measured
+Needs: pip download --no-deps --no-binary :all: vadersentiment==2.5, in the folder CNN_JAX_DATA
+"""
+
+from functools import partial
+
+from cnn_jax.augment.compose import identity
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.data.movie_reviews import movie_reviews
+from cnn_jax.launch import experiment_file
+from cnn_jax.models.textcnn import textcnn
+from cnn_jax.tasks.classify import classify
+from cnn_jax.train.optim import adadelta
+from cnn_jax.train.schedules import constant
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="movie_reviews",
+        data=Data(source=movie_reviews, validation=0.1, batch_size=50),
+        model=Model(build=textcnn, task=classify),
+        optim=Optim(build=partial(adadelta, max_norm=3.0), lr=1.0, schedule=constant),
+        augment=identity,
+        duration="25 epochs",
+        evaluate=Evaluate(patience=5),
+    )
+
+
+if __name__ == "__main__":
+    experiment_file.main()
