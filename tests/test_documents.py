@@ -169,7 +169,8 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
             elif word == "--data=folder:later":
                 shutil.copytree("photos", "later/test", dirs_exist_ok=True)
         # Of detectors and readers of texts, of which `made` is neither.
-        words = [word for word in words if not word.startswith("--data=coco:") and " " not in word]
+        texts = [word for word in words if words[0] == "predict" and " " in word]
+        words = [word for word in words if not word.startswith("--data=coco:") and word not in texts]
         verb, *rest = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
         said = launch(verb, *rest)
         if verb == "import":
