@@ -13,6 +13,8 @@ What cannot be mixed (a value, points) is refused; CutMix pastes class maps, mix
 mixup keeps the boxes of both images; for a box pasted with its object see collage.py.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -105,6 +107,15 @@ def mixup_or_cutmix(
     cut = uniform(keys) < cutmix_probability
     mixed = [*blended.of("image", "labels"), MIX_WEIGHT]
     return blended | {name: jnp.where(_share(cut, blended[name]), pasted[name], blended[name]) for name in mixed}
+
+
+def mixed_texts(batch: Batch, name: str) -> dict[str, Any]:
+    """What a model of the input `name` is to be told beside it: {"mixed": (the partners' tokens, their shares)}.
+
+    {} where nothing was mixed, or the input is none of tokens.
+    """
+    other = f"{MIXED}{name}"
+    return {"mixed": (batch[other], batch[MIX_WEIGHT])} if other in batch else {}
 
 
 def _partners(batch: Batch, augmentation: str, *inputs: Role) -> dict[str, jax.Array]:

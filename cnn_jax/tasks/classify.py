@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.augment.draw import MIX_WEIGHT, MIXED
+from cnn_jax.augment.mix import mixed_texts
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import classification
@@ -57,14 +58,11 @@ def classify(
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Sums]:
         state = [name for name in variables if name != "params"]
-        # Texts are mixed by the model, which has their vectors.
-        other = f"{MIXED}{source}"
-        mixed: dict[str, Any] = {"mixed": (batch[other], batch[MIX_WEIGHT])} if other in batch else {}
         (logits, _), new_state = model.apply(
             variables,
             normalised(batch.scaled()[source], spec.prepare),
             train=train,
-            **mixed,
+            **mixed_texts(batch, source),
             rngs={"dropout": key},
             mutable=state if train else [],
         )

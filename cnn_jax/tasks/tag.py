@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.augment.mix import mixed_texts
 from cnn_jax.batch import Batch, normalised, zeros
 from cnn_jax.data.spec import VALID, Spec, named
 from cnn_jax.evals import tagging
@@ -36,6 +37,7 @@ def tag(model: nn.Module, spec: Spec) -> Task:
             train=train,
             rngs={"dropout": key},
             mutable=state if train else [],
+            **mixed_texts(batch, source),
         )
         truth = batch[target].astype(jnp.float32)
         valid, count = batch[VALID], batch[VALID].sum()
