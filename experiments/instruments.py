@@ -12,7 +12,7 @@ from functools import partial
 
 from cnn_jax.augment.compose import compose
 from cnn_jax.augment.mix import mixup
-from cnn_jax.augment.signal import gain1d, noise1d, stretch1d
+from cnn_jax.augment.signal import noise1d, stretch1d
 from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
 from cnn_jax.data.instruments import instruments
 from cnn_jax.evals.also.elsewhere import elsewhere
@@ -27,7 +27,7 @@ from cnn_jax.train.schedules import cosine
 # Families are told apart by how a note begins and by its overtones, whatever its pitch: windows of 64 ms part the
 # overtones of low notes, and stretching moves the pitch by up to four semitones.
 net = partial(PANN, features=(16, 32, 64), blocks=(1, 1, 1), hidden=64, dropout=0.0, head_dropout=0.0)
-front = partial(log_mel, rate=16_000, window=1024, hop=320, mels=64, low=30)
+front = partial(log_mel, rate=16_000, window=1024, hop=320, mels=64, low=30, top_db=60, relative=True)
 masks = partial(SpecAugment, bins=1, width=6, frames=1, length=6)
 
 
@@ -39,10 +39,9 @@ def experiment() -> Experiment:
             build=partial(SpectrogramNet, net=net, front=front, norm=None, masks=masks),
             task=partial(classify, label_smoothing=0.1),
         ),
-        optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
+        optim=Optim(build=adamw, lr=3e-3, weight_decay=0.05, schedule=cosine, warmup="10%", ema=0.98),
         augment=compose(
             partial(stretch1d, factor=(0.8, 1.25)),
-            gain1d,
             partial(noise1d, snr=(20.0, 60.0), probability=0.5),
             partial(mixup, alpha=0.2),
         ),

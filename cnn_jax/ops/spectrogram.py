@@ -80,11 +80,13 @@ def log_mel(
     log: Log | None = None,
     floor: float | None = None,
     top_db: float | None = None,
+    relative: bool = False,
 ) -> jax.Array:
     """The logarithm of `mel`, with the settings of that, and log and floor as `Convention` has them.
 
     top_db: what is so far below the loudest of the clip is raised to that, in the unit of `log`. By default nothing is,
     though librosa and torchaudio do: a clip then depends on what it is padded with.
+    relative: the loudest of the clip becomes 0, as with ref=np.max of librosa.
     """
     how = settled(
         convention,
@@ -99,7 +101,7 @@ def log_mel(
         floor=floor,
     )
     bands = _bands(_frames(jnp.moveaxis(x, -1, 1), how, rate), how, rate)
-    return jnp.moveaxis(_limited(_log(bands, how), top_db), 1, -1)
+    return jnp.moveaxis(_limited(_log(bands, how), top_db, relative), 1, -1)
 
 
 def mfcc(
@@ -229,6 +231,10 @@ def _log(bands: jax.Array, how: Convention) -> jax.Array:
     return found * (10 / math.log(10)) if how.log == "db" else found
 
 
-def _limited(bands: jax.Array, top_db: float | None) -> jax.Array:
-    """Logarithms [B, C, T, M], those of each clip no further below its greatest than `top_db`."""
-    return bands if top_db is None else jnp.maximum(bands, bands.max((1, 2, 3), keepdims=True) - top_db)
+def _limited(bands: jax.Array, top_db: float | None, relative: bool = False) -> jax.Array:
+    """Logarithms [B, C, T, M], those of each clip no further below its greatest than `top_db`, or relative to that."""
+    if top_db is None and not relative:
+        return bands
+    greatest = bands.max((1, 2, 3), keepdims=True)
+    bands = bands if top_db is None else jnp.maximum(bands, greatest - top_db)
+    return bands - greatest if relative else bands

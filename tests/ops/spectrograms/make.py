@@ -40,6 +40,7 @@ def by_torch() -> None:
         mel=mel.T,
         log_mel=db.T,
         top_db=librosa.power_to_db(mel, top_db=30).T,
+        relative=librosa.power_to_db(mel, ref=np.max, top_db=30).T,
         defaults=librosa.power_to_db(defaults, top_db=None).T,
         mfcc=librosa.feature.mfcc(S=db, n_mfcc=13).T,
         pcen=librosa.pcen(magnitude * 2**31, sr=RATE, hop_length=400).T,
