@@ -82,6 +82,6 @@ def _draw_map(ax: Axes, example: NDArray[Any], panel: Panel) -> None:
     grey = ((pixels - low) / max(high - low, 1e-12)).mean(-1)
     under = 0.55 + 0.45 * grey[..., None].repeat(3, -1)  # faint, so that colours are seen on black, too
     over = colormaps["RdBu_r"](0.5 + scaled / 2) if both else colormaps["inferno"](np.maximum(scaled, 0))
-    share = np.sqrt(np.abs(scaled))[..., None] if both else 0.75 * np.sqrt(np.maximum(scaled, 0))[..., None]
+    share = np.sqrt(np.abs(scaled))[..., None] if both else 0.75 * np.maximum(scaled, 0)[..., None]
     ax.imshow(np.clip((1 - share) * under + share * over[..., :3], 0, 1), interpolation="antialiased")
     ax.set(xticks=[], yticks=[])
