@@ -219,11 +219,11 @@ CASES: dict[str, Case] = {
     "stopped by process 1": happens(_kill(1, signal.SIGTERM), [75], "stopped at step", **SLOW),
     "stopped while evaluating": stopped_evaluating,
     "stopped while compiling": stopped_early,
-    "killed, process 0": happens(_kill(0, signal.SIGKILL), [76], "process 0 was killed by SIGKILL", **SLOW),
-    "killed, process 1": happens(_kill(1, signal.SIGKILL), [76], "process 1 was killed by SIGKILL", **SLOW),
-    "stopped for ever, process 0": happens(_kill(0, signal.SIGSTOP), [76], "process 0 has not answered", **SLOW),
-    "stopped for ever, process 1": happens(_kill(1, signal.SIGSTOP), [76], "process 1 has not answered", **SLOW),
-    "fails, process 1": happens(
+    "process 0 killed": happens(_kill(0, signal.SIGKILL), [76], "process 0 was killed by SIGKILL", **SLOW),
+    "process 1 killed": happens(_kill(1, signal.SIGKILL), [76], "process 1 was killed by SIGKILL", **SLOW),
+    "process 0 stopped for ever": happens(_kill(0, signal.SIGSTOP), [76], "process 0 has not answered", **SLOW),
+    "process 1 stopped for ever": happens(_kill(1, signal.SIGSTOP), [76], "process 1 has not answered", **SLOW),
+    "process 1 fails": happens(
         lambda _: None, [2], "process 1: error: batch 25 cannot be read", FATE="raises", FATE_RANK="1", **SLOW
     ),
     "started again": restarted,
