@@ -1,5 +1,6 @@
 """Jobs of SLURM: the file that is written, and with a real SLURM, where there is one, what becomes of a training."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.launch import cli
+from cnn_jax.report import log
+from tests.commands import real_slurm
+from tests.commands.test_going_on import plain
 
-TINY = "experiments/tiny.py"
+ROOT, TINY = Path(__file__).parents[2], "experiments/tiny.py"
 SBATCH = """#!/bin/bash
 [ "$(basename "$2")" = bad.sbatch ] && { echo "sbatch: error: invalid partition" >&2; exit 1; }
 echo "$@" > asked
@@ -93,3 +97,36 @@ def test_without_slurm_it_is_said(project: Path, launch: Callable, monkeypatch: 
     monkeypatch.setenv("PATH", str(project))
     said = launch("submit", TINY)
     assert said.code == 2 and "there is no sbatch here: give it 'runs/tiny.sbatch' where SLURM is" in said.err
+
+
+@pytest.mark.skipif(bool(real_slurm.missing()), reason=real_slurm.missing())
+def test_a_job_makes_room_and_ends_as_one_that_was_left_alone(
+    project: Path, launch: Callable, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tasks of a real SLURM; another job takes their place."""
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "launch.py")])
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"))
+    often = ("--config.duration=3000 steps", "--config.save_every=200 steps", "--config.log_every=100 steps")
+    words = (TINY, "--slurm.ntasks=2", *often, "--config.evaluate.every=1000 steps", "--config.compute.devices=2")
+
+    def submitted(folder: str) -> str:
+        said = launch("submit", *words, f"--workdir={folder}")
+        assert said.code == 0, said.err
+        return said.out.split()[1].removesuffix(",")
+
+    with real_slurm.running(tmp_path_factory.mktemp("slurm")):
+        job = submitted("moved")
+        real_slurm.until(lambda: list(Path("moved").glob("checkpoints/*.sha256")) or real_slurm.state(job) == "FAILED")
+        real_slurm.said("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
+        real_slurm.until(lambda: real_slurm.state(job) != "RUNNING")
+        assert "is saved: run the same command again to go on" in Path("moved.slurm.log").read_text()
+        assert not Path("moved/results.json").exists()
+        real_slurm.said("scontrol", "update", f"JobId={job}", "StartTime=now")  # it would wait for two minutes
+        real_slurm.until(Path("moved/results.json").exists)
+        other = submitted("alone")
+        real_slurm.until(Path("alone/results.json").exists)
+        real_slurm.until(lambda: {real_slurm.state(job), real_slurm.state(other)} == {"COMPLETED"})
+    assert "going on from step" in Path("moved.slurm.log").read_text()
+    assert plain(log.read(Path("moved"))) == plain(log.read(Path("alone")))
+    results = [json.loads(Path(name, "results.json").read_text()) for name in ("moved", "alone")]
+    assert plain(results[0]) == plain(results[1])

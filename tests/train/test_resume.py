@@ -170,6 +170,7 @@ def test_chaos(start: Start, experiment: Path, differences: Callable[[Path], set
     checkpoints = folder / "checkpoints"
 
     def started(*, until: Callable[[], object]) -> BaseProcess:
+        output_of(folder).unlink(missing_ok=True)
         process = start(folder)
         while process.is_alive() and not until():
             time.sleep(0.002)
@@ -192,11 +193,13 @@ def test_chaos(start: Start, experiment: Path, differences: Callable[[Path], set
     victim = files[draw.integers(len(files))]
     victim.write_bytes(victim.read_bytes()[:-1])
 
-    # Started twice, and asked to stop.
+    # Stopped for a while, in which it is started a second time, and asked to end.
     process = started(until=lambda: "going on from" in _output(folder) or "from the beginning" in _output(folder))
+    os.kill(process.pid or 0, signal.SIGSTOP)
     with pytest.raises(ValueError, match="another process is training in"):
         train_here(folder, experiment)
-    os.kill(process.pid or 0, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        os.kill(process.pid or 0, number)
     assert ends(process) in (75, 0), _output(folder)
 
     train_here(folder, experiment)
