@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -65,7 +66,8 @@ def running(root: Path) -> Iterator[None]:
     shutil.chown("/run/munge", "munge", "munge")
     if not Path("/etc/munge/munge.key").exists():
         subprocess.run(["mungekey", "--create"], check=True)
-    if subprocess.run(["munge", "-n"], stdin=subprocess.DEVNULL, capture_output=True).returncode:
+    own = subprocess.run(["munge", "-n"], stdin=subprocess.DEVNULL, capture_output=True).returncode != 0
+    if own:
         subprocess.run(["runuser", "-u", "munge", "--", "munged"], check=True)
     daemons = [subprocess.Popen([name, "-D"]) for name in ("slurmctld", "slurmd")]
     try:
@@ -75,6 +77,8 @@ def running(root: Path) -> Iterator[None]:
         for daemon in reversed(daemons):
             daemon.terminate()
             daemon.wait()
+        if own:
+            os.kill(int(Path("/run/munge/munged.pid").read_text()), signal.SIGTERM)
         os.environ.pop("SLURM_CONF") if before is None else os.environ.update(SLURM_CONF=before)
 
 
