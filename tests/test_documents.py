@@ -148,6 +148,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.chdir(project)
     monkeypatch.setattr("cnn_jax.launch.local.run", alone)
     monkeypatch.setattr("cnn_jax.launch.reproduction.opened", lambda *_: [])
+    monkeypatch.setattr("cnn_jax.launch.slurm.submitted", lambda file: "1")
     monkeypatch.setattr("cnn_jax.launch.training.train", train)
     monkeypatch.setattr("cnn_jax.sweep.drive.drive", swept)
     monkeypatch.setattr("cnn_jax.explain.methods.DEFAULT", ("gradient",))

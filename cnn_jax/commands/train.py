@@ -59,8 +59,8 @@ from cnn_jax.processes import cluster
 from cnn_jax.train import run_folder
 
 
-def run(arguments: list[str]) -> int:
-    """Parses the flags and trains one run, or one for each of --seeds."""
+def flag_values() -> flags.FlagValues:
+    """The flags of a training, but for those of the configuration."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the run's folder (default: runs/NAME)", flag_values=values)
     flags.DEFINE_bool("fresh", False, "move an existing run folder aside and start anew", flag_values=values)
@@ -73,6 +73,12 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_string("until", "", until, flag_values=values)
     steps = "look at so many steps: a trace for TensorBoard or Perfetto and a table, in the folder's profile/"
     flags.DEFINE_integer("profile", 0, steps, lower_bound=0, flag_values=values)
+    return values
+
+
+def run(arguments: list[str]) -> int:
+    """Parses the flags and trains one run, or one for each of --seeds."""
+    values = flag_values()
     word = overrides.experiment_word(arguments)
     if cli.wants_help(arguments):
         known = word is not None and not experiment_file.is_pictures(word)

@@ -158,6 +158,8 @@ def _prefetch(items: Iterable[T], depth: int) -> Generator[T]:
                 ready.put((next(iterator),))
         except StopIteration:
             ready.put(None)
+        except SystemExit:  # which ends a thread without a word, and would end the program as if all were done
+            ready.put(ValueError("what reads the data has ended its thread (SystemExit): it must raise an error"))
         except BaseException as error:
             ready.put(error)
 

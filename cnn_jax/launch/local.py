@@ -1,6 +1,6 @@
 """The launcher of `train --processes=N`: starts the processes here, says how they end, and starts them again.
 
-It imports no JAX. It is told to stop like any training: a first signal is passed on to all processes, a second one
+It computes nothing. It is told to stop like any training: a first signal is passed on to all processes, a second one
 ends them at once.
 """
 

@@ -8,7 +8,6 @@ Each case says what happened, how long the end took, and the last line on stderr
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
+from ends import Ended, children, ended, until
 
 from cnn_jax.launch import script
 from cnn_jax.launch.script import Failed
@@ -27,78 +27,9 @@ from cnn_jax.report import log
 
 ONLY = flags.DEFINE_list("only", [""], "the cases whose names have one of these in them")
 
-ROOT = Path(__file__).parents[2]
-LIMIT = 60  # seconds in which all have to end, when one has died or hangs
+ROOT, FATED = Path(__file__).parents[2], Path(__file__).with_name("fated.py")
 CLOSE = 1e-5
-STEPS = 60
-# A small run, in whose process FATE_RANK the FATE comes when it reads the batch of step 25.
-EXPERIMENT = f"""
-import os, time
-from functools import partial
-from cnn_jax import processes
-from cnn_jax.augment.geometry import flip
-from cnn_jax.config import Compute, Data, Evaluate, Experiment, Model, Optim
-from cnn_jax.data.digits import digits
-from cnn_jax.models.small_cnn import small_cnn
-from cnn_jax.tasks import classify
-from cnn_jax.train.optim import sgd
-from cnn_jax.train.schedules import cosine
-
-class Fated:
-    def __init__(self, source):
-        self.source, self.spec, self.read = source, source.spec, 0
-    def __len__(self):
-        return len(self.source)
-    def strata(self):
-        return self.source.strata()
-    def batch(self, indices, keys=None):
-        self.read += 1
-        time.sleep(float(os.environ.get("READING", 0)))
-        if self.read == 25 and os.environ.get("FATE_RANK") == str(processes.index()):
-            if os.environ["FATE"] == "raises":
-                raise ValueError("the batch of step 25 cannot be read")
-            time.sleep(1000)
-        return self.source.batch(indices, keys)
-
-def fated():
-    splits = digits()
-    return {{**splits, "train": Fated(splits["train"])}}
-
-def slow(model, spec):
-    task = classify.classify(model, spec)
-    def add(*args):
-        time.sleep(float(os.environ.get("ADDING", 0)))
-        return task.evaluator.add(*args)
-    return task._replace(evaluator=task.evaluator._replace(add=add))
-
-def experiment():
-    return Experiment(
-        name="small",
-        data=Data(source=fated, batch_size=32, validation=0.2),
-        model=Model(build=partial(small_cnn, features=(8, 16), hidden=128, dropout=0.2), task=slow),
-        optim=Optim(build=sgd, lr=0.05, schedule=cosine, ema=0.9),
-        augment=flip,
-        duration="{STEPS} steps", save_every="10 steps", log_every="1 steps",
-        evaluate=Evaluate(every="20 steps", batch_size=16),
-        compute=Compute(),
-    )
-"""
-
-
-class Ended(NamedTuple):
-    """code: of the command. err: what it said on stderr. seconds: from the moment that something happened on."""
-
-    code: int
-    err: list[str]
-    seconds: float
-
-    def expect(self, *codes: int, says: str = "") -> None:
-        """Raises AssertionError for another exit code, or where no line says that, or where there are more lines."""
-        errors = [line for line in self.err if not line.startswith("warning: ")]
-        if self.code not in codes or not any(re.search(says, line) for line in self.err):
-            raise AssertionError(f"exit code {self.code}, not {codes}, or no '{says}' in {self.err[-8:]}")
-        if len(errors) > 1 or self.seconds > LIMIT:
-            raise AssertionError(f"{len(errors)} lines after {self.seconds:.0f} s: {errors[-8:]}")
+LIMIT = 60  # seconds in which all have to end, when one has died or hangs
 
 
 class Command(NamedTuple):
@@ -125,7 +56,7 @@ class Command(NamedTuple):
 
     @property
     def experiment(self) -> str:
-        return str(self.workplace / "small.py")
+        return str(self.workplace / "fated.py")
 
     def run(self, **environment: str) -> Ended:
         return ended(self.start(**environment))
@@ -135,27 +66,6 @@ class Command(NamedTuple):
         rows = {f"{row['split']} {row['step']}": row["loss"] for row in log.read(self.folder)}
         test = json.loads((self.folder / "results.json").read_text(encoding="utf-8"))["test"]
         return {**rows, **{name: value for name, value in test.items() if isinstance(value, float)}}
-
-
-def ended(process: subprocess.Popen[str]) -> Ended:
-    began = time.monotonic()
-    try:
-        _, err = process.communicate(timeout=300)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError("it did not end within 300 s") from None
-    return Ended(process.returncode, err.splitlines(), time.monotonic() - began)
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that a launcher has started, by rank."""
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout
-    return sorted(int(word) for word in found.split())
-
-
-def until(process: subprocess.Popen[str], happens: Callable[[], bool]) -> None:
-    while process.poll() is None and not happens():
-        time.sleep(0.01)
 
 
 def compare(found: dict[str, Any], expected: dict[str, Any]) -> str:
@@ -188,7 +98,7 @@ def _done(found: Ended) -> None:
 
 def toy(name: str) -> Case:
     def case(workplace: Path, expected: dict[str, Any]) -> str:
-        shutil.copy(ROOT / "tests" / "toys" / f"{name}.py", workplace / "small.py")
+        shutil.copy(ROOT / "tests" / "toys" / f"{name}.py", workplace / "fated.py")
         one = Command(workplace, workplace / "one", 1, 2)
         two = Command(workplace, workplace / "two", 2, 1)
         _done(one.run())
@@ -225,7 +135,7 @@ def happens(what: Callable[[list[int]], None], codes: Sequence[int], says: str, 
         until(process, lambda: (command.folder / "checkpoints/20.sha256").exists())
         what(children(process))
         found = ended(process)
-        found.expect(*codes, says=says)
+        found.expect(*codes, says=says, within=LIMIT)
         _done(command.run())
         return f"{found.seconds:.1f} s: {found.err[-1]}; then {compare(command.facts(), expected)}"
 
@@ -239,7 +149,7 @@ def stopped_early(workplace: Path, expected: dict[str, Any]) -> str:
     until(process, lambda: (command.folder / "config.json").exists())
     os.kill(children(process)[1], signal.SIGTERM)
     found = ended(process)
-    found.expect(75, says="stopped")
+    found.expect(75, says="stopped", within=LIMIT)
     _done(command.run())
     return f"{found.seconds:.1f} s: {found.err[-1]}; then {compare(command.facts(), expected)}"
 
@@ -251,7 +161,7 @@ def stopped_evaluating(workplace: Path, expected: dict[str, Any]) -> str:
     time.sleep(2)
     os.kill(children(process)[1], signal.SIGTERM)
     found = ended(process)
-    found.expect(75, says="stopped at step 20 of 60, which is saved")
+    found.expect(75, says="stopped at step 20 of 60, which is saved", within=LIMIT)
     _done(command.run())
     return f"{found.seconds:.1f} s: {found.err[-1]}; then {compare(command.facts(), expected)}"
 
@@ -287,7 +197,7 @@ def by_hand(*changes: dict[str, Any], says: str) -> Case:
             for change in changes
         ]
         for process in started:
-            ended(process).expect(2, says=says)
+            ended(process).expect(2, says=says, within=LIMIT)
         return says
 
     return case
@@ -309,12 +219,12 @@ CASES: dict[str, Case] = {
     "stopped by process 1": happens(_kill(1, signal.SIGTERM), [75], "stopped at step", **SLOW),
     "stopped while evaluating": stopped_evaluating,
     "stopped while compiling": stopped_early,
-    "killed, process 0": happens(_kill(0, signal.SIGKILL), [76], "process 0 was killed by SIGKILL", **SLOW),
-    "killed, process 1": happens(_kill(1, signal.SIGKILL), [76], "process 1 was killed by SIGKILL", **SLOW),
-    "stopped for ever, process 0": happens(_kill(0, signal.SIGSTOP), [76], "process 0 has not answered", **SLOW),
-    "stopped for ever, process 1": happens(_kill(1, signal.SIGSTOP), [76], "process 1 has not answered", **SLOW),
-    "fails, process 1": happens(
-        lambda _: None, [2], "process 1: error: the batch of step 25", FATE="raises", FATE_RANK="1", **SLOW
+    "process 0 killed": happens(_kill(0, signal.SIGKILL), [76], "process 0 was killed by SIGKILL", **SLOW),
+    "process 1 killed": happens(_kill(1, signal.SIGKILL), [76], "process 1 was killed by SIGKILL", **SLOW),
+    "process 0 stopped for ever": happens(_kill(0, signal.SIGSTOP), [76], "process 0 has not answered", **SLOW),
+    "process 1 stopped for ever": happens(_kill(1, signal.SIGSTOP), [76], "process 1 has not answered", **SLOW),
+    "process 1 fails": happens(
+        lambda _: None, [2], "process 1: error: batch 25 cannot be read", FATE="raises", FATE_RANK="1", **SLOW
     ),
     "started again": restarted,
     "elastic": elastic((1, 8, ""), (1, 4, ""), (1, 1, ""), (2, 2, FSDP), (1, 2, ""), (2, 1, "")),
@@ -342,14 +252,14 @@ def chosen() -> Iterator[tuple[str, Case]]:
 def main() -> None:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="processes-") as place:
-        (Path(place) / "small.py").write_text(EXPERIMENT, encoding="utf-8")
+        shutil.copy(FATED, place)
         undisturbed = Command(Path(place), Path(place) / "undisturbed", 1, 2)
         _done(undisturbed.run())
         expected = undisturbed.facts()
         for number, (name, case) in enumerate(chosen()):
             workplace = Path(place) / f"case{number}"
             workplace.mkdir()
-            (workplace / "small.py").write_text(EXPERIMENT, encoding="utf-8")
+            shutil.copy(FATED, workplace)
             began = time.monotonic()
             try:
                 said = case(workplace, expected)

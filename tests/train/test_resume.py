@@ -163,21 +163,46 @@ def test_killed_at_one_moment_after_another(
     assert differences(folder) == set()
 
 
-def test_killed_from_outside(start: Start, differences: Callable[[Path], set[str]], tmp_path: Path) -> None:
-    """Once at a random time after it began, once as soon as a new checkpoint appears."""
-    folder, draw = tmp_path / "run", np.random.default_rng()
-    process = start(folder)
-    while process.is_alive() and "from the beginning" not in _output(folder):
-        time.sleep(0.01)
+@pytest.mark.filterwarnings("ignore:the checkpoint of step")
+def test_chaos(start: Start, experiment: Path, differences: Callable[[Path], set[str]], tmp_path: Path) -> None:
+    """One fault after another; experiments/benchmarks/chaos.py has fifty rounds of more kinds."""
+    folder, draw = tmp_path / "run", np.random.default_rng(17)
+    checkpoints = folder / "checkpoints"
+
+    def started(*, until: Callable[[], object]) -> BaseProcess:
+        output_of(folder).unlink(missing_ok=True)
+        process = start(folder)
+        while process.is_alive() and not until():
+            time.sleep(0.002)
+        return process
+
+    # Killed at a random time, and the log is torn.
+    process = started(until=lambda: "from the beginning" in _output(folder))
     process.join(draw.exponential(1))
     process.kill()
     process.join()
-    known, process = set(checkpoint.steps(folder / "checkpoints")), start(folder)
-    while process.is_alive() and not set(checkpoint.steps(folder / "checkpoints")) - known:
-        time.sleep(0.002)
+    with (folder / log.FILE).open("a") as rows:
+        rows.write('{"step": 99, "spl')
+
+    # Killed as soon as there is a new checkpoint, which is damaged then.
+    known = set(checkpoint.steps(checkpoints))
+    process = started(until=lambda: set(checkpoint.steps(checkpoints)) - known)
     process.kill()
     process.join()
-    assert ends(start(folder)) == 0, _output(folder)
+    files = sorted(path for path in (checkpoints / str(checkpoint.steps(checkpoints)[0])).rglob("*") if path.is_file())
+    victim = files[draw.integers(len(files))]
+    victim.write_bytes(victim.read_bytes()[:-1])
+
+    # Stopped for a while, in which it is started a second time, and asked to end.
+    process = started(until=lambda: "going on from" in _output(folder) or "from the beginning" in _output(folder))
+    os.kill(process.pid or 0, signal.SIGSTOP)
+    with pytest.raises(ValueError, match="another process is training in"):
+        train_here(folder, experiment)
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        os.kill(process.pid or 0, number)
+    assert ends(process) in (75, 0), _output(folder)
+
+    train_here(folder, experiment)
     assert differences(folder) == set()
 
 
