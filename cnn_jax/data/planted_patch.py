@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cnn_jax.data import fashion_mnist
 from cnn_jax.data.keyed import Keys, mixed, uniform
-from cnn_jax.data.prepare import Prepare
+from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Source, Splits, made
 from cnn_jax.data.spec import named
 from cnn_jax.data.splits import array_splits
@@ -42,7 +42,7 @@ def planted_patch(source: str = "fashion_mnist", *, side: int = 6, seed: int = 0
     return array_splits(
         f"planted_patch in {spec.name}",
         {name: _planted(split, side, mixed(seed, number)) for number, (name, split) in enumerate(splits.items())},
-        Prepare(channels=spec.input.shape[-1]),
+        ImagePrepare(channels=spec.input.shape[-1]),
         inputs={"image": "image"},
         targets={"label": "label", "patch": "instance_map"},
         classes=PATTERNS,
