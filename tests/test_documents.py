@@ -158,6 +158,7 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.setattr(published, "weights_file", no_weights)
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
     monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
+    monkeypatch.setattr("cnn_jax.launch.explanations.compare", lambda *_, **__: None)
     # a map of any method, without compiling it
     monkeypatch.setattr("cnn_jax.explain.explanation.Explainer._run", lambda *given: given[5][:1])
 
