@@ -29,6 +29,7 @@ NEWS = 1.5  # seconds in which it becomes known that a peer has ended, which may
 CONNECTED = 600  # seconds for JAX to connect processes that have met: what happens to them meanwhile is heard
 NEVER = 10**6  # seconds
 PACKAGES = ("jax", "jaxlib", "numpy", "flax", "optax")
+_last_words = threading.Lock()  # whoever has it says why this process ends
 
 
 def restarts() -> int | None:
@@ -48,9 +49,10 @@ def run(place: Place, work: Callable[[], int]) -> NoReturn:
             _join(place)
             return work()
         except BaseException as error:
-            stopped = getattr(error, "exit_code", None) == cli.STOPPED
-            if (line := processes.current()) and not stopped and line.heard_of_an_end(NEWS):
-                threading.Event().wait()  # what follows from the end of another is not said: `_leave` is under way
+            if getattr(error, "exit_code", None) != cli.STOPPED:
+                heard = (line := processes.current()) and line.heard_of_an_end(NEWS)
+                if heard or not _last_words.acquire(blocking=False):
+                    threading.Event().wait()  # what follows from the end of another is not said: `_leave` is under way
             words = " ".join((str(error).strip() or type(error).__name__).splitlines())
             raise
 
@@ -121,6 +123,8 @@ def _take_stdout(wanted: bool) -> None:
 
 def _leave(end: Ended) -> None:
     """Ends this process because another has ended, which the launcher says, or process 0, or where that is gone all."""
+    if not _last_words.acquire(blocking=False):
+        return  # this process says why it ends, and ends, just now
     launched, gone = restarts() is not None, end.words == GONE.format(end.rank)
     if (end.code == LOST and not gone) if launched else 0 in (end.rank, processes.index()):
         words = end.words if end.code in (LOST, cli.STOPPED) else f"process {end.rank}: {end.words}"
