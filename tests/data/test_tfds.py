@@ -13,7 +13,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (14, 6, 7, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory, prepare_set):
-    """A folder with three sets prepared without TensorFlow: `toy` (1.0.0, 1.2.0), `sizes` and `texts`."""
+    """A folder with sets prepared without TensorFlow: `toy` (1.0.0, 1.2.0), `sizes`, `texts` and `unlabelled`."""
     import tensorflow_datasets
 
     folder = tmp_path_factory.mktemp("tfds")
@@ -34,7 +34,10 @@ def data_dir(tmp_path_factory, prepare_set):
     prepare("toy", "1.0.0", fixed, {"train": rows(0, 2)})
     prepare("toy", "1.2.0", fixed, {"train": rows(0, 10), "test": rows(10, 14)})
     prepare("sizes", "1.0.0", varied, {"train": rows(0, 10, lambda i: 3 + i % 3), "validation": rows(10, 14)})
-    prepare("texts", "1.0.0", {"text": features.Text()}, {"train": [(0, {"text": "hello"})]})
+    prepare("unlabelled", "1.0.0", {"text": features.Text()}, {"train": [(0, {"text": "hello"})]})
+    said = [(i, {"words": f"été {i}", "label": i % 2, "id": i}) for i in range(6)]
+    written = {"words": features.Text(), "label": label, "id": np.int64}
+    prepare("texts", "1.0.0", written, {"train": said[:4], "test": said[4:]})
     return folder
 
 
@@ -85,7 +88,7 @@ def test_sizes_need_a_size():
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("texts", ValueError, "has no image and class label, but text"),
+        ("unlabelled", ValueError, "has no image or text and class label, but text"),
         ("cifar10", FileNotFoundError, "is not prepared in .*tfds build cifar10 --file_format=array_record"),
         ("", FileNotFoundError, "tfds build NAME"),
     ],
@@ -117,3 +120,13 @@ def test_fashion_mnist_is_found_when_tfds_has_it(data_dir, tmp_path, monkeypatch
     (tmp_path / "fashion_mnist").symlink_to(data_dir / "toy")
     assert fashion_mnist.available() is None
     assert len(read("fashion_mnist", "test")) == 4
+
+
+def test_texts_are_read():
+    with pytest.warns(UserWarning, match="left out 1 features, as id"):
+        splits = opened(lookup("tfds(texts, unit='byte')"))
+    train, test = splits["train"], splits["test"]
+    assert (len(train), len(test), train.spec.classes) == (4, 2, ("cat", "dog"))
+    found = dict(zip(train.files(np.arange(4)), train.batch(np.arange(4))["label"].tolist(), strict=True))
+    assert found == {f"été {i}": i % 2 for i in range(4)}
+    assert train.spec.prepare.unit == "byte" and (train.batch(np.zeros(1, int))["text"][0] > 0).sum() == 7
