@@ -14,8 +14,8 @@ COLUMNS = 4
 def draw(rows: Sequence[Any], directions: Mapping[str, str], controls: Sequence[str], path: Path) -> None:
     """rows: of `explain.benchmark.table`, the best first. directions: {measure: which values are better}.
 
-    Controls are grey with a line at the best of them; what is surely better than all of them is blue, the rest orange; black
-    where nothing is to be compared.
+    Controls are grey with a line at the best of them. What is surely better than all of them is blue, the rest orange,
+    and black where nothing is to be compared.
     """
     measured = [name for name in directions if any(np.isfinite(row.scores[name].value) for row in rows)]
     lines = -(-len(measured) // COLUMNS)
