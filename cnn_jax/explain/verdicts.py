@@ -10,7 +10,7 @@ import numpy as np
 from cnn_jax.explain.methods import Method
 from cnn_jax.explain.subjects import BATCH, flat_maps, subjects
 from cnn_jax.explain.truth import sanity
-from cnn_jax.explain.truth.similarity import Verdict, verdict
+from cnn_jax.explain.truth.similarity import Verdict, spearman, verdict
 from cnn_jax.train.predictor import Predictor
 
 DRAWS = 3  # of random weights, over which the mean is taken
@@ -54,18 +54,15 @@ def verdicts(
             program = compiled.setdefault(name, jax.jit(partial(flat_maps, subject.target, method, subject.static)))
             maps = partial(program, x=subject.x, arrays=subject.arrays)
             base = maps(own, subject.chosen)
-            alike = np.mean([_alike(base, maps(variables, subject.chosen)) for variables in random], 0)
-            row = [alike, _alike(base, maps(other, subject.chosen))]
-            row += [] if shifted is None else [_alike(base, maps(own, shifted))]
+            alike = np.mean([spearman(base, maps(variables, subject.chosen)) for variables in random], 0)
+            row = [alike, spearman(base, maps(other, subject.chosen))]
+            row += [] if shifted is None else [spearman(base, maps(own, shifted))]
             found.setdefault(name, []).append(np.stack(row)[:, : len(rows)])
     whole = {name: np.concatenate(parts, 1) for name, parts in found.items()}
     return {
         name: Sanity(verdict(row[0], row[1]), verdict(row[2], row[1]) if len(row) > 2 else None)
         for name, row in whole.items()
     }
-
-
-_alike = jax.jit(sanity.spearman)
 
 
 def words(found: Sanity) -> str:

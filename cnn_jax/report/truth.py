@@ -14,7 +14,8 @@ COLUMNS = 4
 def draw(rows: Sequence[Any], directions: Mapping[str, str], controls: Sequence[str], path: Path) -> None:
     """rows: of `explain.benchmark.table`, the best first. directions: {measure: which values are better}.
 
-    Controls are grey with a line at the best of them; what is surely better than all of them is blue, the rest orange.
+    Controls are grey with a line at the best of them. What is surely better than all of them is blue, the rest orange,
+    and black where nothing is to be compared.
     """
     measured = [name for name in directions if any(np.isfinite(row.scores[name].value) for row in rows)]
     lines = -(-len(measured) // COLUMNS)
@@ -25,9 +26,11 @@ def draw(rows: Sequence[Any], directions: Mapping[str, str], controls: Sequence[
     for ax, name in zip(axes.flat, measured, strict=False):
         tidy(ax)
         known = [row.scores[name].value for row in rows if row.method in controls]
+        judged = directions[name] != "describes" and bool(np.isfinite(known).any())
         for place, row in enumerate(rows):
             score, beaten = row.scores[name], row.beaten.get(name, [])
-            sure = GREY if row.method in controls else BLUE if len(beaten) == len(controls) else ORANGE
+            sure = BLUE if len(beaten) == len(controls) else ORANGE
+            sure = GREY if row.method in controls else sure if judged else "black"
             if np.isfinite(score.value):
                 ax.plot([score.low, score.high], [place, place], color=sure, linewidth=1.5)
                 ax.plot(score.value, place, "o", color=sure, markersize=4)

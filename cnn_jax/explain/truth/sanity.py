@@ -6,6 +6,7 @@ A method whose maps stay as they are when the network is set to random numbers e
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -85,6 +86,7 @@ def smooth(
     return jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), jax.random.split(key, repeats))[0] / repeats
 
 
+@partial(jax.jit, static_argnames="bins")
 def entropy(attribution: jax.Array, *, bins: int = BINS) -> jax.Array:
     """The entropy [B], in nats, of the histogram of a map's numbers between the smallest and the largest."""
     flat = attribution.reshape(len(attribution), -1)

@@ -1,5 +1,6 @@
 """How alike two maps are, and how surely one pair is less alike than another."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from cnn_jax.evals.evaluator import Score
 from cnn_jax.explain.truth.agreement import correlation
 
 
+@partial(jax.jit, static_argnames="signed")
 def spearman(a: jax.Array, b: jax.Array, *, signed: bool = True) -> jax.Array:
     """Spearman's rank correlation [B] of two maps [B, ...]; 0 where one is constant.
 
