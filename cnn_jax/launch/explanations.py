@@ -100,7 +100,7 @@ def verdicts_of(folder: Path, step: int) -> dict[str, str]:
 def history(folder: Path, *, split: str, out: Path) -> None:
     """Writes the timeline of a run over the checkpoints that it has kept, as one page."""
     found = load(folder, devices=jax.devices()[:1])
-    steps = checkpoint.steps(folder / run_folder.CHECKPOINTS)
+    steps = sorted(checkpoint.steps(folder / run_folder.CHECKPOINTS))
     if len(steps) < 2:
         warnings.warn(f"'{folder}' has {len(steps)} checkpoint: --config.keep=N in training keeps more", stacklevel=2)
     source = _source(found, folder, split)

@@ -33,7 +33,7 @@ class Timeline(NamedTuple):
 def timeline(
     predictor: Predictor, checkpoints: Iterable[tuple[int, Any]], inputs: Mapping[str, np.ndarray]
 ) -> Timeline:
-    """Of checkpoints (step, variables) in their order, on examples {input: [N, ...]}, 4 at least."""
+    """Of checkpoints (step, variables), the earliest first, on examples {input: [N, ...]}, 4 at least."""
     spec, model = predictor.spec, predictor.model
     layers = feature_names(model, spec.input.shape)
     function = features(model, spec.prepare, next(iter(spec.inputs)), tuple(layers))
@@ -42,8 +42,8 @@ def timeline(
         steps.append(step)
         filters.append(first_filters(model, variables, spec.input.shape))
         seen.append(computed(predictor._replace(variables=variables), function, inputs))
-    if not steps:
-        raise ValueError("there is no checkpoint that a timeline could show")
+    if not steps or steps != sorted(steps):
+        raise ValueError(f"a timeline is of checkpoints in their order, not of {steps}")
     drift = np.array([[cka(now[layer], seen[-1][layer]) for layer in layers] for now in seen])
     extended = [layer for layer in layers if seen[-1][layer].ndim > 2]
     maps = {layer: np.stack([now[layer][0, ..., :UNITS] for now in seen]).astype(np.float32) for layer in extended}

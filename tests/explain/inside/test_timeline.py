@@ -43,8 +43,9 @@ def test_filters_maps_and_drift_of_each_checkpoint() -> None:
         and "runs/&lt;b&gt;" in html
         and "http" not in html.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     )
-    with pytest.raises(ValueError, match="no checkpoint"):
-        timeline(predictor, [], {"image": test.arrays["image"][:8]})
+    for wrong in ([], [(25, late), (10, early)]):
+        with pytest.raises(ValueError, match="in their order"):
+            timeline(predictor, wrong, {"image": test.arrays["image"][:8]})
 
 
 def test_a_network_without_convolutions_has_no_filters() -> None:
