@@ -124,10 +124,14 @@ def _applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array)
     output, state = model.apply(
         variables, x, train=False, content=content, capture_intermediates=parts, mutable=["intermediates"]
     )
-    layers = {}
-    for name, calls in state.get("intermediates", {}).items():
-        for path, leaf in jax.tree.leaves_with_path(calls["__call__"][0]):
-            layers["/".join(filter(None, (name, jax.tree_util.keystr(path, simple=True, separator="/"))))] = leaf
+    layers: dict[str, jax.Array] = {}
+    for part, calls in state.get("intermediates", {}).items():
+        found = calls["__call__"][0]
+        named = found if isinstance(found, dict) else {"": found}  # features in the network's order, not by name
+        for name, value in named.items():
+            for path, leaf in jax.tree.leaves_with_path(value):
+                words = (part, name, jax.tree_util.keystr(path, simple=True, separator="/"))
+                layers["/".join(filter(None, words))] = leaf
     return output, layers
 
 

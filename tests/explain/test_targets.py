@@ -36,11 +36,19 @@ class Net(nn.Module):
         return (x if self.dense else x.mean((1, 2))), {"z": x, "a": 2 * x, "pooled": x.mean((1, 2))}
 
 
+class Backbone(nn.Module):
+    """Its maps are not in the order of their names."""
+
+    def __call__(self, x: jax.Array) -> Any:
+        return {"stem": x, "cells": 1 * x}
+
+
 class Detector(nn.Module):
     """Two boxes that grow with the picture's first pixel, and a third one elsewhere."""
 
+    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, content: Any = None) -> Any:
-        return x[:, 0, 0]
+        return Backbone(name="backbone")(x)["cells"][:, 0, 0]
 
     def detections(self, raw: jax.Array, content: jax.Array) -> Detections:
         start = jnp.asarray([[0.0, 0, 2, 2], [3, 0, 5, 3], [0, 0, 2, 2]])
@@ -95,6 +103,7 @@ def test_the_region_of_a_mask(given):
 def test_a_box_its_side_and_its_rank(given):
     target = target_of(Detector(), {}, SPEC, given)
     chosen, words = target.find({}, given, "2")
+    assert targets.default_layer(targets.layer_shapes(target, {}, chosen, given.x), 4) == "backbone/cells"
     assert "box 2, 'cat'" in words[0] and "at (3, 0," in words[0]
     np.testing.assert_allclose(target.score({}, chosen, given.x)[0], jax.nn.sigmoid(given.x[:, 0, 0, 1]), rtol=1e-5)
     # Another picture: the score of the box of that class, by how far it is the same box.
