@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import files, inputs
+from cnn_jax.data import inputs
 from cnn_jax.data.digits import digits
 from cnn_jax.train.predictor import load
 
@@ -253,14 +253,14 @@ def test_what_flags_may_say(run, photos, launch):
 
 def test_a_few_batches_are_held_however_many_files_there_are(run, photos, monkeypatch):
     held, most = [0], [0]
-    read = files.read_example
+    read = inputs.example_of
 
-    def counted(path, spec, *, convert=False):
+    def counted(found, spec, *, convert=False):
         held[0] += 1
         most[0] = max(most[0], held[0])
-        return read(path, spec, convert=convert)
+        return read(found, spec, convert=convert)
 
-    monkeypatch.setattr(inputs, "read_example", counted)
+    monkeypatch.setattr(inputs, "example_of", counted)
     monkeypatch.setattr(inputs, "BATCH", 4)
     spec = load(run).predictor.spec
     count = 0

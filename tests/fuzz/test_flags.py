@@ -58,7 +58,7 @@ EXPERIMENT = Path(__file__).parents[2] / "experiments" / "digits.py"
 def parsed(monkeypatch, capsys):
     """parsed(*flags): the exit code, the configuration that would be trained, if any, and what was said."""
     found = []
-    monkeypatch.setattr(train, "_train", lambda config, *_: found.append(config) or {})
+    monkeypatch.setattr(train, "_train", lambda config, *_, **__: found.append(config) or {})
 
     def call(*flags):
         found.clear()

@@ -164,7 +164,7 @@ def test_examples_of_different_shapes_are_computed_by_shape() -> None:
 
         return call
 
-    spec: Any = SimpleNamespace(inputs=inputs)
+    spec: Any = SimpleNamespace(inputs=inputs, input=inputs["image"])
     predictor = Predictor(spec, None, None, {}, compiled, 1)  # type: ignore[arg-type]
     shapes = [(32, 64, 1), (64, 32, 1), (32, 64, 1), (32, 64, 1)]
     examples = [(np.full(shape, i, np.float32), Placement((9 + i, 9), shape[:2])) for i, shape in enumerate(shapes)]
