@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from cnn_jax import config as configuration
@@ -63,7 +64,10 @@ def test_rows_state_a_score_of_the_paper_and_have_folders_of_their_own():
     assert len(set(names)) == len(names)
 
 
+_before = set(flags.FLAGS)
 FULL = load_file(str(ROOT / "experiments" / "benchmarks" / "full_scale.py"))
+for _name in set(flags.FLAGS) - _before:  # other scripts have such names
+    delattr(flags.FLAGS, _name)
 
 
 @pytest.mark.parametrize("path", FULL_SCALE, ids=lambda path: path.name)

@@ -43,10 +43,11 @@ class Connection:
         written.wait(seconds)
 
     def messages(self) -> Iterator[Message]:
-        """What the other end sends, until it closes or is gone."""
+        """What the other end sends, until it closes or is gone; then this end is closed, too."""
         with suppress(OSError, ValueError):
             while True:
                 yield read(self._socket, self._hear)
+        self.close()
 
     def close(self) -> None:
         """Ends both directions; `messages` ends, too."""

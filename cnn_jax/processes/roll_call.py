@@ -83,7 +83,7 @@ def _first(place: Place, facts: Mapping[str, str], seconds: float, ended: Callab
         except (TimeoutError, ValueError) as error:
             problem = str(error) if isinstance(error, ValueError) else _missing(place, came, seconds)
             for sock in came.values():
-                with suppress(OSError):
+                with suppress(OSError), sock:
                     write(sock, {"kind": "refused", "words": problem})
             raise ValueError(problem) from None
     with socket.socket(family) as free:
