@@ -13,12 +13,12 @@ from cnn_jax.data.planning import Fingerprint, fingerprint, plan, reasons
 from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.source import Source, Splits, buckets, origin, parts, permutation
 from cnn_jax.data.spec import VALID, Role, Spec
-from cnn_jax.data.text import PADDING, UNKNOWN, TextPrepare, written_out
+from cnn_jax.data.text import PADDING, UNKNOWN, TextPrepare
 from cnn_jax.evals.detection import SIZES
 from cnn_jax.inspect.table import sizes, table
 from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
-from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short
+from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short, shown
 from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of, tints_of_objects
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
@@ -79,20 +79,20 @@ def sheet(splits: Splits, path: Path) -> None:
 
 def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
     """Draws one example; returns what its title says."""
-    picture, said = example[next(iter(spec.inputs))], ""
-    if isinstance(spec.prepare, TextPrepare):
-        draw_example(ax, written_out(picture, spec.prepare))
+    picture, said = shown(example[next(iter(spec.inputs))], spec), ""
+    if isinstance(picture, str):
+        draw_example(ax, picture)
         return _class_of(spec, example)
-    size, shown = picture.shape[:2], picture
+    size, drawn = picture.shape[:2], picture
     fit = WIDTH * DPI / max(size)
     whole = (max(round(fit * size[0]), 1), max(round(fit * size[1]), 1))
     if _holds(spec, "class_map"):
-        shown, values = fitted(picture, _column(spec, example, "class_map"), whole)
-        shown = overlaid(shown, values, tints_of(spec.classes))
+        drawn, values = fitted(picture, _column(spec, example, "class_map"), whole)
+        drawn = overlaid(drawn, values, tints_of(spec.classes))
     elif _holds(spec, "instance_map"):
         objects = _column(spec, example, "instance_map")
-        shown, values = fitted(picture, objects, whole)
-        shown = overlaid(shown, values, tints_of_objects(int(objects.max())))
+        drawn, values = fitted(picture, objects, whole)
+        drawn = overlaid(drawn, values, tints_of_objects(int(objects.max())))
         said = f"{np.count_nonzero(np.unique(objects)):,} objects"
     if _holds(spec, "boxes"):
         found = _objects_of(spec, example, np.zeros(1, int))
@@ -100,9 +100,9 @@ def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
         own = spec.classes if len(spec.classes) > 1 else ("",)  # the one class there is needs no name
         names = ["ignored" if passed else own[label] for label, passed in marks]
         names = names if len(names) <= NAMED else [""] * len(names)
-        draw_boxes(ax, shown, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
+        draw_boxes(ax, drawn, size, found.boxes, names, colours_of(found.labels.tolist()), fontsize=7)
         return f"{len(names)} objects"
-    draw_example(ax, shown)
+    draw_example(ax, drawn)
     return said or _class_of(spec, example)
 
 
@@ -274,9 +274,9 @@ def _pictures_said(spec: Spec, placements: NDArray[Any]) -> str:
     scale, offset, original = placements[:, :2], placements[:, 2:4], placements[:, 4:]
     assert isinstance(spec.prepare, ImagePrepare)  # as whatever has placements
     size = np.array([spec.prepare.size_for((h, w)) or (h, w) for h, w in original.round().astype(int).tolist()])
-    shown = np.clip(offset + scale * original, 0, size) - np.clip(offset, 0, size)
+    visible = np.clip(offset + scale * original, 0, size) - np.clip(offset, 0, size)
     lines = {"height in pixels": original[:, 0], "width in pixels": original[:, 1]}
-    filled = f"pictures fill {shown.prod(1).sum() / size.prod(1).sum():.0%} of the pixels of the examples"
+    filled = f"pictures fill {visible.prod(1).sum() / size.prod(1).sum():.0%} of the pixels of the examples"
     return f"{_percentiles(f'{len(placements):,} pictures', lines)}\n{filled}"
 
 

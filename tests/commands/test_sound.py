@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import cnn_jax
@@ -13,7 +14,7 @@ from cnn_jax.data.wav import wav
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.launch import cli
 from cnn_jax.report import tag
-from cnn_jax.report.data import description
+from cnn_jax.report.data import description, sheet
 from tests.data.sounds import tone, tones, write
 
 EXPERIMENT = '''"""Tones, low or high.
@@ -147,3 +148,8 @@ def test_tags_are_learned_scored_drawn_and_said(launch: Callable, monkeypatch: p
     said_of = "\n".join(tag.lines(scores, splits["test"].spec))
     assert "by class of 3 sounds; average precision" in said_of and "33.33%" in said_of
     assert "12 labels" in description(splits)
+    drawn: list[Figure] = []
+    monkeypatch.setattr("cnn_jax.report.data.save", lambda figure, _: drawn.append(figure))
+    sheet(splits, Path("sheet.png"))
+    (picture,) = drawn[0].axes[0].images  # a spectrum, and no curve
+    assert np.shape(picture.get_array())[2:] == (3,)
