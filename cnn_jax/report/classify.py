@@ -114,8 +114,8 @@ def words(row: Mapping[str, Any]) -> str:
 def best(result: Ranking, top: int | None, least: float) -> Ranking:
     """The first classes, of those with a probability of `least` or more."""
     count = int((result.probabilities >= least).sum())
-    rows = slice(count if top is None else min(top, count))
-    return Ranking(result.names[rows], result.probabilities[rows])
+    chosen = slice(count if top is None else min(top, count))
+    return result._replace(names=result.names[chosen], probabilities=result.probabilities[chosen])
 
 
 def annotate(picture: np.ndarray, size: tuple[int, ...], result: Ranking, path: Path) -> None:
@@ -132,9 +132,7 @@ def mistakes_gallery(
     those examples are read. wrong, total: how many mistakes there are in how many examples that were scored.
     """
     worst = mistakes[: COLUMNS * ROWS]
-    count = max(1, -(-len(worst) // COLUMNS))
     classes = source.spec.classes
-    figure = new_figure(12, 0.9 + 2.1 * count if len(worst) else 1)
     title = f"{wrong:,} mistakes in {total:,} {source.spec.units}"
     if len(worst) < wrong:
         title += f", the {len(worst)} most confident"
@@ -143,17 +141,39 @@ def mistakes_gallery(
     files = file_names(source, chosen) if len(worst) and not texts else None
     if len(worst):
         title += f"\nabove: predicted, below: the truth and the {'file' if files else 'position in the set'}"
+    places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 18) for file in files]
+    line = "  " if files is None else "\n"
+    words = [
+        (f"{short(classes[int(predicted)], 16)} {confidence:.0%}", f"{short(classes[int(true)], 16)}{line}{place}")
+        for (confidence, _, true, predicted), place in zip(worst, places, strict=True)
+    ]
+    draw_gallery(source, chosen, words, title, path, colour=BLUE)
+
+
+def draw_gallery(
+    source: Source,
+    chosen: NDArray[np.int64],
+    words: Sequence[tuple[str, str]],
+    title: str,
+    path: str | Path,
+    *,
+    colour: str,
+) -> None:
+    """Some examples of a source in rows of COLUMNS, with what is said above and below each, that in `colour`.
+
+    chosen: their places in the source, none of which is read twice.
+    """
+    count = max(1, -(-len(chosen) // COLUMNS))
+    figure = new_figure(12, 0.9 + 2.1 * count if len(chosen) else 1)
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(count, COLUMNS, squeeze=False).ravel()
-    for ax in axes[len(worst) :]:
+    for ax in axes[len(chosen) :]:
         ax.axis("off")
-    examples = source.batch(chosen)[next(iter(source.spec.inputs))] if len(worst) else ()
-    places = [f"#{index:.0f}" for index in worst[:, 1]] if files is None else [_end(file, 18) for file in files]
-    for ax, example, (confidence, _, true, predicted), place in zip(axes, examples, worst, places, strict=False):
+    examples = source.batch(chosen)[next(iter(source.spec.inputs))] if len(chosen) else ()
+    for ax, example, (above, below) in zip(axes, examples, words, strict=False):
         draw_example(ax, shown(example, source.spec))
-        ax.set_title(f"{short(classes[int(predicted)], 16)} {confidence:.0%}", fontsize=9.5, color=ORANGE)
-        line = "  " if files is None else "\n"
-        ax.set_xlabel(f"{short(classes[int(true)], 16)}{line}{place}", fontsize=9.5, color=BLUE)
+        ax.set_title(above, fontsize=9.5, color=ORANGE)
+        ax.set_xlabel(below, fontsize=9.5, color=colour)
     save(figure, path)
 
 

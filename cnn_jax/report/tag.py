@@ -12,25 +12,18 @@ from cnn_jax.data.source import Source, file_names
 from cnn_jax.data.spec import Spec
 from cnn_jax.evals.evaluator import Scores, digits
 from cnn_jax.paths import printable
-from cnn_jax.report.classify import draw_ranking
-from cnn_jax.report.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    draw_example,
-    learning_curves,
-    new_figure,
-    save,
-    short,
-    shown,
-    tidy,
-)
+from cnn_jax.report import classify
+from cnn_jax.report.classify import COLUMNS, ROWS, draw_gallery
+from cnn_jax.report.figures import BLUE, GREY, ORANGE, learning_curves, new_figure, save, short, tidy
 
 PANELS = {"loss": "loss", "map": "mean average precision", "label_accuracy": "labels that are right"}
 TOP, LEAST = 10, 0.5  # tags that are named for an example, and from which probability on
-LONGEST = 1600
-COLUMNS, ROWS = 8, 3  # of the gallery of mistakes
+LONGEST = classify.LONGEST
 SHOWN = 40  # classes of the figure at most, the best and the worst
+
+
+# A list of classes with their probabilities is worded and drawn as a classifier's.
+rows, words, best, annotate = classify.rows, classify.words, classify.best, classify.annotate
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, Any]], scores: Scores, source: Source) -> None:
@@ -72,29 +65,6 @@ def result(outputs: Mapping[str, np.ndarray], spec: Spec, placement: Placement |
     return Tags(tuple(spec.classes[k] for k in order), probabilities[order])
 
 
-def rows(result: Tags) -> list[dict[str, Any]]:
-    """A row for each class."""
-    pairs = zip(result.names, result.probabilities.tolist(), strict=True)
-    return [{"class": name, "probability": probability} for name, probability in pairs]
-
-
-def words(row: Mapping[str, Any]) -> str:
-    """A class with its probability."""
-    return f"{row['probability']:7.2%}  {printable(row['class'])}"
-
-
-def best(result: Tags, top: int | None, least: float) -> Tags:
-    """The first classes, of those with a probability of `least` or more."""
-    count = int((result.probabilities >= least).sum())
-    chosen = slice(count if top is None else min(top, count))
-    return Tags(result.names[chosen], result.probabilities[chosen])
-
-
-def annotate(picture: np.ndarray, size: tuple[int, ...], result: Tags, path: Path) -> None:
-    """Draws one example beside its most probable classes."""
-    draw_ranking(picture, result.probabilities, result.names, path)
-
-
 def precision_by_class(tables: Mapping[str, NDArray[Any]], classes: Sequence[str], path: Path) -> None:
     """Average precision of each class with its interval, the best above, beside what guessing has."""
     known = np.flatnonzero(np.isfinite(tables["ap"]))
@@ -120,22 +90,12 @@ def precision_by_class(tables: Mapping[str, NDArray[Any]], classes: Sequence[str
 def mistakes_gallery(source: Source, mistakes: NDArray[np.float64], path: Path) -> None:
     """What was most surely said wrongly: the class and its probability above, the truth and the file below."""
     worst = mistakes[: COLUMNS * ROWS]
-    spec, count = source.spec, max(1, -(-len(worst) // COLUMNS))
-    figure = new_figure(12, 0.9 + 2.1 * count if len(worst) else 1)
-    figure.suptitle(f"the {len(worst)} surest mistakes" if len(worst) else "no mistakes", fontsize=12)
-    axes = figure.subplots(count, COLUMNS, squeeze=False).ravel()
-    for ax in axes[len(worst) :]:
-        ax.axis("off")
     places = worst[:, 1].astype(int)
     files = file_names(source, places) if len(worst) else None
-    examples = source.batch(places)[next(iter(spec.inputs))] if len(worst) else ()
-    for number, (ax, example, (probability, index, label, applies)) in enumerate(
-        zip(axes, examples, worst, strict=False)
-    ):
-        draw_example(ax, shown(example, spec))
-        name = short(spec.classes[int(label)], 14)
+    words = []
+    for number, (probability, index, label, applies) in enumerate(worst):
+        name = short(source.spec.classes[int(label)], 14)
         said = f"no {name} {probability:.0%}" if applies else f"{name} {probability:.0%}"
-        ax.set_title(said, fontsize=9.5, color=ORANGE)
-        place = f"#{index:.0f}" if files is None else short(Path(files[number]).name, 18)
-        ax.set_xlabel(place, fontsize=9.5, color=GREY)
-    save(figure, path)
+        words.append((said, f"#{index:.0f}" if files is None else short(Path(files[number]).name, 18)))
+    title = f"the {len(worst)} surest mistakes" if len(worst) else "no mistakes"
+    draw_gallery(source, places, words, title, path, colour=GREY)
