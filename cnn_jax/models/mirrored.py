@@ -5,7 +5,6 @@ Boxes of one object are averaged by their scores, as in box voting (Gidaris & Ko
 in which one that has not seen the object counts 0.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -14,6 +13,7 @@ from jax import lax
 
 from cnn_jax.models.detector import Detections
 from cnn_jax.ops.boxes import iou
+from cnn_jax.ops.mirror import mirror, ways
 from cnn_jax.ops.nms import nms
 
 OVERLAP = 0.5  # the IoU above which two boxes are of one object
@@ -25,22 +25,17 @@ def mirrored(find: Find, axes: Sequence[int]) -> Find:
     """`find` in all mirror images of x [B, H, W, C] along `axes`, of 1 and 2; the passes are the steps of a loop."""
     if not axes:
         return find
-    ways = jnp.asarray(list(itertools.product((False, True), repeat=len(axes))))
 
     def merged(x: jax.Array, content: jax.Array) -> Detections:
+        def of_boxes(boxes: jax.Array, axis: int) -> jax.Array:
+            return flip_boxes(boxes, x.shape[axis], axis)
+
         def view(way: jax.Array) -> Detections:
-            image, where = x, content
-            for number, axis in enumerate(axes):
-                image = jnp.where(way[number], jnp.flip(image, axis), image)
-                where = jnp.where(way[number], flip_boxes(where, x.shape[axis], axis), where)
-            seen = find(image, where)
-            boxes = seen.boxes
-            for number, axis in enumerate(axes):
-                boxes = jnp.where(way[number], flip_boxes(boxes, x.shape[axis], axis), boxes)
-            return Detections(boxes, seen.scores, seen.labels)
+            found = find(mirror(x, way, axes), mirror(content, way, axes, of_boxes))
+            return found._replace(boxes=mirror(found.boxes, way, axes, of_boxes))
 
         # [V, B, K, ...] -> [B, V, K, ...]
-        return voted(*(jnp.moveaxis(part, 0, 1) for part in lax.map(view, ways)))
+        return voted(*(jnp.moveaxis(part, 0, 1) for part in lax.map(view, ways(axes))))
 
     return merged
 

@@ -5,7 +5,6 @@ function again. The windows are placed and weighted as nnU-Net does it (Isensee 
 01008-z, supplementary note 2.4), and logits are averaged, not probabilities, as there.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,10 +15,10 @@ import numpy as np
 from jax import lax
 
 from cnn_jax.ops.chunks import pad_spatial
+from cnn_jax.ops.mirror import axes_of, mirror, ways
 from cnn_jax.ops.resize import resize
 
 Forward = Callable[[jax.Array], jax.Array]
-FLIPS = {"none": (), "horizontal": (2,), "vertical": (1,), "both": (1, 2)}  # the axes of x that are mirrored
 
 
 def averaging(
@@ -42,14 +41,13 @@ def averaging(
         raise ValueError(f"window = {window!r} must be pixels of a side, or height and width; 0 is the whole image")
     if not (isinstance(step, int | float) and 0 < step <= 1):
         raise ValueError(f"step = {step!r} must be above 0 and at most 1: in sides of the window")
-    if flips not in FLIPS:
-        raise ValueError(f"flips = {flips!r} is none of {', '.join(FLIPS)}")
+    axes = axes_of(flips)
     listed = isinstance(scales, Sequence) and len(scales) > 0
     if not listed or not all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales = {scales!r} must be positive numbers, as (0.75, 1, 1.25)")
 
     def average(forward: Forward, x: jax.Array) -> jax.Array:
-        forward = flipped(forward, FLIPS[flips])
+        forward = flipped(forward, axes)
         return rescaled(partial(slid, forward, window=sides, step=step) if any(sides) else forward, x, scales)
 
     return average
@@ -88,20 +86,15 @@ def flipped(forward: Forward, axes: Sequence[int]) -> Forward:
     """The mean over all mirror images of x along some of its `axes`; the passes are the steps of a loop."""
     if not axes:
         return forward
-    ways = jnp.asarray(list(itertools.product((False, True), repeat=len(axes))))
+    every = ways(axes)
 
     def mean(x: jax.Array) -> jax.Array:
         def add(total: jax.Array, way: jax.Array) -> tuple[jax.Array, None]:
-            def mirrored(array: jax.Array) -> jax.Array:
-                for number, axis in enumerate(axes):
-                    array = jnp.where(way[number], jnp.flip(array, axis), array)
-                return array
-
-            return total + mirrored(forward(mirrored(x))), None
+            return total + mirror(forward(mirror(x, way, axes)), way, axes), None
 
         said = jax.eval_shape(forward, x)
-        total, _ = lax.scan(add, jnp.zeros(said.shape, jnp.float32), ways)
-        return (total / len(ways)).astype(said.dtype)
+        total, _ = lax.scan(add, jnp.zeros(said.shape, jnp.float32), every)
+        return (total / len(every)).astype(said.dtype)
 
     return mean
 

@@ -13,7 +13,7 @@ from cnn_jax.evals import detection
 from cnn_jax.models.detector import Detections, Detector, Objects, whole
 from cnn_jax.models.mirrored import mirrored
 from cnn_jax.ops.batch_axis import divisor
-from cnn_jax.ops.sliding_window import FLIPS
+from cnn_jax.ops.mirror import axes_of
 from cnn_jax.tasks.task import Sums, Task, Variables
 
 
@@ -29,8 +29,7 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
     """
     if not (hasattr(model, "losses") and hasattr(model, "detections")):
         raise ValueError(f"{type(model).__name__} is no detector: launch.py list models --task=detect shows them")
-    if flips not in FLIPS:
-        raise ValueError(f"flips = {flips!r} is none of {', '.join(FLIPS)}")
+    axes = axes_of(flips)
     detector: Detector = model
     image, boxes, labels = named(spec.inputs, "image"), named(spec.targets, "boxes"), named(spec.targets, "box_labels")
 
@@ -70,13 +69,13 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
         def find(x: jax.Array, content: jax.Array) -> Detections:
             raw = model.apply(variables, x, train=False, content=content)
             found = detector.detections(raw, content)
-            if flips != "none" and type(found) is not Detections:
+            if axes and type(found) is not Detections:
                 raise ValueError(f"flips = {flips!r} is not for {type(model).__name__}, which finds masks")
             return found
 
         pixels = batch.scaled()[image]
         x, content = normalised(pixels, spec.prepare), content_of(batch, pixels)
-        return mirrored(find, FLIPS[flips])(x, content)._asdict()
+        return mirrored(find, axes)(x, content)._asdict()
 
     scored = detection.evaluator(spec, sizes)
     return Task(init, loss, predict, scored, headline="ap", report="detect")
