@@ -6,7 +6,7 @@ It comes before JAX, whose own way ends a process by a stack trace where another
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from cnn_jax.processes.connection import Connection, read, write
@@ -132,10 +132,7 @@ def _other(place: Place, facts: Mapping[str, str], seconds: float, ended: Callab
     hello = {"kind": "hello", "rank": place.rank, "count": place.total, "token": place.token, "facts": dict(facts)}
     while (left := until - time.monotonic()) > 0:
         try:
-            sock = socket.create_connection((place.host, place.port), timeout=min(left, 5.0))
-            sock.settimeout(seconds + 10)  # process 0 waits for the others
-            write(sock, hello)
-            answer, _ = read(sock)
+            sock, answer = _answer(place, hello, min(left, 5.0), seconds + 10)  # process 0 waits for the others
         except (OSError, ValueError) as error:  # it is not there yet, or something else is
             reason = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
             time.sleep(RETRY)
@@ -144,11 +141,27 @@ def _other(place: Place, facts: Mapping[str, str], seconds: float, ended: Callab
             return Found(of_other(place.rank, place.total, Connection(sock, dict), ended), answer["port"])
         if answer.get("kind") == "refused":
             raise ValueError(answer["words"])
-        sock.close()
     raise ValueError(
         f"process {place.rank} of {place.total} could not reach process 0 at {place.address} for {seconds:.0f} s "
         f"({reason}): start it, and let this machine connect to that port ({WAIT}=SECONDS waits longer)"
     )
+
+
+def _answer(
+    place: Place, hello: dict[str, Any], connecting: float, answering: float
+) -> tuple[socket.socket, dict[str, Any]]:
+    """What process 0 says, and the connection to it, which stays open only where that is a welcome.
+
+    connecting, answering: seconds.
+    """
+    with ExitStack() as closed:
+        sock = closed.enter_context(socket.create_connection((place.host, place.port), timeout=connecting))
+        sock.settimeout(answering)
+        write(sock, hello)
+        answer, _ = read(sock)
+        if answer.get("kind") == "welcome":
+            closed.pop_all()
+    return sock, answer
 
 
 def _share_port(sock: socket.socket) -> None:

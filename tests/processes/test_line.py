@@ -1,10 +1,12 @@
 """What processes say to one another, with threads in their place: sockets are all that they share."""
 
+import gc
 import io
 import pickle
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -192,6 +194,11 @@ def test_who_does_not_come_or_differs_is_said_by_all(address: str) -> None:
     said, other = at_once(come(0, 2, 5), come(2, 3, 5))
     assert str(said) == str(other) == "process 2 of 3 has come to process 0 of 2: start all anew"
     assert roll_call.WAIT == "CNN_JAX_WAIT"
+    del said, other  # the errors hold the frames, and those whatever was left open
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert not [said for said in left_open if issubclass(said.category, ResourceWarning)]
 
 
 def test_totals_go_from_process_to_process_and_code_does_not() -> None:
