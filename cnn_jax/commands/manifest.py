@@ -45,8 +45,8 @@ def run(arguments: list[str]) -> int:
             raise cli.UsageError(f"say --{name}: launch.py manifest --help says of what")
     if values.fresh or values.processes > 1 or values.workdir is not None:
         raise cli.UsageError("--fresh, --processes and --workdir are not for pods: they go on in /runs, one by --pods")
-    with own_run.opened(word, overrides.given(arguments), None) as (path, config, _):
-        if path.parent != experiment_file.OWN:
+    with own_run.opened(word, overrides.given(arguments), None) as (_, config, _):
+        if not experiment_file.comes_along(word):
             warnings.warn(f"'{word}' does not come along with the project: the image must have it there", stacklevel=2)
         config = overrides.configured("manifest", word, arguments, values, config)
     name = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")

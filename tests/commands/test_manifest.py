@@ -45,6 +45,17 @@ def test_one_pod_is_no_process_of_several(project: Path, launch: Callable) -> No
     assert container["command"] == ["cnn_jax", "train", TINY, "--config.optim.lr", "0.1", "--workdir=/runs/tiny"]
 
 
+@pytest.mark.parametrize(
+    ("word", "warned"), [("digits", False), ("cifar10_resnet20", False), ("experiments/digits.py", True)]
+)
+def test_what_the_image_has_is_not_warned_of(
+    word: str, warned: bool, launch: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])  # where the names of the project's experiments mean files below here
+    said = launch("manifest", word, *WORDS[2:])
+    assert said.code == 0 and ("does not come along with the project" in said.err) == warned
+
+
 def test_the_job_fits_the_schema_of_kubernetes(project: Path, launch: Callable) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     found = yaml.safe_load(launch(*WORDS, "--pods=2", "--gpus=1").out)
