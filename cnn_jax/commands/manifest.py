@@ -21,7 +21,7 @@ from absl import flags
 from cnn_jax.commands import train
 from cnn_jax.launch import cli, experiment_file, jobset, overrides, own_run
 
-OWN = ("image", "claim", "pods", "gpus", "restarts", "name")
+OWN = ("image", "claim", "pods", "gpus", "restarts")  # flags that are not of the training
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?")  # and with what follows it a DNS label
 RESTARTS = 20  # where nothing is said: moving a pod takes one
 
@@ -45,8 +45,8 @@ def run(arguments: list[str]) -> int:
             raise cli.UsageError(f"say --{name}: launch.py manifest --help says of what")
     if values.fresh or values.processes > 1 or values.workdir is not None:
         raise cli.UsageError("--fresh, --processes and --workdir are not for pods: they go on in /runs, one by --pods")
-    with own_run.opened(word, overrides.given(arguments), None) as (path, config, _):
-        if path.parent != experiment_file.OWN:
+    with own_run.opened(word, overrides.given(arguments), None) as (_, config, _):
+        if not experiment_file.comes_along(word):
             warnings.warn(f"'{word}' does not come along with the project: the image must have it there", stacklevel=2)
         config = overrides.configured("manifest", word, arguments, values, config)
     name = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")
@@ -54,12 +54,11 @@ def run(arguments: list[str]) -> int:
         raise cli.UsageError(f"'{name}' can be no name in Kubernetes: say another, as --config.name=short")
     if values.pods > 1 and config.data.batch_size % values.pods:
         raise cli.UsageError(f"data.batch_size = {config.data.batch_size} does not divide over --pods={values.pods}")
-    words = [one for one in arguments if one.lstrip("-").partition("=")[0] not in OWN]
     restarts = values.restarts if values["restarts"].present else RESTARTS
     found = jobset.manifest(
         name,
         values.image,
-        [*words, f"--workdir=/{jobset.RUNS}/{config.name}"],
+        [*overrides.without(OWN, arguments, values), f"--workdir=/{jobset.RUNS}/{config.name}"],
         values.pods,
         gpus=values.gpus,
         claim=values.claim,

@@ -123,12 +123,14 @@ def _row(row: "Row", out: Path, seeds: list[int] | None, train: bool) -> tuple[d
     done = list[runs.Run]()
     try:
         for seed in reproduction.opened(row, out, seeds):
-            if seed.done is None and train:
+            run = seed.done
+            if run is None and train:
                 print(f"--- {row.word}, seed {seed.seed} ---", flush=True)
                 trained(seed.config, seed.folder, row.path)
-                done.append(runs.read(seed.folder))
-            elif seed.done is not None:
-                done.append(seed.done)
+                run = runs.read(seed.folder)
+            if run is not None:
+                reproduction.score(run, row.made.paper.score)  # one without it goes into no outcome
+                done.append(run)
         return reproduction.outcome(row, done), None
     except Exception as error:
         code = cli.exit_code(error)

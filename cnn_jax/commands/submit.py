@@ -41,8 +41,6 @@ def run(arguments: list[str]) -> int:
     values(["submit", *words], known_only=True)
     if values.fresh:
         raise cli.UsageError("--fresh would begin anew each time that the job goes on: choose another --workdir")
-    if "--restarts" in words:
-        raise cli.UsageError("--restarts: write the number behind =, as --restarts=3")
     if values.processes > 1:
         raise cli.UsageError(f"--processes: SLURM starts them, say --slurm.ntasks={values.processes}")
     with own_run.opened(word, overrides.given(words), values.workdir) as (_, config, workdir):
@@ -50,7 +48,7 @@ def run(arguments: list[str]) -> int:
         folder = workdir or Path("runs", config.name) if values.workdir is None else written(values.workdir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     file, log = (folder.with_name(f"{folder.name}.{end}") for end in ("sbatch", "slurm.log"))
-    training = [one for one in words if one.lstrip("-").partition("=")[0] not in OWN]
+    training = overrides.without(OWN, words, values)
     restarts = values.restarts if values["restarts"].present else AGAIN
     file.write_text(slurm.script(training, folder, options, restarts, log, arguments), encoding="utf-8")
     if not values.submit:

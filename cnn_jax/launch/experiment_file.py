@@ -89,6 +89,13 @@ def find(word: str) -> Path | None:
     return next(filter(Path.is_file, named), None)
 
 
+def comes_along(word: str) -> bool:
+    """Whether a word means the same experiment wherever this project is installed: it is the name of one of its own."""
+    path, own = find(word), (OWN.resolve(), (OWN / FULL_SCALE).resolve())
+    is_name = Path(word).name == word and not word.endswith(".py")
+    return is_name and path is not None and path.resolve().parent in own
+
+
 def _places(name: str) -> list[Path]:
     return [folder / within / f"{name}.py" for within in ("", FULL_SCALE) for folder in (FOLDER, OWN)]
 

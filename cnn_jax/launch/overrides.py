@@ -1,5 +1,7 @@
 """An experiment as a command line changes it: which word is the experiment, and what its flags set."""
 
+from collections.abc import Collection
+
 from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_path
@@ -44,6 +46,18 @@ def given(arguments: list[str]) -> dict[str, str]:
         if argument.startswith("-") and name.startswith(prefix):
             found[name.removeprefix(prefix)] = value if equals else following
     return found
+
+
+def without(names: Collection[str], arguments: list[str], values: flags.FlagValues) -> list[str]:
+    """The words of a command but for the flags of these names, and the words that are their values."""
+    left, is_value = list[str](), False
+    for word in arguments:
+        name, equals, _ = word.lstrip("-").partition("=")
+        own = word.startswith("-") and name in names
+        if not own and not is_value:
+            left.append(word)
+        is_value = own and not equals and name in values and not values[name].boolean
+    return left
 
 
 def configured(verb: str, word: str, arguments: list[str], values: flags.FlagValues, config: Experiment) -> Experiment:

@@ -110,13 +110,13 @@ def _seed(config: Experiment, folder: Path) -> Seed:
 
 
 def outcome(row: Row, found: Iterable[Run], error: str = "") -> dict[str, Any]:
-    """What the finished runs of a row say, as JSON; error: why there are not all of them.
+    """What the finished runs of a row say, which all have its score, as JSON; error: why there are not all of them.
 
     mean, interval95 and verdict are null where there is none. The costs are means over the runs, flops those of all
     steps of one; null where a run does not say.
     """
     done, (experiment, paper, seconds, count, on) = list(found), row.made
-    values = {str(run.seed): _score(run, paper.score) for run in done}
+    values = {str(run.seed): score(run, paper.score) for run in done}
     mean = seeds.mean(list(values.values())) if values else None
     said = equivalence.verdict(list(values.values()), paper.value, paper.margin) if values else None
     return {
@@ -139,7 +139,8 @@ def outcome(row: Row, found: Iterable[Run], error: str = "") -> dict[str, Any]:
     }
 
 
-def _score(run: Run, name: str) -> float:
+def score(run: Run, name: str) -> float:
+    """A score of the split that a run was scored on. Raises ValueError where it has none, or one that is no number."""
     scores = run.scores[run.split]
     if name not in scores or not math.isfinite(scores[name].value):
         raise ValueError(f"'{run.folder}' has no score '{name}' of the {run.split} split: {did_you_mean(name, scores)}")

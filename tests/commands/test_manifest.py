@@ -37,7 +37,23 @@ def test_each_pod_is_a_process_and_all_begin_again_together(
 
 def test_one_pod_is_no_process_of_several(project: Path, launch: Callable) -> None:
     (replicated,) = yaml.safe_load(launch(*WORDS).out)["spec"]["replicatedJobs"]
-    assert "env" not in replicated["template"]["spec"]["template"]["spec"]["containers"][0]
+    (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    assert "env" not in container
+    words = ("--image", "a/b:1", TINY, "--claim", "disk", "--config.optim.lr", "0.1", "--pods", "1")  # without =
+    (replicated,) = yaml.safe_load(launch("manifest", *words).out)["spec"]["replicatedJobs"]
+    (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["cnn_jax", "train", TINY, "--config.optim.lr", "0.1", "--workdir=/runs/tiny"]
+
+
+@pytest.mark.parametrize(
+    ("word", "warned"), [("digits", False), ("cifar10_resnet20", False), ("experiments/digits.py", True)]
+)
+def test_what_the_image_has_is_not_warned_of(
+    word: str, warned: bool, launch: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])  # where the names of the project's experiments mean files below here
+    said = launch("manifest", word, *WORDS[2:])
+    assert said.code == 0 and ("does not come along with the project" in said.err) == warned
 
 
 def test_the_job_fits_the_schema_of_kubernetes(project: Path, launch: Callable) -> None:

@@ -94,6 +94,18 @@ def test_a_row_that_fails_is_said_and_the_next_one_is_run(rows, launch, monkeypa
     assert launch("reproduce", "--all").code == 75  # what a signal ends goes no further
 
 
+def test_a_row_without_the_score_that_its_paper_has_does_not_end_the_others(rows, launch):
+    rows.write_text(rows.read_text().replace('"top1"', '"top9"', 1))
+    said = launch("reproduce", "--all")
+    assert (
+        said.code == cli.BAD_INPUT
+        and said.err.splitlines()[-1] == "error: 2 of 2 rows could not be run, as tiny.absent"
+    )
+    assert "warning: tiny: 'runs/tiny/seed0' has no score 'top9' of the test split: did you mean 'top5'?" in said.err
+    found = json.loads(Path("runs/reproduced.json").read_text())["rows"][1]
+    assert found["scores"] == {} and found["verdict"] is None and "has no score 'top9'" in found["error"]
+
+
 def fail(code: int = 2) -> None:
     error = ValueError("out of luck")
     error.exit_code = code  # type: ignore[attr-defined]

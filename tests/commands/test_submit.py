@@ -34,7 +34,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_job_is_written_and_submitted(project: Path, launch: Callable, sbatch: None) -> None:
     words = ("submit", TINY, "--slurm.time=1:00:00", "--slurm.exclusive", "--slurm.job-name=mine")
-    said = launch(*words, "--config.optim.lr=0.1", "--workdir=my runs/a", "--restarts=2")
+    said = launch(*words, "--config.optim.lr=0.1", "--workdir=my runs/a", "--restarts", "2")
     assert (said.code, said.err) == (0, "")
     assert said.out == "job 17, by my runs/a.sbatch: what it prints is added to my runs/a.slurm.log\n"
     assert (project / "asked").read_text() == "--parsable my runs/a.sbatch\n"
