@@ -95,10 +95,11 @@ def benchmark(
     count = len(next(iter(inputs.values())))
     every = {**methods, **CONTROLS}
     values = np.full((len(every), len(MEASURES), count), np.nan)
-    words, compiled = list[str](), dict[str, Any]()
+    words, compiled, measure = list[str](), dict[str, Any](), None
     for rows, subject in subjects(predictor, inputs, every, layer, seed, batch_size):
         words += subject.words[: len(rows)]
         truth = None if masks is None else jnp.asarray(masks)[subject.rows]
+        measure = measure or jax.jit(partial(_measured, subject.target))  # one for all methods
         for place, (name, method) in enumerate(every.items()):
             if name not in compiled:
                 compiled[name] = (
@@ -106,7 +107,6 @@ def benchmark(
                     jax.jit(partial(_sensitivity, subject.target, method, subject.static)),
                 )
             program, sensitivity_of = compiled[name]
-            measure = compiled.setdefault("", jax.jit(partial(_measured, subject.target)))  # one for all methods
             given = (predictor.variables, subject.chosen, subject.x, subject.arrays)
             found = measure(*given, program(*given), name in SLOPES, truth)
             if method.kind != "hidden":  # those that look at thousands of versions of each input
