@@ -156,9 +156,8 @@ def without_layers(predictor: Predictor, inputs: Mapping[str, np.ndarray]) -> st
     """Why a model has no class activation maps, in a line; "" where it has."""
     given = targets.read(predictor.spec, {name: array[:1] for name, array in inputs.items()})
     target = targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
-    chosen, _ = target.find(predictor.variables, given, None)
     try:
-        targets.default_layer(targets.layer_shapes(target, predictor.variables, chosen, given.x), given.x.ndim)
+        targets.default_layer(target.layers, given.x.ndim)
     except ValueError as error:
         return str(error)
     return ""

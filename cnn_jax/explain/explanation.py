@@ -17,6 +17,7 @@ from cnn_jax.explain.subjects import REFERENCES, maps_of, parts_of
 from cnn_jax.explain.targets import Read, Target
 from cnn_jax.inspect.anatomy import activation_memory
 from cnn_jax.inspect.program import trace
+from cnn_jax.inspect.table import sizes
 from cnn_jax.train.mesh import within_memory
 from cnn_jax.train.predictor import Predictor
 
@@ -97,7 +98,7 @@ class Explainer:
         layer, why = None, ""
         if any(method.kind == "layer" for method in methods.values()):
             try:
-                layer, why = self._layer(target, chosen, given.x)
+                layer, why = self._layer(target, given.x.ndim)
             except ValueError as error:
                 methods = {name: method for name, method in methods.items() if method.kind != "layer"}
                 if wishes.asked or not methods:
@@ -144,11 +145,10 @@ class Explainer:
             self._compiled[key] = within_memory(jax.jit(lambda variables, rest: target.score(variables, *rest)[0]))
         return float(self._compiled[key](self.predictor.variables, (chosen, x))[0])
 
-    def _layer(self, target: Target, chosen: Any, x: jax.Array) -> tuple[str, str]:
-        shapes = targets.layer_shapes(target, self.predictor.variables, chosen, x)
+    def _layer(self, target: Target, rank: int) -> tuple[str, str]:
         asked = self.wishes.layer
-        name = asked or targets.default_layer(shapes, x.ndim)
-        size = "x".join(map(str, shapes[name][1:-1])) if name in shapes else ""
+        name = asked or targets.default_layer(target.layers, rank)
+        size = sizes(target.layers[name][1:-1]) if name in target.layers else ""
         return name, f"layer {name}, {size}: " + ("as asked" if asked else "the last feature map with extent")
 
     def _chunk(self, given: Read) -> int:

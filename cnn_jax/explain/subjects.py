@@ -49,8 +49,7 @@ def subjects(
         target = target or targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
         chosen, said = target.find(predictor.variables, given, None)
         if not layer and any(method.kind == "layer" for method in methods.values()):
-            shapes = targets.layer_shapes(target, predictor.variables, chosen, given.x)
-            layer = targets.default_layer(shapes, given.x.ndim)
+            layer = targets.default_layer(target.layers, given.x.ndim)
         arrays = {
             "reference": targets.reference("mean", given.x, predictor.spec.prepare),
             "references": targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, key),
