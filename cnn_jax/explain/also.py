@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.source import Splits, View, split_of
+from cnn_jax.data.source import Splits, View, evenly, split_of
 from cnn_jax.data.spec import INDEX, Spec
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Evaluator, Scores
@@ -46,10 +46,11 @@ def explanations(
             "evaluate.also: explanations are of classifiers of images and signals; the data has other fields"
         )
     source = split_of(splits, split)
-    rows = np.unique(np.linspace(0, len(source) - 1, min(examples, len(source))).round().astype(int))
     evaluator = Evaluator(start=list, add=_added, merge=lambda a, b: a + b, finish=_finished)
     predict = partial(_predict, task, spec, method)
-    return (Evaluation(f"explained_by_{method}", View(source, rows), evaluator, predict, every),)
+    return (
+        Evaluation(f"explained_by_{method}", View(source, evenly(len(source), examples)), evaluator, predict, every),
+    )
 
 
 def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_jax.data.source import evenly
 from cnn_jax.report import contact_sheet, figures
 from cnn_jax.report.page import document
 from cnn_jax.report.page.markup import notes, text
@@ -24,7 +25,7 @@ def page(
     last: NDArray[np.float64],
 ) -> str:
     """The page; what it takes is what `explain.inside.timeline` finds out, with the name of the run."""
-    chosen = sorted({round(k) for k in np.linspace(0, len(steps) - 1, SHOWN)})
+    chosen = evenly(len(steps), SHOWN)
     pictures = lambda made: "".join(  # noqa: E731
         figure(f"step {steps[k]:,}", contact_sheet.png(made(k))) for k in chosen
     )
