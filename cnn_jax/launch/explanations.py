@@ -1,6 +1,5 @@
 """What `explain RUN` says of a run as a whole: its benchmark of methods, their sanity, and its timeline."""
 
-import csv
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from cnn_jax.inspect.table import table
 from cnn_jax.paths import printable
 from cnn_jax.report import timeline as timelines
 from cnn_jax.report import truth
+from cnn_jax.report.tables import csv_table
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import Opened, Predictor, load, predict, stored_variables
 
@@ -142,16 +142,16 @@ def _nested(variables: dict[str, np.ndarray]) -> Any:
 
 
 def _write_csv(path: Path, rows: list[benchmarks.Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["method", "mean_rank", "measure", "better", "value", "low", "high", "surely_better_than"])
+    with csv_table(path, ranked=False) as write:
         for row in rows:
-            for measure, score in row.scores.items():
-                if np.isfinite(score.value):
-                    better, beaten = (
-                        benchmarks.ARROWS[benchmarks.MEASURES[measure]],
-                        " ".join(row.beaten.get(measure, ())),
-                    )
-                    writer.writerow(
-                        [row.method, row.place, measure, better, score.value, score.low, score.high, beaten]
-                    )
+            known = {measure: score for measure, score in row.scores.items() if np.isfinite(score.value)}
+            cells = [
+                {
+                    "measure": measure,
+                    "better": benchmarks.ARROWS[benchmarks.MEASURES[measure]],
+                    **score._asdict(),
+                    "surely_better_than": " ".join(row.beaten.get(measure, ())),
+                }
+                for measure, score in known.items()
+            ]
+            write({"method": row.method, "mean_rank": row.place}, cells)
