@@ -61,6 +61,7 @@ def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> 
     from cnn_jax.explain.attribution import positions
     from cnn_jax.explain.benchmark import SLOPES
     from cnn_jax.explain.methods import METHODS, Asked
+    from cnn_jax.explain.subjects import REFERENCES
     from cnn_jax.explain.truth import controls
     from cnn_jax.explain.truth.concentration import sparseness
     from cnn_jax.explain.truth.localisation import energy_inside
@@ -74,7 +75,8 @@ def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> 
     f, likely = (lambda x: own(logits(x))), (lambda x: own(jax.nn.softmax(logits(x))))
     key = jax.random.key(0)
     grey = jnp.broadcast_to(jnp.asarray(spec.prepare.mean or 0.0, x.dtype), x.shape)
-    several, parts = jnp.broadcast_to(grey[:1], (4, *x.shape[1:])), 4 ** (x.ndim - 2)
+    several = jax.random.uniform(jax.random.fold_in(key, 2), (REFERENCES, *x.shape[1:]), x.dtype)  # as `explain` has
+    parts = 4 ** (x.ndim - 2)
     made = METHODS[method].run(
         Asked(f, likely, lambda x: (f(x), {}), "", grey, several, jnp.asarray(_grid(x)), parts, key), x
     )
