@@ -211,7 +211,6 @@ def _write(out: Path, item: Any, explained: Any, methods: Any, settings: dict[st
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN: null stands for it."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and value != value else value
+    from cnn_jax.report.tables import plain
+
+    return {name: _finite(inner) for name, inner in value.items()} if isinstance(value, dict) else plain(value)

@@ -123,6 +123,11 @@ class View:
         return None if kinds is None else kinds[self.indices]
 
 
+def evenly(length: int, count: int) -> np.ndarray:
+    """At most `count` of the places 0 to `length` - 1, from the first to the last, in their order."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int))
+
+
 def buckets(source: Source) -> np.ndarray | None:
     """Which of `spec.shapes` the first input of each example [N] has, None where that is one."""
     return source.buckets() if isinstance(source, Bucketed) else None

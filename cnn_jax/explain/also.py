@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.source import Splits, View, split_of
+from cnn_jax.data.source import Splits, View, evenly, split_of
 from cnn_jax.data.spec import INDEX, Spec
 from cnn_jax.evals.also import Evaluation
 from cnn_jax.evals.evaluator import Evaluator, Scores
@@ -46,10 +46,11 @@ def explanations(
             "evaluate.also: explanations are of classifiers of images and signals; the data has other fields"
         )
     source = split_of(splits, split)
-    rows = np.unique(np.linspace(0, len(source) - 1, min(examples, len(source))).round().astype(int))
     evaluator = Evaluator(start=list, add=_added, merge=lambda a, b: a + b, finish=_finished)
     predict = partial(_predict, task, spec, method)
-    return (Evaluation(f"explained_by_{method}", View(source, rows), evaluator, predict, every),)
+    return (
+        Evaluation(f"explained_by_{method}", View(source, evenly(len(source), examples)), evaluator, predict, every),
+    )
 
 
 def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> 
     from cnn_jax.explain.attribution import positions
     from cnn_jax.explain.benchmark import SLOPES
     from cnn_jax.explain.methods import METHODS, Asked
+    from cnn_jax.explain.subjects import REFERENCES
     from cnn_jax.explain.truth import controls
     from cnn_jax.explain.truth.concentration import sparseness
     from cnn_jax.explain.truth.localisation import energy_inside
@@ -73,7 +75,8 @@ def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> 
     f, likely = (lambda x: own(logits(x))), (lambda x: own(jax.nn.softmax(logits(x))))
     key = jax.random.key(0)
     grey = jnp.broadcast_to(jnp.asarray(spec.prepare.mean or 0.0, x.dtype), x.shape)
-    several, parts = jnp.broadcast_to(grey[:1], (4, *x.shape[1:])), 4 ** (x.ndim - 2)
+    several = jax.random.uniform(jax.random.fold_in(key, 2), (REFERENCES, *x.shape[1:]), x.dtype)  # as `explain` has
+    parts = 4 ** (x.ndim - 2)
     made = METHODS[method].run(
         Asked(f, likely, lambda x: (f(x), {}), "", grey, several, jnp.asarray(_grid(x)), parts, key), x
     )

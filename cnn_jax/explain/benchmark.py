@@ -95,10 +95,11 @@ def benchmark(
     count = len(next(iter(inputs.values())))
     every = {**methods, **CONTROLS}
     values = np.full((len(every), len(MEASURES), count), np.nan)
-    words, compiled = list[str](), dict[str, Any]()
+    words, compiled, measure = list[str](), dict[str, Any](), None
     for rows, subject in subjects(predictor, inputs, every, layer, seed, batch_size):
         words += subject.words[: len(rows)]
         truth = None if masks is None else jnp.asarray(masks)[subject.rows]
+        measure = measure or jax.jit(partial(_measured, subject.target))  # one for all methods
         for place, (name, method) in enumerate(every.items()):
             if name not in compiled:
                 compiled[name] = (
@@ -106,7 +107,6 @@ def benchmark(
                     jax.jit(partial(_sensitivity, subject.target, method, subject.static)),
                 )
             program, sensitivity_of = compiled[name]
-            measure = compiled.setdefault("", jax.jit(partial(_measured, subject.target)))  # one for all methods
             given = (predictor.variables, subject.chosen, subject.x, subject.arrays)
             found = measure(*given, program(*given), name in SLOPES, truth)
             if method.kind != "hidden":  # those that look at thousands of versions of each input
@@ -156,9 +156,8 @@ def without_layers(predictor: Predictor, inputs: Mapping[str, np.ndarray]) -> st
     """Why a model has no class activation maps, in a line; "" where it has."""
     given = targets.read(predictor.spec, {name: array[:1] for name, array in inputs.items()})
     target = targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
-    chosen, _ = target.find(predictor.variables, given, None)
     try:
-        targets.default_layer(targets.layer_shapes(target, predictor.variables, chosen, given.x), given.x.ndim)
+        targets.default_layer(target.layers, given.x.ndim)
     except ValueError as error:
         return str(error)
     return ""

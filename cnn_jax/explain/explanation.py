@@ -12,16 +12,15 @@ import numpy as np
 
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import positions
-from cnn_jax.explain.methods import Asked, Method
-from cnn_jax.explain.segments import segments
+from cnn_jax.explain.methods import Method
+from cnn_jax.explain.subjects import REFERENCES, maps_of, parts_of
 from cnn_jax.explain.targets import Read, Target
 from cnn_jax.inspect.anatomy import activation_memory
 from cnn_jax.inspect.program import trace
+from cnn_jax.inspect.table import sizes
 from cnn_jax.train.mesh import within_memory
 from cnn_jax.train.predictor import Predictor
 
-REFERENCES = 16  # of the methods that take the mean over several
-PARTS = 50  # segments of KernelSHAP and LIME, about
 MOST = 32  # versions at once at most: more make nothing faster
 CACHED = 2**26  # bytes of versions at once on a CPU: of EfficientNet-Lite0 1 is 1.2 times as fast as 5, 1.4 as 10
 GAP = 0.01  # of integrated gradients: beyond it there are four times the steps
@@ -99,15 +98,13 @@ class Explainer:
         layer, why = None, ""
         if any(method.kind == "layer" for method in methods.values()):
             try:
-                layer, why = self._layer(target, chosen, given.x)
+                layer, why = self._layer(target, given.x.ndim)
             except ValueError as error:
                 methods = {name: method for name, method in methods.items() if method.kind != "layer"}
                 if wishes.asked or not methods:
                     raise
                 self._say(f"no class activation maps: {error}")
-        parts = np.zeros(given.x.shape[1:-1], int)
-        if any(name in ("kernel_shap", "lime") for name in methods):
-            parts = segments(np.asarray(given.x[0]), PARTS)
+        parts = parts_of(given.x, methods)
         found: dict[str, Explained] = {}
         score = self._score(target, chosen, given.x)
         ends = {"change": self._score(target, chosen, reference)}
@@ -116,7 +113,7 @@ class Explainer:
         chunk = self._chunk(given)
         rest = dict(layer=layer or "", parts=int(parts.max()) + 1, chunk=chunk)
         arrays = dict(
-            reference=reference, references=several, segments=jnp.asarray(parts)[None],
+            reference=reference, references=several, segments=jnp.asarray(parts),
             key=jax.random.key(wishes.seed),
         )  # fmt: skip
         for name, method in methods.items():
@@ -138,13 +135,8 @@ class Explainer:
     ) -> jax.Array:
         key = (name, x.shape, *static.values())
         if key not in self._compiled:
-
-            def run(variables: Any, rest: tuple[Any, jax.Array, dict[str, Any]]) -> jax.Array:
-                chosen, x, arrays = rest
-                g, likely = (partial(score, variables, chosen) for score in (target.score, target.likely))
-                return method.run(Asked(lambda x: g(x)[0], lambda x: likely(x)[0], g, **arrays, **static), x)
-
-            self._compiled[key] = within_memory(jax.jit(run))
+            run = partial(maps_of, target, method, static)
+            self._compiled[key] = within_memory(jax.jit(lambda variables, rest: run(variables, *rest)))
         return self._compiled[key](self.predictor.variables, (chosen, x, arrays))
 
     def _score(self, target: Target, chosen: Any, x: jax.Array) -> float:
@@ -153,11 +145,10 @@ class Explainer:
             self._compiled[key] = within_memory(jax.jit(lambda variables, rest: target.score(variables, *rest)[0]))
         return float(self._compiled[key](self.predictor.variables, (chosen, x))[0])
 
-    def _layer(self, target: Target, chosen: Any, x: jax.Array) -> tuple[str, str]:
-        shapes = targets.layer_shapes(target, self.predictor.variables, chosen, x)
+    def _layer(self, target: Target, rank: int) -> tuple[str, str]:
         asked = self.wishes.layer
-        name = asked or targets.default_layer(shapes, x.ndim)
-        size = "x".join(map(str, shapes[name][1:-1])) if name in shapes else ""
+        name = asked or targets.default_layer(target.layers, rank)
+        size = sizes(target.layers[name][1:-1]) if name in target.layers else ""
         return name, f"layer {name}, {size}: " + ("as asked" if asked else "the last feature map with extent")
 
     def _chunk(self, given: Read) -> int:

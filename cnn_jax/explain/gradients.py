@@ -9,16 +9,17 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from cnn_jax.explain.attribution import Score
+from cnn_jax.explain.attribution import Score, gradient
 from cnn_jax.explain.program import (
-    ACTIVATIONS,
-    SQUASHING,
+    Activations,
     Rules,
     Tracked,
     Value,
     array_of,
     bind,
+    by_rules,
     evaluate,
+    slope_of_first,
     with_pullback,
 )
 
@@ -29,12 +30,12 @@ def guided_backprop(f: Score, x: jax.Array) -> jax.Array:
     The paper knows relus alone, for which this is its rule and that of captum and zennit. It hardly depends on what a
     network has learned, so keep it for comparison: Adebayo et al. 2018, arXiv:1810.03292.
     """
-    return _gradient(f, x, _Guided())
+    return gradient(by_rules(f, Activations(lambda f, xs, g: slope_of_first(f, xs, jnp.maximum(g, 0)))), x)
 
 
 def deconvnet(f: Score, x: jax.Array) -> jax.Array:
     """Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1: at an activation max(g, 0) goes back, whatever it read."""
-    return _gradient(f, x, _Deconvnet())
+    return gradient(by_rules(f, Activations(lambda f, xs, g: jnp.maximum(g, 0))), x)
 
 
 def deep_lift(f: Score, x: jax.Array, *, reference: jax.Array | float = 0.0) -> jax.Array:
@@ -51,32 +52,6 @@ def deep_lift(f: Score, x: jax.Array, *, reference: jax.Array | float = 0.0) -> 
     closed = jax.make_jaxpr(f)(x)
     y, pull = jax.vjp(lambda x: evaluate(closed, _Rescale(), _Pair(x, True, reference)), x)
     return (x - reference) * pull(jnp.ones_like(y))[0]
-
-
-def _gradient(f: Score, x: jax.Array, rules: Rules) -> jax.Array:
-    closed = jax.make_jaxpr(f)(x)
-    y, pull = jax.vjp(lambda x: evaluate(closed, rules, Tracked(x, raw=True)), x)
-    return pull(jnp.ones_like(y))[0]
-
-
-class _Guided(Rules):
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
-        if name not in ACTIVATIONS | SQUASHING:
-            return super().curve(f, x, constants, name)
-        return Tracked(with_pullback(f, lambda g, *xs: _first(f, xs, jnp.maximum(g, 0)), x.array, *constants))
-
-
-class _Deconvnet(Rules):
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
-        if name not in ACTIVATIONS | SQUASHING:
-            return super().curve(f, x, constants, name)
-        rest = [None] * len(constants)
-        return Tracked(with_pullback(f, lambda g, *xs: (jnp.maximum(g, 0), *rest), x.array, *constants))
-
-
-def _first(f: Callable[..., Any], xs: Sequence[Any], g: Any) -> list[Any]:
-    """The derivative by the first operand, and None for the others."""
-    return [*jax.vjp(lambda x: f(x, *xs[1:]), xs[0])[1](g), *[None] * (len(xs) - 1)]
 
 
 @dataclass(frozen=True)
@@ -108,9 +83,9 @@ class _Rescale(Rules):
         other = _reference(x)
 
         def pullback(g: Any, x: Any, other: Any, *constants: Any) -> list[Any]:
-            derivative, *none = _first(f, (x, *constants), g)
+            derivative = slope_of_first(f, (x, *constants), g)
             ratio = _ratio(f(x, *constants) - f(other, *constants), x - other)
-            return [jnp.where(jnp.abs(x - other) < NEAR, derivative, g * ratio), None, *none]
+            return [jnp.where(jnp.abs(x - other) < NEAR, derivative, g * ratio), *[None] * (1 + len(constants))]
 
         y = with_pullback(lambda x, _, *constants: f(x, *constants), pullback, x.array, other, *constants)
         return _Pair(y, False, f(other, *constants))

@@ -75,6 +75,24 @@ class Rules:
         return bind(eqn, [lax.stop_gradient(array_of(value)) for value in inputs])
 
 
+class Activations(Rules):
+    """The gradient, in which back(f, xs, g) goes back to x from an activation f(*xs), xs = (x, *constants)."""
+
+    def __init__(self, back: Callable[[Callable[..., Any], Sequence[Any], Any], Any]) -> None:
+        self.back = back
+
+    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
+        if name not in ACTIVATIONS | SQUASHING:
+            return super().curve(f, x, constants, name)
+        rest = [None] * len(constants)
+        return Tracked(with_pullback(f, lambda g, *xs: (self.back(f, xs, g), *rest), x.array, *constants))
+
+
+def slope_of_first(f: Callable[..., Any], xs: Sequence[Any], g: Any) -> Any:
+    """g times the derivative of f(*xs) by the first of its operands."""
+    return jax.vjp(lambda x: f(x, *xs[1:]), xs[0])[1](g)[0]
+
+
 def bind(eqn: JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
     """The results of an equation for other operands."""
     out = eqn.primitive.bind(*arrays, **eqn.primitive.get_bind_params(eqn.params))
@@ -85,6 +103,11 @@ def evaluate(closed: ClosedJaxpr, rules: Rules, x: Tracked) -> Any:
     """The one result of the program of a function of one array."""
     (y,) = run(closed.jaxpr, closed.consts, [x], rules)
     return array_of(y)
+
+
+def by_rules(f: Score, rules: Rules) -> Score:
+    """f, of the same values, with the derivative that the rules give it."""
+    return lambda x: evaluate(jax.make_jaxpr(f)(x), rules, Tracked(x, raw=True))
 
 
 def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value], rules: Rules, where: str = "") -> list[Value]:

@@ -18,7 +18,7 @@ from jax.extend.core import JaxprEqn
 from cnn_jax.explain import lrp_rules
 from cnn_jax.explain.attribution import Score
 from cnn_jax.explain.lrp_rules import EPSILON, Op, Rule, stabilised
-from cnn_jax.explain.program import Rules, Tracked, Value, array_of, bind, evaluate, with_pullback
+from cnn_jax.explain.program import Rules, Tracked, Value, array_of, bind, by_rules, with_pullback
 
 
 class Composite(NamedTuple):
@@ -49,8 +49,7 @@ def lrp(f: Score, x: jax.Array, *, composite: Composite = COMPOSITES["epsilon"])
 
     What biases and epsilon absorb is missing in the sum, so say sum / f(x) with the map.
     """
-    closed = jax.make_jaxpr(f)(x)
-    y, pull = jax.vjp(lambda x: evaluate(closed, rules_of(composite), Tracked(x, raw=True)), x)
+    y, pull = jax.vjp(by_rules(f, rules_of(composite)), x)
     return pull(y)[0]
 
 

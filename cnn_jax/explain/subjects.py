@@ -1,6 +1,6 @@
 """Examples as the methods of attribution are given them, batch by batch, and their maps as pure functions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ from cnn_jax.explain.methods import Asked, Method
 from cnn_jax.explain.segments import segments
 from cnn_jax.train.predictor import Predictor
 
-BATCH, PARTS, REFERENCES = 16, 50, 16
+BATCH = 16
+PARTS = 50  # segments of KernelSHAP and LIME, about
+REFERENCES = 16  # of the methods that take the mean over several
 
 
 class Subject(NamedTuple):
@@ -38,19 +40,16 @@ def subjects(
     seed: int,
     size: int,
 ) -> Iterator[tuple[NDArray[np.int64], Subject]]:
-    count = len(next(iter(inputs.values())))
+    whole = targets.read(predictor.spec, inputs)
+    count, parts = len(whole.x), parts_of(whole.x, methods)
     size, key, target = min(size, count), jax.random.key(seed), None
-    parts = np.zeros((count, *predictor.spec.input.shape[:-1]), int)
-    if any(name in ("kernel_shap", "lime") for name in methods):
-        parts = np.stack([segments(picture, PARTS) for picture in np.asarray(targets.read(predictor.spec, inputs).x)])
     for start in range(0, count, size):
         rows = np.minimum(np.arange(start, start + size), count - 1)
-        given = targets.read(predictor.spec, {name: array[rows] for name, array in inputs.items()})
+        given = targets.Read(whole.x[rows], whole.content[rows])
         target = target or targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
         chosen, said = target.find(predictor.variables, given, None)
         if not layer and any(method.kind == "layer" for method in methods.values()):
-            shapes = targets.layer_shapes(target, predictor.variables, chosen, given.x)
-            layer = targets.default_layer(shapes, given.x.ndim)
+            layer = targets.default_layer(target.layers, given.x.ndim)
         arrays = {
             "reference": targets.reference("mean", given.x, predictor.spec.prepare),
             "references": targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, key),
@@ -61,9 +60,17 @@ def subjects(
         yield np.arange(start, min(start + size, count)), Subject(target, chosen, said, given.x, arrays, static, rows)
 
 
+def parts_of(x: jax.Array, methods: Collection[str]) -> NDArray[np.int64]:
+    """What methods hide together of examples [B, *spatial, C]: [B, *spatial] from 0, one part if none of them does."""
+    if not {"kernel_shap", "lime"}.intersection(methods):
+        return np.zeros(x.shape[:-1], np.int64)
+    return np.stack([segments(example, PARTS) for example in np.asarray(x)])
+
+
 def maps_of(
     target: targets.Target, method: Method, static: Any, variables: Any, chosen: Any, x: jax.Array, arrays: Any
 ) -> jax.Array:
+    """Maps of x's shape or [B, *spatial], as a method makes them."""
     g, likely = (partial(score, variables, chosen) for score in (target.score, target.likely))
     return method.run(Asked(lambda x: g(x)[0], lambda x: likely(x)[0], g, **arrays, **static), x)
 

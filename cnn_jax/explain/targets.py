@@ -29,13 +29,13 @@ class Target(NamedTuple):
     score: (variables, chosen, x) -> ([B], {layer: [B, ..., D]}), pure: with the first two given a layer score.
     likely: the same with a score in [0, 1], for methods that weigh by it; where there is none, `score` again.
     find: (variables, given, wanted) -> what tells the target of each example from others, and what it is called.
-    layers: their names in the order of the network.
+    layers: {name: [B, ..., D]}, the shapes for inputs like those it was made of, in the order of the network.
     """
 
     score: Scored
     likely: Scored
     find: Callable[[Any, "Read", str | None], tuple[Chosen, list[str]]]
-    layers: list[str]
+    layers: dict[str, tuple[int, ...]]
 
 
 class Read(NamedTuple):
@@ -97,22 +97,16 @@ def default_layer(layers: Mapping[str, tuple[int, ...]], rank: int) -> str:
     return (inside or found)[-1]
 
 
-def layer_shapes(target: Target, variables: Any, chosen: Chosen, x: jax.Array) -> dict[str, tuple[int, ...]]:
-    """{name: [B, ..., D]} of the layers in the order of the network."""
-    _, shapes = jax.eval_shape(target.score, variables, chosen, x)
-    return {name: shapes[name].shape for name in target.layers}
-
-
-def _outputs(model: nn.Module, variables: Any, given: Read) -> tuple[list[str], Any]:
-    """Names of the layers in the order of the network, and the shapes of what the model returns."""
-    names: list[str] = []
+def _outputs(model: nn.Module, variables: Any, given: Read) -> tuple[dict[str, tuple[int, ...]], Any]:
+    """The shapes of the layers in the order of the network, and of what the model returns."""
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def run(variables: Any, given: Read) -> Any:
         output, layers = _applied(model, variables, given.x, given.content)
-        names[:] = layers
+        shapes.update({name: layer.shape for name, layer in layers.items()})  # as a result they would be sorted
         return output
 
-    return names, jax.eval_shape(run, variables, given)
+    return shapes, jax.eval_shape(run, variables, given)
 
 
 def _applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array) -> tuple[Any, dict[str, jax.Array]]:

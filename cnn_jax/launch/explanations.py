@@ -1,15 +1,15 @@
 """What `explain RUN` says of a run as a whole: its benchmark of methods, their sanity, and its timeline."""
 
-import csv
 import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from cnn_jax.data.scoring import aligned
-from cnn_jax.data.source import Source, in_memory, opened, split_of
+from cnn_jax.data.source import Source, evenly, in_memory, opened, split_of
 from cnn_jax.explain import benchmark as benchmarks
 from cnn_jax.explain import verdicts as sanity
 from cnn_jax.explain.inside.timeline import timeline
@@ -19,8 +19,9 @@ from cnn_jax.inspect.table import table
 from cnn_jax.paths import printable
 from cnn_jax.report import timeline as timelines
 from cnn_jax.report import truth
+from cnn_jax.report.tables import csv_table
 from cnn_jax.train import checkpoint, run_folder
-from cnn_jax.train.predictor import Opened, Predictor, load, stored_variables
+from cnn_jax.train.predictor import Opened, Predictor, load, predict, stored_variables
 
 FOLDER, NAME = "explanations", "benchmark"
 VERDICTS = "verdicts.json"  # the step of a checkpoint, and {method: what its sanity test has said of it}
@@ -49,7 +50,7 @@ def compare(
     found = load(folder, which, devices=jax.devices()[:1])
     other = None if second is None else _other(second, folder, found)
     source, spec = _source(found, folder, split), found.predictor.spec
-    rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
+    rows = evenly(len(source), count)
     batch = source.batch(rows)
     inputs = {name: batch[name] for name in spec.inputs}
     if not asked and (why := benchmarks.without_layers(found.predictor, inputs)):
@@ -104,8 +105,7 @@ def history(folder: Path, *, split: str, out: Path) -> None:
     if len(steps) < 2:
         warnings.warn(f"'{folder}' has {len(steps)} checkpoint: --config.keep=N in training keeps more", stacklevel=2)
     source = _source(found, folder, split)
-    rows = np.linspace(0, len(source) - 1, min(EXAMPLES, len(source))).round().astype(int)
-    batch = source.batch(np.unique(rows))
+    batch = source.batch(evenly(len(source), EXAMPLES))
     inputs = {name: batch[name] for name in found.predictor.spec.inputs}
     at = ((step, _nested(stored_variables(folder, str(step)).variables)) for step in steps)
     seen = timeline(found.predictor, at, inputs)
@@ -124,8 +124,6 @@ def _source(found: Opened, folder: Path, split: str) -> Source:
 
 def _surest(predictor: Predictor, inputs: dict[str, np.ndarray]) -> np.ndarray | None:
     """The class [N] that is explained, of classifiers."""
-    from cnn_jax.train.predictor import predict
-
     said = predict(predictor, inputs)
     return said["logits"].argmax(-1) if "logits" in said and said["logits"].ndim == 2 else None
 
@@ -134,30 +132,26 @@ def _other(second: Path, folder: Path, found: Opened) -> Any:
     nested, own = _nested(stored_variables(second).variables), found.predictor.variables
     if jax.tree.map(np.shape, nested) != jax.tree.map(np.shape, own):
         raise ValueError(f"'{second}' is a run of another network than '{folder}': give one of the same experiment")
-    if all(
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (nested, found.predictor.variables)), strict=True)
-    ):
+    if all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (nested, own)), strict=True)):
         raise ValueError(f"'{second}' has the weights of '{folder}': give a run from another seed")
     return nested
 
 
 def _nested(variables: dict[str, np.ndarray]) -> Any:
-    from flax.traverse_util import unflatten_dict
-
     return unflatten_dict(variables, sep="/")
 
 
 def _write_csv(path: Path, rows: list[benchmarks.Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["method", "mean_rank", "measure", "better", "value", "low", "high", "surely_better_than"])
+    with csv_table(path, ranked=False) as write:
         for row in rows:
-            for measure, score in row.scores.items():
-                if np.isfinite(score.value):
-                    better, beaten = (
-                        benchmarks.ARROWS[benchmarks.MEASURES[measure]],
-                        " ".join(row.beaten.get(measure, ())),
-                    )
-                    writer.writerow(
-                        [row.method, row.place, measure, better, score.value, score.low, score.high, beaten]
-                    )
+            known = {measure: score for measure, score in row.scores.items() if np.isfinite(score.value)}
+            cells = [
+                {
+                    "measure": measure,
+                    "better": benchmarks.ARROWS[benchmarks.MEASURES[measure]],
+                    **score._asdict(),
+                    "surely_better_than": " ".join(row.beaten.get(measure, ())),
+                }
+                for measure, score in known.items()
+            ]
+            write({"method": row.method, "mean_rank": row.place}, cells)

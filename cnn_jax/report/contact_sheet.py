@@ -1,12 +1,9 @@
 """Many small pictures in one: filters, feature maps, visualised units, patches that a unit answers to."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-from cnn_jax.paths import written
 
 SMALLEST = 28  # pixels of the longer side of a tile, below which it is enlarged by whole numbers
 GAP = 2
@@ -44,13 +41,6 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def save(picture: NDArray[np.uint8], path: str | Path) -> None:
-    """Writes a picture as a PNG file, making its folder."""
-    path = written(str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(picture))
 
 
 def _coloured(tile: np.ndarray, signed: bool) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ those of Okabe and Ito (2008), which people with any common colour vision tell a
 whose ending gives the format (.png, .pdf, .svg), and makes its folder.
 """
 
+import io
 import itertools
 import textwrap
 import unicodedata
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -91,8 +92,19 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure to `path`, making the folder if need be."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _write(figure, path)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    _write(figure, buffer, "png")
+    return buffer.getvalue()
+
+
+def _write(figure: Figure, target: str | Path | IO[bytes], kind: str | None = None) -> None:
     with lettered(figure):
-        figure.savefig(path, dpi=DPI, facecolor="white")
+        figure.savefig(target, dpi=DPI, facecolor="white", format=kind)
 
 
 @contextmanager

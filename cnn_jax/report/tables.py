@@ -51,7 +51,7 @@ def json_table(target: str | Path) -> Iterator[Write]:
 
         def write(example: Mapping[str, Any], rows: Sequence[Row]) -> None:
             nonlocal between
-            value = {**example, "predictions": [{name: _plain(cell) for name, cell in row.items()} for row in rows]}
+            value = {**example, "predictions": [{name: plain(cell) for name, cell in row.items()} for row in rows]}
             file.write(between + json.dumps(value, allow_nan=False))
             between = ",\n"
 
@@ -70,5 +70,6 @@ def _opened(target: str | Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: null for what is no finite number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

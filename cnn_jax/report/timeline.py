@@ -1,11 +1,11 @@
 """The timeline of a run as one page that opens offline: filters, feature maps and the drift of its layers."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_jax.data.source import evenly
 from cnn_jax.report import contact_sheet, figures
 from cnn_jax.report.page import document
 from cnn_jax.report.page.markup import notes, text
@@ -24,7 +24,7 @@ def page(
     last: NDArray[np.float64],
 ) -> str:
     """The page; what it takes is what `explain.inside.timeline` finds out, with the name of the run."""
-    chosen = sorted({round(k) for k in np.linspace(0, len(steps) - 1, SHOWN)})
+    chosen = evenly(len(steps), SHOWN)
     pictures = lambda made: "".join(  # noqa: E731
         figure(f"step {steps[k]:,}", contact_sheet.png(made(k))) for k in chosen
     )
@@ -39,14 +39,14 @@ def page(
     ]
     for layer, seen in maps.items():
         title = f"<section><h2>Maps of {text(layer)}, {seen.shape[-1]} units, one example</h2><div class='pictures'>"
-        pieces += [title, pictures(lambda k, seen=seen: contact_sheet.sheet(_tiles(seen[k]))), "</div></section>"]
+        pieces += [title, pictures(lambda k, seen=seen: contact_sheet.sheet(tiles_of(seen[k]))), "</div></section>"]
     return document.framed(f"Timeline of {name}", notes([f"{len(steps)} checkpoints"]), "".join(pieces))
 
 
-def _tiles(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[*spatial, U] as one tile for each unit; those of signals as strips."""
-    tiles = np.moveaxis(maps, -1, 0)
-    return tiles if tiles.ndim == 3 else np.repeat(tiles[:, None], 8, 1)
+def tiles_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[*spatial, U] as one tile [H, W, 1] for each unit; those of signals as strips."""
+    tiles = np.moveaxis(maps, -1, 0)[..., None]
+    return tiles if tiles.ndim == 4 else np.repeat(tiles[:, None], 8, 1)
 
 
 def _drift(steps: Sequence[int], layers: Sequence[str], drift: NDArray[np.float64]) -> bytes:
@@ -59,7 +59,7 @@ def _drift(steps: Sequence[int], layers: Sequence[str], drift: NDArray[np.float6
         ax.plot(steps, values, marker="o", markersize=4, color=colour, label=figures.short(layer, 30))
     ax.set(xlabel="step", ylabel="CKA with the last", ylim=(min(0.0, float(np.nanmin(drift))), 1.05))
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    return _bytes(drawn)
+    return figures.png(drawn)
 
 
 def _between(layers: Sequence[str], last: NDArray[np.float64]) -> bytes:
@@ -70,11 +70,4 @@ def _between(layers: Sequence[str], last: NDArray[np.float64]) -> bytes:
     ax.set_xticks(range(len(layers)), names, rotation=90, fontsize=8)
     ax.set_yticks(range(len(layers)), names, fontsize=8)
     drawn.colorbar(image, ax=ax, shrink=0.8)
-    return _bytes(drawn)
-
-
-def _bytes(drawn: figures.Figure) -> bytes:
-    buffer = io.BytesIO()
-    with figures.lettered(drawn):
-        drawn.savefig(buffer, format="png", dpi=figures.DPI, facecolor="white")
-    return buffer.getvalue()
+    return figures.png(drawn)

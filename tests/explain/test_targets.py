@@ -67,15 +67,15 @@ def test_a_class_and_its_words(given):
     target = target_of(Net(), {}, SPEC, given)
     means = np.asarray(given.x).mean((1, 2))
     chosen, words = target.find({}, given, None)
-    assert chosen["class"].tolist() == means.argmax(-1).tolist() and target.layers == ["z", "a", "pooled"]
+    assert chosen["class"].tolist() == means.argmax(-1).tolist() and list(target.layers) == ["z", "a", "pooled"]
     for wanted, label in {"cat": 0, "tiger": 1, "2": 2}.items():
         chosen, words = target.find({}, given, wanted)
         np.testing.assert_allclose(target.score({}, chosen, given.x)[0], means[:, label], rtol=1e-5)
     rank = 1 + (means[0] > means[0, 2]).sum()
     assert words[0].startswith(f"the logit of 'dog', {means[0, 2]:.2f}") and words[0].endswith(f"place {rank})")
     assert 0 < float(target.likely({}, chosen, given.x)[0][0]) < 1
-    shapes = targets.layer_shapes(target, {}, chosen, given.x)
-    assert targets.default_layer(shapes, 4) == "a"  # the last with extent, in the order of the network
+    assert target.layers["a"] == (2, 4, 6, 3)
+    assert targets.default_layer(target.layers, 4) == "a"  # the last with extent, in the order of the network
     for wrong, said in {
         "horse": "no class 'horse'",
         "at": "2 classes have it in their names",
@@ -103,7 +103,7 @@ def test_the_region_of_a_mask(given):
 def test_a_box_its_side_and_its_rank(given):
     target = target_of(Detector(), {}, SPEC, given)
     chosen, words = target.find({}, given, "2")
-    assert targets.default_layer(targets.layer_shapes(target, {}, chosen, given.x), 4) == "backbone/cells"
+    assert targets.default_layer(target.layers, 4) == "backbone/cells"
     assert "box 2, 'cat'" in words[0] and "at (3, 0," in words[0]
     np.testing.assert_allclose(target.score({}, chosen, given.x)[0], jax.nn.sigmoid(given.x[:, 0, 0, 1]), rtol=1e-5)
     # Another picture: the score of the box of that class, by how far it is the same box.

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_jax.ops.resize import resize
+
 SHARE = 0.005  # of all positions at which a unit counts as on
 DETECTS = 0.04  # of the IoU, from which on the authors call a unit a detector of a concept
 
@@ -34,8 +36,8 @@ def dissect(maps: np.ndarray, masks: np.ndarray, *, share: float = SHARE, at_onc
 
     @jax.jit
     def counts(maps: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        large = jax.image.resize(maps, (*masks.shape[:-1], units), "linear")
-        on, there = ((v).reshape(-1, v.shape[-1]).astype(jnp.float32) for v in (large > thresholds, masks))
+        large = resize(maps, masks.shape[1:-1])
+        on, there = (v.reshape(-1, v.shape[-1]).astype(jnp.float32) for v in (large > thresholds, masks))
         return on.T @ there, on.sum(0), there.sum(0)
 
     both, on, there = np.zeros((units, concepts)), np.zeros(units), np.zeros(concepts)

@@ -48,7 +48,6 @@ def _climb(f: Score, base: jax.Array, added: jax.Array, key: jax.Array, steps: i
     """Steps of the same mean size, each seen at a random shift, so that the edges of strides leave no grid."""
     axes = tuple(range(1, base.ndim - 1))
 
-    @jax.jit
     def step(added: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         shift = jax.random.randint(key, (len(axes),), -16, 17)
         rolled = jnp.roll(base + added, shift, axes)

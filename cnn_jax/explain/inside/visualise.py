@@ -16,7 +16,7 @@ import optax
 from jax.scipy.ndimage import map_coordinates
 
 from cnn_jax.explain.attribution import LayerScore, Score
-from cnn_jax.explain.program import ACTIVATIONS, SQUASHING, Rules, Tracked, Value, evaluate, with_pullback
+from cnn_jax.explain.program import Activations, by_rules, slope_of_first
 
 State = tuple[jax.Array, optax.OptState]
 
@@ -74,22 +74,11 @@ def opened(f: Score) -> Score:
     (tensorflow/lucid issue 68).
     """
 
-    def score(x: jax.Array) -> jax.Array:
-        return evaluate(jax.make_jaxpr(f)(x), _Opened(), Tracked(x, raw=True))
+    def back(f: Callable[..., Any], xs: Sequence[Any], g: jax.Array) -> jax.Array:
+        own = slope_of_first(f, xs, g)
+        return jnp.where((own == 0) & (g > 0), g, own)
 
-    return score
-
-
-class _Opened(Rules):
-    def curve(self, f: Callable[..., Any], x: Tracked, constants: Sequence[Any], name: str) -> Value:
-        if name not in ACTIVATIONS | SQUASHING:
-            return super().curve(f, x, constants, name)
-
-        def back(g: jax.Array, *xs: jax.Array) -> list[Any]:
-            (own,) = jax.vjp(lambda x: f(x, *xs[1:]), xs[0])[1](g)
-            return [jnp.where((own == 0) & (g > 0), g, own), *[None] * (len(xs) - 1)]
-
-        return Tracked(with_pullback(f, back, x.array, *constants))
+    return by_rules(f, Activations(back))
 
 
 def units(g: LayerScore, layer: str, channels: Sequence[int], *, middle: bool = False) -> Score:

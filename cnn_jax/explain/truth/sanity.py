@@ -16,8 +16,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.explain.attribution import Score
+from cnn_jax.explain.sampled import noisy
 from cnn_jax.explain.truth.similarity import spearman
 from cnn_jax.inspect.stages import depths
+from cnn_jax.ops.chunks import sum_chunks
 
 Maps = Callable[[Any], jax.Array]
 BINS = 100  # of the histogram of a map
@@ -73,17 +75,8 @@ def smooth(
     It keeps the shattered gradients of a random network from being taken for a change of the explanation.
     noise: standard deviation as a share of the range of each input.
     """
-    axes = tuple(range(1, x.ndim))
-    scale = noise * (x.max(axes, keepdims=True) - x.min(axes, keepdims=True))
-
-    def one(key: jax.Array) -> jax.Array:
-        return method(f, x + scale * jax.random.normal(key, x.shape, x.dtype))
-
-    def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        return total + one(key), None
-
-    shape = jax.eval_shape(one, key)
-    return jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), jax.random.split(key, repeats))[0] / repeats
+    keys = jax.random.split(key, repeats)
+    return sum_chunks(lambda keys: method(f, noisy(x, keys[0], noise)), (keys,), 1, 1) / repeats
 
 
 @partial(jax.jit, static_argnames="bins")

@@ -8,6 +8,7 @@ import pytest
 from cnn_jax.data.digits import digits
 from cnn_jax.explain.inside.filters import first_filters
 from cnn_jax.explain.inside.timeline import timeline
+from cnn_jax.report import contact_sheet
 from cnn_jax.report import timeline as timelines
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.predictor import Predictor, compiler
@@ -37,6 +38,8 @@ def test_filters_maps_and_drift_of_each_checkpoint() -> None:
     assert seen.maps.keys() == {"first"} and seen.maps["first"].shape == (2, 8, 8, 3)
     np.testing.assert_allclose(seen.drift[1], 1)
     assert (seen.drift[0] < 0.999).all() and seen.last.shape == (2, 2)
+    # Narrow maps of images are no signals.
+    assert contact_sheet.sheet(timelines.tiles_of(np.zeros((40, 4, 3))), columns=3).shape == (44, 20, 3)
     html = timelines.page("runs/<b>", *seen)
     assert (
         html.count("data:image/png;base64,") == 2 + 2 + 2
