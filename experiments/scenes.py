@@ -2,9 +2,9 @@
 
 Reproduces: nothing; the scenes are this project's, composed of Fashion-MNIST's items.
 Command: python launch.py train experiments/scenes.py --seeds=0,1,2
-Time: 11 min a seed on 2 CPU cores: 1,325 and 1,302 CPU-seconds, beside other work (n=2)
-Expected: ap50 0.929, ap 0.848 on the test split (n=2, last step), of which wrong classes cost 0.052 of ap50, all else
-    0.006
+Time: 11 min a seed on 2 CPU cores: 1,314 CPU-seconds, beside other work (n=2)
+Expected: ap50 0.929 ± 0.001, ap 0.848 ± 0.001 on the test split (n=3, last step), of which wrong classes cost 0.052 of
+    ap50, all else 0.006
 """
 
 from functools import partial
