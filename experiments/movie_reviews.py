@@ -44,10 +44,10 @@ def reproduction() -> Reproduction:
         margin=0.02,
         source="Kim 2014, EMNLP, arXiv:1408.5882, table 2, MR, CNN-rand: 76.1",
         protocol="The same network, Adadelta, norm of 3, dropout and batches of 50, 25 epochs at most, the epoch "
-        "chosen by a tenth of train, the mean of ten folds. The folds are drawn anew, 57 of 10,662 sentences are missing, "
-        "2 that stand there twice are left out, and the vocabulary is of train alone, there of all. Margin: a point, of "
-        "which careful repeats of the ten folds differ, and a point by which the interval of a mean of ten folds of "
-        "1,060 sentences each is wide.",
+        "chosen by a tenth of train, the mean of ten folds. The folds are drawn anew, 57 of 10,662 "
+        "sentences are missing, 2 that stand there twice are left out, and the vocabulary is of train "
+        "alone, there of all. Margin: a point, of which careful repeats of the ten folds differ, and a "
+        "point by which the interval of a mean of ten folds of 1,060 sentences each is wide.",
     )
     made = experiment()
     made.name = "movie_reviews_folds"
