@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
         if hasattr(module, "available"):
             missing = module.available()
             print(f"  {info.name:20} {missing or 'present'}")
-    print("  tfds:NAME, folder:PATH, npz:PATH, coco:PATH, voc:PATH, yolo:PATH: yours")
+    print("  tfds:NAME, folder:PATH, npz:PATH, csv:PATH, wav:PATH, masks:PATH, coco:PATH, voc:PATH, yolo:PATH: yours")
     return 0
 
 

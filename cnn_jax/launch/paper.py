@@ -10,7 +10,8 @@ A file has a function for each row, which is found by what it returns:
 It is called FILE.two_layers on the command line, or FILE alone where the function is called `reproduction`.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from cnn_jax.config import Experiment
 
@@ -38,6 +39,8 @@ class Reproduction(NamedTuple):
 
     seconds: that one seed takes, on the devices `on`. seeds: how many are trained unless others are asked for, from 0
     on: as many as the margin needs.
+    of_seed: what else is another with another seed, as `config.changed` takes it: where a paper has the mean of a
+      cross-validation, a fold for each seed.
     """
 
     experiment: Experiment
@@ -45,6 +48,7 @@ class Reproduction(NamedTuple):
     seconds: float
     seeds: int = 3
     on: str = TWO_CORES
+    of_seed: Callable[[int], Mapping[str, Any]] = lambda seed: {}
 
     @property
     def here(self) -> bool:

@@ -87,13 +87,15 @@ def opened(row: Row, out: Path, wanted: Sequence[int] | None) -> list[Seed]:
 
     Raises ValueError where a folder holds a run of another configuration, or a damaged one.
     """
-    config = experiment_file.load_row(row.path, row.name)[0].experiment
+    made = experiment_file.load_row(row.path, row.name)[0]
+    config = made.experiment
     folder = out / config.name
     if wanted is None:
         names = (re.fullmatch(r"seed(\d{1,9})", path.parent.name) for path in folder.glob(f"*/{run_folder.RESULTS}"))
         wanted = sorted({*range(row.made.seeds), *(int(name[1]) for name in names if name)})
     configuration.check(config)
-    return [_seed(configuration.changed(config, {"seed": seed}), folder / f"seed{seed}") for seed in wanted]
+    configs = [configuration.changed(config, {"seed": seed, **made.of_seed(seed)}) for seed in wanted]
+    return [_seed(one, folder / f"seed{one.seed}") for one in configs]
 
 
 def _seed(config: Experiment, folder: Path) -> Seed:
@@ -115,7 +117,7 @@ def outcome(row: Row, found: Iterable[Run], error: str = "") -> dict[str, Any]:
     mean, interval95 and verdict are null where there is none. The costs are means over the runs, flops those of all
     steps of one; null where a run does not say.
     """
-    done, (experiment, paper, seconds, count, on) = list(found), row.made
+    done, (experiment, paper, seconds, count, on, _) = list(found), row.made
     values = {str(run.seed): score(run, paper.score) for run in done}
     mean = seeds.mean(list(values.values())) if values else None
     said = equivalence.verdict(list(values.values()), paper.value, paper.margin) if values else None

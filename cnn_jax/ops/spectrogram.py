@@ -17,8 +17,6 @@ import numpy as np
 from cnn_jax.ops.conventions import Convention, Edges, Log, frame_count, lengths, settled
 from cnn_jax.ops.mel import Shape, cosines, mel_filters, window_of
 
-MOST_PIECES = 16  # of which a frame is put together by slices; of more it is gathered
-
 
 def stft(
     x: jax.Array,
@@ -155,14 +153,9 @@ def sounding(x: jax.Array) -> jax.Array:
 
 def frames(x: jax.Array, size: int, hop: int) -> jax.Array:
     """Pieces [..., frames, size] of x [..., L], a new one every `hop` samples; what is left at the end is left out."""
-    count = 1 + (x.shape[-1] - size) // hop
-    step = math.gcd(size, hop)
-    if size // step > MOST_PIECES:
-        return x[..., jnp.arange(count)[:, None] * hop + jnp.arange(size)]
-    blocks = x[..., : (count - 1) * hop + size].reshape(*x.shape[:-1], -1, step)
-    last, stride = (count - 1) * hop // step + 1, hop // step
-    pieces = [jax.lax.slice_in_dim(blocks, k, k + last, stride, axis=-2) for k in range(size // step)]
-    return jnp.concatenate(pieces, -1)
+    starts = hop * jnp.arange(1 + (x.shape[-1] - size) // hop)
+    # Which XLA copies as it multiplies by the window, and adds up again in one pass for a gradient.
+    return jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(x, start, size, -1), out_axes=-2)(starts)
 
 
 def _frames_of(x: jax.Array, window: int, hop: int, fft: int, edges: Edges) -> jax.Array:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from cnn_jax.devices import ask_for_huge_pages
 from cnn_jax.launch import script
 
 RUNS = flags.DEFINE_integer("runs", 15, "turns that are timed, after two that are not", lower_bound=5)
@@ -87,4 +88,5 @@ def of_torchaudio(sounds: np.ndarray, rate: int, settings: dict[str, int]) -> Ca
 
 
 if __name__ == "__main__":
+    ask_for_huge_pages()  # as for a training, and for both
     script.run(main)

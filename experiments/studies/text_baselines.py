@@ -1,6 +1,7 @@
 """Networks of texts beside TF-IDF and a linear model, on the same texts of train and test.
 
-Command: python experiments/studies/text_baselines.py NAME, of movie_reviews, rotten_tomatoes, wordnet, word_languages
+Command: python experiments/studies/text_baselines.py NAME, of movie_reviews, rotten_tomatoes, wordnet, word_languages,
+    spam_assassin
 Time: to be measured
 Needs: what the experiment NAME needs
 
@@ -34,6 +35,7 @@ PARTS = {
     "rotten_tomatoes": [f"rotten_tomatoes(split={split})" for split in range(3)],
     "wordnet": ["wordnet"],
     "word_languages": ["word_languages"],
+    "spam_assassin": ["spam_assassin"],
 }
 OF_LETTERS = ("word_languages",)
 

@@ -18,7 +18,7 @@ def reproduction() -> Reproduction:
     """Digits by <i>three</i> steps."""
     made = experiment()
     made.duration, made.data.validation = "3 steps", 0.0
-    return Reproduction(made, PAPER, seconds=2, seeds=2)
+    return Reproduction(made, PAPER, seconds=2, seeds=2, of_seed=lambda seed: {"optim.lr": 1e-3 * 2**seed})
 
 
 def large() -> Reproduction:
@@ -51,6 +51,8 @@ def test_seeds_are_trained_once_and_the_page_goes_on(rows, launch, monkeypatch):
     monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
     again = launch("reproduce", "tiny.reproduction", "--seeds=0,1").out
     assert again and said.out.endswith(again)
+    configs = [json.loads(Path(f"runs/tiny/seed{n}/config.json").read_text()) for n in (0, 1)]
+    assert [(config["seed"], config["optim"]["lr"]) for config in configs] == [(0, 1e-3), (1, 2e-3)]
     scores = [json.loads(Path(f"runs/tiny/seed{n}/results.json").read_text())["test"]["top1"] for n in (0, 1)]
     assert f"0: {scores[0]:.4f}, 1: {scores[1]:.4f}" in again and "paper     top1 0.4000, margin 0.3; <b>Some" in again
     assert f"ours      top1 {sum(scores) / 2:.4f}, 95 % interval" in again and "versions  python 3" in again

@@ -1,5 +1,8 @@
+import io
+
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from cnn_jax.data import fashion_mnist, tfds
@@ -7,6 +10,26 @@ from cnn_jax.data import source as source_module
 from cnn_jax.data.source import ArraySource, View, opened, subset
 from cnn_jax.lookup import lookup
 from tests.data.reading import image, labels, read
+from tests.data.sounds import tone
+
+
+def said(i):
+    """A tone at 8 kHz, [n] in 16 bits."""
+    return (32768 * tone(300 + 100 * i, 0.1 + 0.01 * i)).astype(np.int16)
+
+
+def encoded(i):
+    file = io.BytesIO()
+    soundfile.write(file, said(i), 8000, format="flac")
+    return np.array(file.getvalue(), dtype=object)
+
+
+SOUNDS = [
+    ("spoken", {"shape": (None,), "dtype": np.int64, "sample_rate": 8000}, lambda i: said(i).astype(np.int64)),
+    ("stereo", {"shape": (None, 2), "dtype": np.int32}, lambda i: np.stack([said(i)] * 2, 1).astype(np.int32) << 16),
+    ("floats", {"shape": (None,), "dtype": np.float32, "sample_rate": 16000}, lambda i: tone(500, 0.1, 16000)),
+    ("files", {"shape": (None,), "dtype": np.int64, "file_format": "flac", "lazy_decode": True}, encoded),
+]
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (14, 6, 7, 3), np.uint8)
 
@@ -38,6 +61,12 @@ def data_dir(tmp_path_factory, prepare_set):
     said = [(i, {"words": f"été {i}", "label": i % 2, "id": i}) for i in range(6)]
     written = {"words": features.Text(), "label": label, "id": np.int64}
     prepare("texts", "1.0.0", written, {"train": said[:4], "test": said[4:]})
+    for name, stored, samples in SOUNDS:
+        with tfds._sounds_without_tensorflow():  # as TensorFlow would write them
+            audio = features.Audio(**stored)
+        audio.dtype = audio.np_dtype  # which TFDS asks TensorFlow for when it writes
+        spoken = [(i, {"audio": samples(i), "label": i % 2}) for i in range(6)]
+        prepare(name, "1.0.0", {"audio": audio, "label": label}, {"train": spoken[:4], "test": spoken[4:]})
     return folder
 
 
@@ -88,7 +117,7 @@ def test_sizes_need_a_size():
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("unlabelled", ValueError, "has no image or text and class label, but text"),
+        ("unlabelled", ValueError, "has no image, sound or text and class label, but text"),
         ("cifar10", FileNotFoundError, "is not prepared in .*tfds build cifar10 --file_format=array_record"),
         ("", FileNotFoundError, "tfds build NAME"),
     ],
@@ -130,3 +159,33 @@ def test_texts_are_read():
     found = dict(zip(train.files(np.arange(4)), train.batch(np.arange(4))["label"].tolist(), strict=True))
     assert found == {f"été {i}": i % 2 for i in range(4)}
     assert train.spec.prepare.unit == "byte" and (train.batch(np.zeros(1, int))["text"][0] > 0).sum() == 7
+
+
+def test_sounds_are_read():
+    """As numbers of any type or as files; none of it needs TensorFlow."""
+    opening = "tfds({!r}, rate=8000, seconds=0.12)"
+    for name, notes in (
+        ("spoken", ["whole numbers, int64, and are read as of 16 bits", "of 6 sounds are longer than 0.12 s"]),
+        ("files", ["of 6 sounds are longer"]),
+        (
+            "stereo",
+            ["of 32 bits", "does not say its sampling rate, which is taken to be 8000 Hz", "6 of 6 sounds have"],
+        ),
+        ("floats", ["6 of 6 sounds have another rate and are resampled to 8000 Hz (rate)"]),
+    ):
+        with pytest.warns(UserWarning) as caught:
+            splits = opened(lookup(opening.format(name)))
+        every = "\n".join(str(one.message) for one in caught)
+        assert all(note in every for note in notes), every
+        train, test = splits["train"], splits["test"]
+        assert (len(train), len(test), train.spec.classes) == (4, 2, ("cat", "dog"))
+        assert (train.spec.input.role, train.spec.input.shape) == ("signal", (960, 1))
+        if name == "floats":
+            continue
+        wanted = {np.pad(said(i), (0, 960))[:960].astype(np.float32).tobytes(): i % 2 for i in range(4)}
+        example = train.batch(np.arange(4))
+        found = {
+            (sound[:, 0] * 32768).tobytes(): label
+            for sound, label in zip(example["sound"], example["label"], strict=True)
+        }
+        assert found == wanted

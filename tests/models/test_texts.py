@@ -39,7 +39,10 @@ def built(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", TINY)
 def test_logits_do_not_depend_on_the_bucket(name: str, drawn: Any) -> None:
-    """Bit by bit; of VDCNN, for which XLA takes other kernels at other lengths, but for rounding."""
+    """Bit by bit where XLA takes one kernel at all lengths, as at these sizes for all but VDCNN; else but for rounding.
+
+    It takes another one where a convolution has few positions in all, as the last stages of DPCNN have.
+    """
     module, lengths = built(name), [1, 2, 7, 13, 16]
     short, long = texts(lengths, 16), texts(lengths, 33)
     with convolution.lowering("native"):
