@@ -37,6 +37,7 @@ PEERS = (
     "experiments/benchmarks/accelerator_torch.py",
     "experiments/benchmarks/detection_torch.py",
     "experiments/benchmarks/explain_torch.py",
+    "experiments/benchmarks/explain_photographs_torch.py",
     "experiments/benchmarks/input_torch.py",
     "experiments/benchmarks/on_torch.py",
     "experiments/benchmarks/serve_torch.py",
