@@ -83,7 +83,7 @@ def _evaluate(
     if coco and not any(field.role == "boxes" for field in spec.targets.values()):
         raise cli.UsageError(f"--coco is for detectors, '{folder}' finds no boxes")
     if data is not None:
-        splits, source = {}, scored(_named(data), split, spec)
+        splits, source = {}, scored(named_source(data), split, spec)
     else:
         splits = opened(config.data.source, validation=config.data.validation)  # type: ignore[union-attr]
         source = aligned(in_memory(together(splits) if split == ALL else split_of(splits, split)), spec)
@@ -154,7 +154,7 @@ def _write_coco(target: Path, images: list[Any], source: Any) -> None:
         warnings.warn(f"{what}: it counts them", stacklevel=2)
 
 
-def _named(data: str) -> Any:
+def named_source(data: str) -> Any:
     from cnn_jax.lookup import lookup
 
     try:

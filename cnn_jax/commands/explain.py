@@ -162,13 +162,13 @@ def _explain(folder: Path, words: list[str], values: Any) -> None:
             unread.add(item.problem)
             continue
         with said_of(folder):
-            explained = explainer(_inputs(predictor.spec, item), methods)
+            explained = explainer(batch_of_one(predictor.spec, item), methods)
         files = _write(out, item, explained, methods, {"reference": values.reference, "seed": values.seed})
         print("\n  ".join([printable(item.path), explained.target, *_said(explained), f"written to {files}"]))
     unread.end()
 
 
-def _inputs(spec: Any, item: Any) -> dict[str, Any]:
+def batch_of_one(spec: Any, item: Any) -> dict[str, Any]:
     """One example as a batch of one, with where a picture lies in it if the model is told."""
     from cnn_jax.data.placement import Placement, as_vector
 

@@ -102,14 +102,14 @@ def _outputs(model: nn.Module, variables: Any, given: Read) -> tuple[dict[str, t
     shapes: dict[str, tuple[int, ...]] = {}
 
     def run(variables: Any, given: Read) -> Any:
-        output, layers = _applied(model, variables, given.x, given.content)
+        output, layers = applied(model, variables, given.x, given.content)
         shapes.update({name: layer.shape for name, layer in layers.items()})  # as a result they would be sorted
         return output
 
     return shapes, jax.eval_shape(run, variables, given)
 
 
-def _applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+def applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
     """What the model returns, and its feature maps by name: of a detector what each of its parts returned."""
     if not hasattr(model, "detections"):
         output = model.apply(variables, x, train=False)
@@ -129,7 +129,7 @@ def _applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array)
     return output, layers
 
 
-def _number(wanted: str, classes: tuple[str, ...]) -> int:
+def class_number(wanted: str, classes: tuple[str, ...]) -> int:
     if wanted in classes:
         return classes.index(wanted)
     if wanted.isdecimal() and int(wanted) < len(classes):
@@ -154,7 +154,7 @@ def _class(model: nn.Module, spec: Spec) -> Parts:
 
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
         logits = np.asarray(forward(variables, given.x), np.float64)
-        labels = logits.argmax(-1) if wanted is None else np.full(len(logits), _number(wanted, spec.classes))
+        labels = logits.argmax(-1) if wanted is None else np.full(len(logits), class_number(wanted, spec.classes))
         shares = np.exp(logits - logits.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         words = [
@@ -186,7 +186,7 @@ def _region(model: nn.Module, spec: Spec) -> Parts:
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
         found = np.asarray(forward(variables, given.x))
         counts = np.stack([np.bincount(row.ravel(), minlength=len(spec.classes)) for row in found])
-        labels = counts.argmax(-1) if wanted is None else np.full(len(found), _number(wanted, spec.classes))
+        labels = counts.argmax(-1) if wanted is None else np.full(len(found), class_number(wanted, spec.classes))
         for label, count in zip(labels, counts, strict=True):
             if not count[label]:
                 said = ", ".join(f"'{spec.classes[k]}'" for k in np.argsort(-count)[:5] if count[k])
@@ -210,7 +210,7 @@ def _box(model: Any, spec: Spec, side: str) -> Parts:
         raise ValueError(f"a box has no '{side}' to explain: {did_you_mean(side, SIDES)}")
 
     def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        raw, features = _applied(model, variables, x, chosen["content"])
+        raw, features = applied(model, variables, x, chosen["content"])
         found = model.detections(raw, chosen["content"])
         overlap = jax.lax.stop_gradient(iou(chosen["box"][:, None], found.boxes))
         overlap *= found.labels == chosen["class"][:, None]
@@ -219,7 +219,7 @@ def _box(model: Any, spec: Spec, side: str) -> Parts:
         return jnp.take_along_axis(value, best, 1)[:, 0], features
 
     def boxes_of(variables: Any, given: Read) -> Any:
-        return model.detections(_applied(model, variables, given.x, given.content)[0], given.content)
+        return model.detections(applied(model, variables, given.x, given.content)[0], given.content)
 
     detect = within_memory(jax.jit(boxes_of))
 
@@ -249,7 +249,7 @@ def _rank(which: str, spec: Spec, labels: np.ndarray) -> int:
         if not 1 <= int(which) <= count:
             raise ValueError(f"there is no box {which}: {count} were found, numbered from 1 by their scores")
         return int(which) - 1
-    label = _number(which, spec.classes)
+    label = class_number(which, spec.classes)
     if label not in labels:
         said = ", ".join(f"'{spec.classes[k]}'" for k in dict.fromkeys(labels[labels >= 0].tolist()))
         raise ValueError(f"no '{spec.classes[label]}' was found in the image: there are {said}")

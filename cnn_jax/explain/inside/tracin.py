@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-Losses = Callable[[Any, Any], jax.Array]  # (params, batch) -> [B], the loss of each example by itself
+Losses = Callable[[Any, Any, Any], jax.Array]  # (params, state, batch) -> [B], the loss of each example by itself
 
 
 def tracin(
-    losses: Losses, checkpoints: Iterable[tuple[Any, float]], tests: Any, batches: Callable[[], Iterable[Any]]
+    losses: Losses, checkpoints: Iterable[tuple[Any, Any, float]], tests: Any, batches: Callable[[], Iterable[Any]]
 ) -> NDArray[np.float64]:
     """How much each of N training examples has lowered the loss of each of T others, [T, N], arXiv:2002.08484.
 
@@ -21,19 +21,20 @@ def tracin(
 
     Args:
       losses: without dropout and augmentation; of a part of the parameters alone, as of the last layer, it is faster.
-      checkpoints: of (params, learning rate there).
+      checkpoints: of (params, what else the losses take and is not learned by gradients, learning rate there).
       tests: a batch of T examples, as `losses` reads it.
       batches: () -> the N training examples in batches; the same ones for each checkpoint.
     """
     slopes = jax.jit(jax.jacrev(losses))
-    along = jax.jit(
-        lambda params, directions, batch: jax.lax.map(
-            lambda direction: jax.jvp(lambda p: losses(p, batch), (params,), (direction,))[1], directions
-        )
-    )
+
+    @jax.jit
+    def along(params: Any, state: Any, directions: Any, batch: Any) -> jax.Array:
+        change = jax.linearize(lambda p: losses(p, state, batch), params)[1]  # the losses are computed once for all
+        return jax.lax.map(change, directions)
+
     total: NDArray[np.float64] | float = 0.0
-    for params, rate in checkpoints:
-        directions = slopes(params, tests)
-        parts = [np.asarray(along(params, directions, batch), np.float64) for batch in batches()]
+    for params, state, rate in checkpoints:
+        directions = slopes(params, state, tests)
+        parts = [np.asarray(along(params, state, directions, batch), np.float64) for batch in batches()]
         total = total + rate * np.concatenate(parts, 1)
     return np.asarray(total)

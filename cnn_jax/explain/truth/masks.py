@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_jax.data.spec import Fields
+from cnn_jax.data.spec import BACKGROUND, Fields, Spec
 
 
 def object_masks(
@@ -35,3 +35,28 @@ def _inside(boxes: np.ndarray, own: np.ndarray, size: tuple[int, ...]) -> NDArra
     left, top, right, bottom = np.moveaxis(boxes[..., None], -2, 0)
     across, down = (left <= x) & (x < right), (top <= y) & (y < bottom)
     return (down[..., :, None] & across[..., None, :] & own[..., None, None]).any(1)
+
+
+def concept_masks(
+    spec: Spec, batch: Mapping[str, np.ndarray], size: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Masks bool [B, *size, K] of K kinds of object, and what they are called: the classes of a class_map or of boxes.
+
+    The objects of an instance_map alone are of the class of their example, or of one kind. Raises
+    ValueError for a set that does not say where anything is.
+    """
+    roles = {field.role: name for name, field in spec.targets.items()}
+    classes, numbers = list(spec.classes), np.arange(len(spec.classes))
+    if "class_map" in roles:
+        kept = [k for k, name in enumerate(classes) if name != BACKGROUND]
+        return batch[roles["class_map"]][..., None] == np.array(kept), [classes[k] for k in kept]
+    if "boxes" in roles:
+        kinds = batch[roles["box_labels"]]
+        return np.stack([_inside(batch[roles["boxes"]], kinds == k, size) for k in numbers], -1), classes
+    if "instance_map" in roles:
+        seen = batch[roles["instance_map"]] > 0
+        if "label" in roles:
+            own = batch[roles["label"]][:, None] == numbers
+            return seen[..., None] & own.reshape(len(seen), *[1] * (seen.ndim - 1), -1), classes
+        return seen[..., None], ["object"]
+    raise ValueError(f"'{spec.name}' has no masks, maps or boxes that say where objects are, which dissection needs")

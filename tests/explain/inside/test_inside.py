@@ -122,7 +122,7 @@ def test_tracin_is_the_product_of_gradients_at_each_checkpoint() -> None:
     """Of linear regression: the gradient of an example is its error times its input."""
     x, y = DRAW.normal(size=(7, 3)).astype(np.float32), DRAW.normal(size=7).astype(np.float32)
 
-    def losses(params, batch):
+    def losses(params, state, batch):
         return (batch[0] @ params - batch[1]) ** 2 / 2
 
     path = [(DRAW.normal(size=3).astype(np.float32), rate) for rate in (0.1, 0.3)]
@@ -131,6 +131,6 @@ def test_tracin_is_the_product_of_gradients_at_each_checkpoint() -> None:
         slopes = (x @ params - y)[:, None] * x
         expected += rate * slopes[:2] @ slopes.T
     batches = lambda: ((x[i : i + 4], y[i : i + 4]) for i in (0, 4))  # noqa: E731
-    found = tracin(losses, [(jnp.asarray(p), r) for p, r in path], (x[:2], y[:2]), batches)
+    found = tracin(losses, [(jnp.asarray(p), {}, r) for p, r in path], (x[:2], y[:2]), batches)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert isinstance(losses(path[0][0], (x, y)), np.ndarray | jax.Array)
+    assert isinstance(losses(path[0][0], {}, (x, y)), np.ndarray | jax.Array)
