@@ -23,7 +23,6 @@ State = tuple[jax.Array, optax.OptState]
 # The square root of the covariance of the colours of ImageNet, as lucid has it.
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 JITTER, SCALE, ANGLE = 0.05, 0.1, 10.0  # of a side, of the size, in degrees
-OPEN = 16  # first steps, in which units that are off are reached too
 
 
 def visualise(
@@ -51,20 +50,30 @@ def visualise(
     start = 0.01 * jax.random.normal(spectrum, (2, *_frequencies(shape[1:-1]).shape, shape[0] * shape[-1]))
     optimizer, draw = optax.adam(rate), partial(picture, shape=shape, colours=colours)
 
-    def climb(state: State, f: Score, keys: jax.Array) -> State:
-        def loss(parameters: jax.Array, key: jax.Array) -> jax.Array:
-            x = draw(parameters)
-            return -f(prepare(movement(x, key) if moved else x)).sum()
+    reached = opened(f)
 
-        def step(state: State, key: jax.Array) -> tuple[State, None]:
-            updates, memory = optimizer.update(jax.grad(loss)(state[0], key), state[1])
-            return (state[0] + updates, memory), None
+    def step(state: State, key: jax.Array) -> tuple[State, None]:
+        def slopes(f: Score, parameters: jax.Array) -> tuple[jax.Array, jax.Array]:
+            def scores(parameters: jax.Array) -> jax.Array:
+                x = draw(parameters)
+                return f(prepare(movement(x, key) if moved else x))
 
-        return jax.lax.scan(step, state, keys)[0]
+            found, back = jax.vjp(scores, parameters)
+            return found, back(jnp.ones_like(found))[0]  # upwards: `opened` asks for the sign
 
-    keys = jax.random.split(moves, steps)
-    state = climb((start, optimizer.init(start)), opened(f), keys[:OPEN])
-    return draw(climb(state, f, keys[OPEN:])[0])
+        found, along = slopes(f, state[0])
+        off = jnp.repeat(found == 0, shape[-1])  # of the B x C numbers of each entry of a spectrum
+        along = jax.lax.cond(
+            off.any(),
+            lambda p, along: jnp.where(off, slopes(reached, p)[1], along),
+            lambda p, along: along,
+            state[0],
+            along,
+        )
+        updates, memory = optimizer.update(-along, state[1])
+        return (state[0] + updates, memory), None
+
+    return draw(jax.lax.scan(step, (start, optimizer.init(start)), jax.random.split(moves, steps))[0][0])
 
 
 def opened(f: Score) -> Score:

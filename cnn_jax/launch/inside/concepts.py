@@ -30,7 +30,9 @@ def shown_concepts(looked: Looked) -> Found:
         raise ValueError("TCAV asks what counts for a class, and the model has none to say of an input")
     layer = network.layer(asked.layer, extent=False)
     means = lambda inputs: _means(network.maps(inputs, layer)[layer])  # noqa: E731
-    seen = [(means({n: b[n] for n in spec.inputs}), b[label]) for _, b, _ in looked.over()] if asked.random is None else []
+    seen = (
+        [(means({n: b[n] for n in spec.inputs}), b[label]) for _, b, _ in looked.over()] if asked.random is None else []
+    )
     others = np.concatenate([one for one, _ in seen]) if asked.random is None else means(asked.random)
     batch = looked.source.batch(looked.rows)
     labels = batch[label]
@@ -41,7 +43,7 @@ def shown_concepts(looked: Looked) -> Found:
         known = means(examples)
         for k in wanted:
             found: Tcav = tcav(known, others, slopes[k], tests=tests, seed=asked.seed)
-            counts = found.corrected < 0.05
+            way = "for it" if found.score > found.random.mean() else "against it"
             table.append(
                 {
                     "concept": name,
@@ -49,7 +51,7 @@ def shown_concepts(looked: Looked) -> Found:
                     "score": found.score,
                     "of random examples": float(found.random.mean()),
                     "p, corrected": found.corrected,
-                    "counts": ("for it" if found.score > found.random.mean() else "against it") if counts else "not shown",
+                    "counts": way if found.corrected < 0.05 else "not shown",
                     "told from random": found.accuracy,
                     "examples of the concept": len(known),
                     "of the class": len(slopes[k]),
@@ -134,7 +136,9 @@ def _slopes(looked: Looked, layer: str, inputs: dict[str, np.ndarray], label: in
     predictor = looked.opened.predictor
     given = targets.read(looked.spec, inputs)
     size = min(AT_ONCE, len(given.x))
-    target = targets.target_of(predictor.model, predictor.variables, looked.spec, targets.Read(*(a[:size] for a in given)))
+    target = targets.target_of(
+        predictor.model, predictor.variables, looked.spec, targets.Read(*(a[:size] for a in given))
+    )
 
     @jax.jit
     def run(variables: Any, x: jax.Array) -> jax.Array:
@@ -143,7 +147,9 @@ def _slopes(looked: Looked, layer: str, inputs: dict[str, np.ndarray], label: in
 
     places = np.minimum(np.arange(-(-len(given.x) // size) * size), len(given.x) - 1).reshape(-1, size)
     run_within = within_memory(run)
-    return np.concatenate([np.asarray(run_within(predictor.variables, given.x[rows])) for rows in places])[: len(given.x)]
+    return np.concatenate([np.asarray(run_within(predictor.variables, given.x[rows])) for rows in places])[
+        : len(given.x)
+    ]
 
 
 def _means(maps: np.ndarray) -> np.ndarray:

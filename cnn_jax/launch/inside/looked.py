@@ -2,12 +2,12 @@
 
 The functions of `explain.inside` compute, those of `report.inside` draw; views fetch examples and word results.
 """
-import warnings
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from cnn_jax.data.scoring import aligned, scored
 from cnn_jax.data.source import Source, evenly, in_memory, opened, split_of
-from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.data.spec import Spec
 from cnn_jax.explain.inside.network import Network
 from cnn_jax.lookup import lookup
 from cnn_jax.paths import printable
 from cnn_jax.report import inside as drawn
 from cnn_jax.report.inside import Section
 from cnn_jax.report.tables import csv_table
-from cnn_jax.train import checkpoint, run_folder
+from cnn_jax.train import checkpoint
 from cnn_jax.train.predictor import Opened, load, said_of
 
 
@@ -98,7 +98,9 @@ class Looked:
     def sample(self) -> str:
         """How many examples those are, in words."""
         source = self.source
-        return f"{len(self.rows):,} of {len(source):,} {self.spec.units}, {self.asked.split} split of {source.spec.name}"
+        return (
+            f"{len(self.rows):,} of {len(source):,} {self.spec.units}, {self.asked.split} split of {source.spec.name}"
+        )
 
     def over(self, *layers: str) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], NDArray[np.int64]]]:
         return self.network.over(self.source, self.rows, *layers)

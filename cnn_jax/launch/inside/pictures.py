@@ -50,7 +50,7 @@ def filters(looked: Looked) -> Found:
         tile = contact_sheet.png(drawn.tile(first(example)[0], looked.spec))
         parts.append(Section(f"Maps of {name}", ["As the model is given it."], [(name, tile)]))
         for layer, maps in network.maps(example, *layers).items():
-            seen = maps[0, ..., chosen_units(looked.asked.units, maps.shape[-1], SHOWN)]
+            seen = maps[0][..., chosen_units(looked.asked.units, maps.shape[-1], SHOWN)]
             off = float((np.ptp(seen.reshape(-1, seen.shape[-1]), 0) == 0).mean())
             shape = " x ".join(map(str, seen.shape[:-1]))
             line = f"{seen.shape[-1]} of {maps.shape[-1]} units at {shape} positions; {off:.0%} of them are the same "
@@ -91,10 +91,14 @@ def pictures(looked: Looked) -> Found:
         shown.append((line, contact_sheet.png(drawn.tile(np.asarray(scale(made[k])), spec))))
     said = [
         f"Pictures for {len(channels)} of {network.layers[layer][-1]} units of {layer}, by gradient ascent on their mean "
-        "answer over positions (256 steps of Adam on the spectrum; the picture moves before each step).",
-        _beaten(reached, most, looked) if most is not None else f"{int((reached > grey).sum())} of {len(channels)} are "
-        "answered to more than grey; with --data they are held against examples, too.",
-    ]  # fmt: skip
+        "answer (256 steps of Adam on the spectrum; the picture moves before each step)."
+    ]
+    if most is not None:
+        beaten = int((reached > most).sum())
+        said.append(f"{beaten} of {len(channels)} are answered to more than any of {looked.sample}.")
+    else:
+        beaten = int((reached > grey).sum())
+        said.append(f"{beaten} of {len(channels)} are answered to more than grey; --data holds them against examples.")
     return Found(said, [Section(f"Pictures for {layer}", [], shown, rows)])
 
 
@@ -109,7 +113,9 @@ def dreams(looked: Looked) -> Found:
 
     octaves = OCTAVES if _takes_other_sizes(looked, layer) else 1
     if octaves == 1:
-        warnings.warn("the model takes inputs of one size only: the dream has no smaller sizes to begin with", stacklevel=2)
+        warnings.warn(
+            "the model takes inputs of one size only: the dream has no smaller sizes to begin with", stacklevel=2
+        )
     run = within_memory(
         jax.jit(
             lambda variables, x, key: (
@@ -154,10 +160,6 @@ def _largest(looked: Looked, layer: str, channels: list[int]) -> NDArray[np.floa
         for layers, _, rows in looked.over(layer)
     ]
     return np.max(found, 0)
-
-
-def _beaten(reached: np.ndarray, most: np.ndarray, looked: Looked) -> str:
-    return f"{int((reached > most).sum())} of {len(most)} are answered to more than any of {looked.sample}."
 
 
 def _takes_other_sizes(looked: Looked, layer: str) -> bool:

@@ -30,7 +30,7 @@ AT_ONCE = 64
 
 
 def neighbours(looked: Looked) -> Found:
-    """The examples of the split that the network takes for most like each input, by the angle between their features."""
+    """The examples of the split that are most like each input to the network, by the angle between features."""
     network = looked.network
     layer = network.layer(looked.asked.layer, extent=False, vector=True)
     known, rows = _pooled(looked, layer)
@@ -49,9 +49,7 @@ def neighbours(looked: Looked) -> Found:
         tiles = [drawn.tile(first(example)[0], looked.spec), *looked.examples(rows[places])]
         parts.append(Section(name, [word], [(f"{name}, and the nearest to it", drawn.row(tiles))]))
         each = zip(places, alike, labels, strict=True)
-        table += [
-            {"input": name, "row": int(rows[p]), "similarity": float(s), "class": label} for p, s, label in each
-        ]
+        table += [{"input": name, "row": int(rows[p]), "similarity": float(s), "class": label} for p, s, label in each]
     said = [f"The {NEAR} nearest to each input of {looked.sample}, by the angle between their {layer}."]
     return Found(said, [*parts, Section("Numbers", [], [], table)])
 
@@ -73,8 +71,14 @@ def cka(looked: Looked) -> Found:
     who = f"{looked.folder} (down) and {second} (across)" if second else f"the layers of {looked.folder}"
     said = [f"CKA of {who}, on {looked.sample}: 1 where two see the examples alike, whatever their units are."]
     if second is not None and layers == names:
-        said.append(f"The same layer of both: {', '.join(f'{n} {v:.2f}' for n, v in zip(layers, values.diagonal(), strict=True))}.")
-    table = [{"layer": n, **{m: float(v) for m, v in zip(names, row, strict=True)}} for n, row in zip(layers, values, strict=True)]
+        said.append(
+            "The same layer of both: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in zip(layers, values.diagonal(), strict=True))
+        )
+    table = [
+        {"layer": n, **{m: float(v) for m, v in zip(names, row, strict=True)}}
+        for n, row in zip(layers, values, strict=True)
+    ]
     return Found(said, [Section("CKA", [], [("CKA", drawn.matrix(layers, names, values))], table)])
 
 
@@ -120,7 +124,9 @@ def influence(looked: Looked) -> Found:
             labels = looked.label_of(rows[places], train) or []
             counted = ", ".join(f"{times} '{what}'" for what, times in Counter(labels).most_common())
             tiles = [drawn.tile(first(queries)[k], spec), *looked.examples(rows[places], train)]
-            pictures.append((f"the input, and the training examples that spoke most {title}: {counted}", drawn.row(tiles)))
+            pictures.append(
+                (f"the input, and the training examples that spoke most {title}: {counted}", drawn.row(tiles))
+            )
             table += [
                 {"input": name, "called": spec.classes[said_of[k]], "spoke": title, "row": int(rows[p]), "class": one,
                  "influence": float(total[k, p])}
@@ -129,8 +135,8 @@ def influence(looked: Looked) -> Found:
             same += [one == spec.classes[said_of[k]] for one in labels] if title == "for that" else []
         parts.append(Section(word, [], pictures))
     said = [
-        f"TracIn over {len(steps)} checkpoint{'s'[: len(steps) > 1]} (steps {', '.join(map(str, steps))}; --config.keep=N "
-        f"in training keeps more), learning rates {', '.join(f'{rate:.2g}' for rate in rates)}, of "
+        f"TracIn over {len(steps)} checkpoint{'s'[: len(steps) > 1]} (steps {', '.join(map(str, steps))}; "
+        f"--config.keep=N in training keeps more), learning rates {', '.join(f'{rate:.2g}' for rate in rates)}, of "
         f"{len(rows):,} of {len(train):,} training examples (--examples=N looks at more).",
         f"{np.mean(same):.0%} of those that spoke most for what the network said are labelled so.",
     ]

@@ -36,7 +36,11 @@ def examples(looked: Looked) -> Found:
         ]
         word = names[unit] if names else f"unit {unit}"
         values = found.values[place]
-        row: dict[str, object] = {"unit": word, "largest answer": float(values[0]), f"of place {len(best)}": float(values[-1])}
+        row: dict[str, object] = {
+            "unit": word,
+            "largest answer": float(values[0]),
+            f"of place {len(best)}": float(values[-1]),
+        }
         if labels := looked.label_of(best):
             common, times = Counter(labels).most_common(1)[0]
             row |= {"most common class": common, "of them": times}
