@@ -23,7 +23,8 @@ method sees nothing where the two are alike: --reference=black has no attributio
 pixel flipping, ROAD, infidelity, faithfulness, sensitivity, and where the data says where objects lie the pointing
 game, energy inside and rank accuracy; each against random maps, edges and the middle, with intervals. With --second, a
 run of the same experiment from another seed, it also tests sanity: whether maps change when the weights are random
-numbers. The verdicts are kept in the run's folder and printed below every map from then on.
+numbers. With --randomised, a run of it on data.source=shuffled_labels, they must also change when the network has
+learned random labels. The verdicts are kept in the run's folder and printed below every map from then on.
 
 For photos/a.jpg there are written, below --out, photos/a.jpg.explained.png with the maps over what the model read, .npz
 with the arrays, and .json with the numbers. Inputs are read as `predict` reads them.
@@ -63,6 +64,7 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_string("split", "test", "of --benchmark and --timeline", flag_values=values)
     flags.DEFINE_integer("examples", 64, "of --benchmark, evenly chosen", lower_bound=1, flag_values=values)
     flags.DEFINE_string("second", None, "a run from another seed, for the sanity test", flag_values=values)
+    flags.DEFINE_string("randomised", None, "a run on random labels, for it too", flag_values=values)
     flags.DEFINE_string("out", None, "where files go (default: RUN/explanations)", flag_values=values)
     if cli.wants_help(arguments):
         print(cli.help_text(sys.modules[__name__], values))
@@ -75,6 +77,10 @@ def run(arguments: list[str]) -> int:
         return 0
     if values.second is not None and not values.benchmark:
         raise cli.UsageError("--second is for --benchmark, which tests the sanity of methods with it")
+    if values.randomised is not None and values.second is None:
+        raise cli.UsageError(
+            "--randomised needs --second: how alike two trainings are is what its maps are held against"
+        )
     if values.benchmark or values.timeline:
         if len(words) != 1:
             raise cli.UsageError("--benchmark and --timeline take one run folder and no inputs")
@@ -116,6 +122,7 @@ def _explain_run(folder: Path, values: Any) -> None:
             split=values.split,
             count=values.examples,
             second=second,
+            randomised=None if values.randomised is None else written(values.randomised),
             layer=values.layer or "",
             seed=values.seed,
             out=out,

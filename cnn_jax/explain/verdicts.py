@@ -19,11 +19,13 @@ DRAWS = 3  # of random weights, over which the mean is taken
 class Sanity(NamedTuple):
     """weights: against models with random weights, bottom-up MPRT to its end. classes: against another class.
 
-    The second is None where what is explained has no classes to choose from, as a box.
+    labels: against a model that learned random labels. The second is None where what is explained has no classes to
+    choose from, as a box, the third where there is no such model.
     """
 
     weights: Verdict
     classes: Verdict | None
+    labels: Verdict | None = None
 
 
 def verdicts(
@@ -32,6 +34,7 @@ def verdicts(
     inputs: Mapping[str, np.ndarray],
     methods: Mapping[str, Method],
     *,
+    memorised: Any = None,
     layer: str = "",
     seed: int = 0,
     batch_size: int = BATCH,
@@ -39,12 +42,13 @@ def verdicts(
     """Whether the maps of each method depend on what the model learnt, and on the class that is asked for.
 
     other: the variables of the same network, trained alike from another seed: see `similarity.verdict`.
+    memorised: those of the same network that learned random labels (Adebayo et al. 2018, section 5), if there are.
     """
     own, classes = predictor.variables, len(predictor.spec.classes)
     every = [path for paths in sanity.blocks(predictor.model, predictor.spec.input.shape).values() for path in paths]
     fresh = [jax.jit(predictor.task.init)(jax.random.key(seed + 1 + draw)) for draw in range(DRAWS)]
     random = [sanity.randomised(own, one, every) for one in fresh]
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[str, dict[str, list[np.ndarray]]] = {}
     compiled = dict[str, Any]()
     for rows, subject in subjects(predictor, inputs, methods, layer, seed, batch_size):
         shifted = None
@@ -55,20 +59,27 @@ def verdicts(
             maps = partial(program, x=subject.x, arrays=subject.arrays)
             base = maps(own, subject.chosen)
             alike = np.mean([spearman(base, maps(variables, subject.chosen)) for variables in random], 0)
-            row = [alike, spearman(base, maps(other, subject.chosen))]
-            row += [] if shifted is None else [spearman(base, maps(own, shifted))]
-            found.setdefault(name, []).append(np.stack(row)[:, : len(rows)])
-    whole = {name: np.concatenate(parts, 1) for name, parts in found.items()}
-    return {
-        name: Sanity(verdict(row[0], row[1]), verdict(row[2], row[1]) if len(row) > 2 else None)
-        for name, row in whole.items()
-    }
+            row = {"weights": alike, "trained": spearman(base, maps(other, subject.chosen))}
+            if shifted is not None:
+                row["classes"] = spearman(base, maps(own, shifted))
+            if memorised is not None:
+                row["labels"] = spearman(base, maps(memorised, subject.chosen))
+            for what, values in row.items():
+                found.setdefault(name, {}).setdefault(what, []).append(np.asarray(values)[: len(rows)])
+    return {name: _judged({what: np.concatenate(parts) for what, parts in row.items()}) for name, row in found.items()}
+
+
+def _judged(alike: dict[str, np.ndarray]) -> Sanity:
+    trained = alike.pop("trained")
+    found = {what: verdict(values, trained) for what, values in alike.items()}
+    return Sanity(found["weights"], found.get("classes"), found.get("labels"))
 
 
 def words(found: Sanity) -> str:
-    """Both verdicts as they are stamped on maps."""
+    """The verdicts as they are stamped on maps."""
     said = [(found.weights, "of a random model")]
     said += [] if found.classes is None else [(found.classes, "of another class")]
+    said += [] if found.labels is None else [(found.labels, "of random labels")]
     parts = [f"{what} {one.alike.value:.2f}{'' if one.passes else ', too'} alike" for one, what in said]
     passes = all(one.passes for one, _ in said)
     allowed = found.weights.allowed.value

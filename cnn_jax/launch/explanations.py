@@ -37,6 +37,7 @@ def compare(
     split: str,
     count: int,
     second: Path | None,
+    randomised: Path | None = None,
     layer: str,
     seed: int,
     out: Path,
@@ -44,11 +45,11 @@ def compare(
     """Prints and writes the benchmark of `methods` on `count` examples of a split of the run's own data.
 
     asked: whether somebody named the methods; if not, those that the model has no part for are left out, which is said.
-    second: another run of the same network, trained alike from another seed, with which sanity is tested. Raises
-    ValueError for folders that do not fit together.
+    second: another run of the same network, trained alike from another seed, with which sanity is tested; randomised:
+    one that learned random labels, with which it is tested too. Raises ValueError for folders that do not fit together.
     """
     found = load(folder, which, devices=jax.devices()[:1])
-    other = None if second is None else _other(second, folder, found)
+    other, memorised = (None if run is None else _other(run, folder, found) for run in (second, randomised))
     source, spec = _source(found, folder, split), found.predictor.spec
     rows = evenly(len(source), count)
     batch = source.batch(rows)
@@ -67,7 +68,7 @@ def compare(
     )
     verdicts = {}
     if other is not None:
-        verdicts = sanity.verdicts(found.predictor, other, inputs, methods, layer=layer, seed=seed)
+        verdicts = sanity.verdicts(found.predictor, other, inputs, methods, memorised=memorised, layer=layer, seed=seed)
         width = max(map(len, verdicts))
         print("\n".join(f"{name:{width}}  {sanity.words(verdict)}" for name, verdict in verdicts.items()))
     else:

@@ -27,8 +27,9 @@ def quick(monkeypatch) -> None:
         assert masks is None and inputs["image"].shape == (4, 8, 8, 1) and index[-1] == 898
         return benchmarks.Benchmark(names, draw.random((len(names), len(benchmarks.MEASURES), 4)), index, ["one"] * 4)
 
-    def verdicts(predictor, other, inputs, methods, *, layer, seed):
-        return {name: sanity.Sanity(verdict(draw.random(4), draw.random(4)), None) for name in methods}
+    def verdicts(predictor, other, inputs, methods, *, memorised, layer, seed):
+        labels = None if memorised is None else verdict(draw.random(4), draw.random(4))
+        return {name: sanity.Sanity(verdict(draw.random(4), draw.random(4)), None, labels) for name in methods}
 
     monkeypatch.setattr(benchmarks, "benchmark", benchmark)
     monkeypatch.setattr(sanity, "verdicts", verdicts)
@@ -38,8 +39,13 @@ def test_the_benchmark_of_a_run_is_printed_and_written(run: Path, tmp_path: Path
     other = tmp_path / "other"
     assert launch("train", run / "experiment.py", f"--workdir={other}", "--config.seed=1").code == 0
     how = ("--benchmark", "--methods=gradient", "--examples=4")
-    said = launch("explain", run, *how, f"--second={other}")
+    by_heart = tmp_path / "by_heart"
+    source = "--config.data.source=shuffled_labels(source='digits')"
+    said = launch("train", run / "experiment.py", f"--workdir={by_heart}", source)
+    assert said.code == 0 and "all 898 training examples of digits are in random order" in said.err
+    said = launch("explain", run, *how, f"--second={other}", f"--randomised={by_heart}")
     assert said.code == 0, said.err
+    assert "of random labels" in said.out
     assert "4 of 899 images, test split of digits, step 6" in said.out
     assert "gradient" in said.out and "centre" in said.out and "sanity " in said.out
     out = run / "explanations"
@@ -61,6 +67,7 @@ def test_the_benchmark_of_a_run_is_printed_and_written(run: Path, tmp_path: Path
     [
         (("--benchmark", "a.png"), "take one run folder and no inputs"),
         (("--second=x",), "--second is for --benchmark"),
+        (("--benchmark", "--randomised=x"), "--randomised needs --second"),
         (("--benchmark", "--methods=grad_cm"), "did you mean 'grad_cam'"),
         (("--benchmark", "--methods=grad_cam", "--examples=2"), "no feature map with extent"),
         (("--timeline",), "Net has no convolution"),

@@ -7,9 +7,11 @@ import pytest
 
 from cnn_jax.data import drums as kits
 from cnn_jax.data import instruments as notes
+from cnn_jax.data import spoken_languages as spoken
 from cnn_jax.data.drums import CLASSES, FOLDS, drums, label_of
 from cnn_jax.data.instruments import FAMILIES, instruments
 from cnn_jax.data.soundfont import read
+from cnn_jax.data.spoken_languages import LANGUAGES, spoken_languages
 from tests.data.sounds import soundfont, tone, write
 
 NAMES = list(CLASSES)
@@ -99,3 +101,28 @@ def test_families_of_a_soundfont(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             instruments()
     with pytest.raises(ValueError, match="font must be one of fluid, timgm6mb"):
         instruments(font="other")  # type: ignore[arg-type]
+
+
+def test_languages_are_those_of_the_files_and_things_stay_on_one_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CNN_JAX_DATA", str(tmp_path))
+    with monkeypatch.context() as bare:
+        bare.setattr(spoken, "found", lambda **_: None)
+        with pytest.raises(FileNotFoundError, match="apt-get install ktuberling-data"):
+            spoken_languages(source="ktuberling")
+    things = [f"animals/thing{letter}" for letter in "abcdefghijkl"]
+    for number, code in enumerate(LANGUAGES):
+        for place, thing in enumerate(things):
+            write(tmp_path / "tuxpaint" / f"{thing}_desc_{code}.ogg", tone(200 + 50 * number + 5 * place, 0.05))
+        write(tmp_path / "ktuberling" / "sounds" / code / "eye.wav", tone(900 + number, 0.05))
+    write(tmp_path / "tuxpaint" / "animals" / "thinga_desc_de.ogg", tone(100, 0.05))  # another language
+    splits = spoken_languages(rate=8000, seconds=0.05)
+    assert splits["train"].spec.classes == tuple(LANGUAGES.values())
+    names = {split: [Path(f).name for f in source.files(np.arange(len(source)))] for split, source in splits.items()}
+    said = {split: {name.split("_")[0] for name in found} for split, found in names.items()}
+    assert len(said["train"]) + len(said["test"]) == 12 and not said["train"] & said["test"]
+    assert sum(map(len, names.values())) == 12 * len(LANGUAGES)
+    assert "measures the speaker" in " ".join(splits["train"].spec.notes)
+    (other,) = spoken_languages(rate=8000, seconds=0.05, source="ktuberling").values()
+    np.testing.assert_array_equal(other.batch(np.arange(6))["label"], np.arange(6))

@@ -12,7 +12,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.explain.attribution import Score
@@ -124,11 +123,6 @@ def random_logit(
 def label_randomisation(maps: Maps, trained: Any, permuted: Any) -> jax.Array:
     """Similarity [B] to the maps of a model of the same kind that was trained on permuted labels.
 
-    Adebayo et al. 2018, section 5; `with_permuted` makes the labels.
+    Adebayo et al. 2018, section 5; the source `shuffled_labels` has such labels.
     """
     return spearman(maps(trained), maps(permuted))
-
-
-def with_permuted(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The labels [N] in a random order: as many of each class, and nothing to learn but each example by itself."""
-    return np.random.default_rng(seed).permutation(labels)

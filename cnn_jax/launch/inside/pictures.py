@@ -90,8 +90,8 @@ def pictures(looked: Looked) -> Found:
         line = f"{word}: {reached[k]:.3g}" + ("" if most is None else f", to examples {most[k]:.3g} at most")
         shown.append((line, contact_sheet.png(drawn.tile(np.asarray(scale(made[k])), spec))))
     said = [
-        f"Pictures for {len(channels)} of {network.layers[layer][-1]} units of {layer}, by gradient ascent on their mean "
-        "answer (256 steps of Adam on the spectrum; the picture moves before each step)."
+        f"Pictures for {len(channels)} of {network.layers[layer][-1]} units of {layer}, by gradient ascent on their "
+        "mean answer (256 steps of Adam on the spectrum; the picture moves before each step)."
     ]
     if most is not None:
         beaten = int((reached > most).sum())

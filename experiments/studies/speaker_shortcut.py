@@ -1,0 +1,146 @@
+"""What a network that seems to know languages listens to: the voice and its microphone, measured in four ways.
+
+Command: python experiments/studies/speaker_shortcut.py --run=runs/spoken_languages
+Time: a minute on 2 CPU cores
+Needs: a run of experiments/spoken_languages.py
+
+Of the clips of the test split, whose words are new and whose voices are not, and of the same languages by other voices:
+
+- top-1 as they are;
+- with pieces of 50 ms in random order, so that no word is left and the voice is;
+- with the mean spectrum of another language's clips in the place of their own, words and melody as they were: how often
+  the answer is the language whose spectrum it is, and how often still the own one;
+- where in the spectrum the attribution lies. Input x gradient adds up over samples, and so, by Parseval, over
+  frequencies: the shares of its size in octaves, beside those of the sound itself.
+
+Writes shortcut.md to --workdir.
+"""
+
+from typing import Any
+
+import numpy as np
+from absl import flags
+from numpy.typing import NDArray
+
+from cnn_jax.launch import script
+from cnn_jax.paths import written
+
+RUN = flags.DEFINE_string("run", "runs/spoken_languages", "folder of the run")
+WORKDIR = flags.DEFINE_string("workdir", "runs/speaker_shortcut", "folder of the table")
+PIECE = 0.05  # seconds
+EDGES = (0, 250, 500, 1000, 2000, 4000, 8000)  # Hz
+ATTRIBUTED = 64  # clips of which the attribution is taken
+
+Sounds = NDArray[np.floating]  # [N, L]
+
+
+def main() -> None:
+    import jax
+
+    from cnn_jax.data.source import in_memory
+    from cnn_jax.data.spoken_languages import spoken_languages
+    from cnn_jax.train.predictor import load, predict
+
+    predictor = load(written(RUN.value), devices=jax.devices()[:1]).predictor
+    prepare = predictor.spec.prepare
+    rate = prepare.rate  # type: ignore[attr-defined]
+    how = {"rate": rate, "seconds": prepare.seconds}  # type: ignore[attr-defined]
+    own, other = (
+        clips(in_memory(spoken_languages(source=source, **how)["test"]))  # type: ignore[arg-type]
+        for source in ("tuxpaint", "ktuberling")
+    )
+    name = next(iter(predictor.spec.inputs))
+
+    def said(sounds: Sounds) -> NDArray[np.int64]:
+        return predict(predictor, {name: sounds[..., None].astype(np.float32)})["logits"].argmax(-1)
+
+    sounds, labels = own
+    classes = predictor.spec.classes
+    donor = (labels + np.random.default_rng(0).integers(1, len(classes), len(labels))) % len(classes)
+    exchanged = said(with_spectrum(sounds, labels, donor))
+    found = said(sounds)
+    rows = [
+        ("test split: the same voices, new words", accuracy(found, labels)),
+        ("other voices (KTuberling)", accuracy(said(other[0]), other[1])),
+        ("test split, 50 ms pieces in random order", accuracy(said(shuffled(sounds, round(PIECE * rate))), labels)),
+        ("test split with the mean spectrum of another language: still the own", accuracy(exchanged, labels)),
+        ("... and the language whose spectrum it is", accuracy(exchanged, donor)),
+        ("chance", 1 / len(classes)),
+    ]
+    lines = ["| top-1 | |", "|---|---|", *(f"| {what} | {value:.3f} |" for what, value in rows)]
+    chosen = np.linspace(0, len(labels) - 1, ATTRIBUTED).round().astype(int)
+    attributed, present = by_octave(predictor, sounds[chosen], found[chosen], rate)
+    lines += ["", "| Hz | of the attribution | of the sound |", "|---|---|---|"]
+    for low, high, a, b in zip(EDGES, EDGES[1:], attributed, present, strict=True):
+        lines.append(f"| {low} to {high} | {a:.3f} | {b:.3f} |")
+    folder = written(WORKDIR.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "shortcut.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def clips(source: Any) -> tuple[Sounds, NDArray[np.int32]]:
+    from cnn_jax.data.spec import named
+
+    batch = source.batch(np.arange(len(source)))
+    return batch[named(source.spec.inputs, "signal")][..., 0], batch[named(source.spec.targets, "label")]
+
+
+def accuracy(found: NDArray[Any], labels: NDArray[Any]) -> float:
+    return float((found == labels).mean())
+
+
+def shuffled(sounds: Sounds, piece: int) -> Sounds:
+    """The pieces of each clip, as far as it sounds, in random order."""
+    draw, changed = np.random.default_rng(0), sounds.copy()
+    for row in changed:
+        count = int(np.flatnonzero(np.append(row, 1.0))[-1] if not row.any() else np.flatnonzero(row)[-1] + 1) // piece
+        parts = row[: count * piece].reshape(count, piece)
+        row[: count * piece] = parts[draw.permutation(count)].ravel()
+    return changed
+
+
+def with_spectrum(sounds: Sounds, labels: NDArray[Any], donor: NDArray[Any]) -> Sounds:
+    """Each clip filtered so that its mean spectrum is that of another class: by the ratio of those of both classes."""
+    spectra = np.fft.rfft(sounds)
+    loud = np.abs(spectra) / np.maximum(np.linalg.norm(spectra, axis=1, keepdims=True), 1e-12)
+    kernel = np.hanning(65) / np.hanning(65).sum()  # over 43 Hz: no single overtone counts
+    mean = np.stack([
+        np.convolve(np.square(loud[labels == k]).mean(0), kernel, mode="same") for k in range(labels.max() + 1)
+    ])  # fmt: skip
+    gain = np.sqrt(np.maximum(mean[donor], 1e-12) / np.maximum(mean[labels], 1e-12))
+    changed = np.fft.irfft(spectra * np.clip(gain, 0.01, 100), n=sounds.shape[1])
+    return changed / np.maximum(np.abs(changed).max(1, keepdims=True), 1e-12) * np.abs(sounds).max(1, keepdims=True)
+
+
+def by_octave(
+    predictor: Any, sounds: Sounds, labels: NDArray[Any], rate: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The shares of the size of input x gradient, and of the power of the sounds, between EDGES."""
+    import jax
+    import jax.numpy as jnp
+
+    from cnn_jax.batch import normalised
+
+    @jax.jit
+    def slope(x: jax.Array, label: jax.Array) -> jax.Array:
+        def f(x: jax.Array) -> jax.Array:
+            logits = predictor.model.apply(predictor.variables, normalised(x, predictor.spec.prepare), train=False)[0]
+            return jnp.take_along_axis(logits, label[:, None], 1).sum()
+
+        return jax.grad(f)(x)
+
+    x = sounds[..., None].astype(np.float32)
+    slopes = np.concatenate([slope(x[k : k + 16], labels[k : k + 16]) for k in range(0, len(x), 16)])[..., 0]
+    first, second = np.fft.rfft(sounds), np.fft.rfft(slopes)
+    each = np.abs((first.conj() * second).real)
+    bands = np.digitize(np.fft.rfftfreq(sounds.shape[1], 1 / rate), EDGES[1:-1])
+    shares = [
+        np.array([values[:, bands == k].sum(1) for k in range(len(EDGES) - 1)]) for values in (each, np.abs(first) ** 2)
+    ]
+    a, b = ((part / np.maximum(part.sum(0), 1e-30)).mean(1) for part in shares)
+    return a, b
+
+
+if __name__ == "__main__":
+    script.run(main)
