@@ -71,7 +71,7 @@ def main() -> None:
     chosen = np.linspace(0, len(labels) - 1, ATTRIBUTED).round().astype(int)
     attributed, present = by_octave(predictor, sounds[chosen], found[chosen], rate)
     lines += ["", "| Hz | of the attribution | of the sound |", "|---|---|---|"]
-    for low, high, a, b in zip(EDGES, EDGES[1:], attributed, present, strict=True):
+    for low, high, a, b in zip(EDGES[:-1], EDGES[1:], attributed, present, strict=True):
         lines.append(f"| {low} to {high} | {a:.3f} | {b:.3f} |")
     folder = written(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)

@@ -89,29 +89,28 @@ def test_views_are_listed(launch) -> None:
 
 
 class Known(nn.Module):
-    """Its first unit is on where an image is bright, its second where it is grey."""
+    """Its first unit is on where an image is red, its second where it is green."""
 
     classes: int = 2
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        kernel = jnp.array([1.0, -1.0]).reshape(1, 1, 1, 2)
-        kernel = nn.Conv(2, (1, 1), name="conv", kernel_init=lambda *_: kernel, use_bias=False)(x - 0.45)
-        maps = nn.relu(kernel) * jnp.where((x > 0.2) & (x < 0.45), 1.0, jnp.array([1.0, 0.0]))
+        eye = lambda *_: jnp.eye(3, 2).reshape(1, 1, 3, 2)  # noqa: E731
+        maps = nn.relu(nn.Conv(2, (1, 1), name="conv", kernel_init=eye, use_bias=False)(x))
         return nn.Dense(self.classes)(maps.mean((1, 2))), {"maps": maps}
 
 
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Looked:
     draw = np.random.default_rng(0)
-    images, marks = np.zeros((12, 16, 16, 1), np.uint8), np.zeros((12, 16, 16), np.uint8)
+    images, marks = np.zeros((12, 16, 16, 3), np.uint8), np.zeros((12, 16, 16), np.uint8)
     labels = np.arange(12, dtype=np.int32) % 2
     for row, (y, x) in enumerate(draw.integers(0, 12, (12, 2))):
         marks[row, y : y + 4, x : x + 4] = 1
-        images[row][marks[row] > 0] = 255 if labels[row] else 90
+        images[row, ..., labels[row]] = 255 * marks[row]
     source = array_splits(
-        "marks", {"test": {"image": images, "label": labels, "marks": marks}}, ImagePrepare(channels=1),
-        inputs={"image": "image"}, targets={"label": "label", "marks": "instance_map"}, classes=("grey", "bright"),
+        "marks", {"test": {"image": images, "label": labels, "marks": marks}}, ImagePrepare(channels=3),
+        inputs={"image": "image"}, targets={"label": "label", "marks": "instance_map"}, classes=("red", "green"),
         licence="", citation="",
     )["test"]  # fmt: skip
     spec, model = source.spec, Known()
@@ -125,17 +124,17 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Looked:
 
 def test_dissection_names_the_unit_of_each_object_and_chance_none(looked: Looked) -> None:
     said, (table, shown) = units.dissection(looked)
-    grey, bright = table.rows
-    assert (grey["best unit"], bright["best unit"]) == (1, 0)
-    assert grey["its IoU"] > 3 * grey["IoU by chance"] and bright["its IoU"] > 3 * bright["IoU by chance"]
+    red, green = table.rows
+    assert (red["best unit"], green["best unit"]) == (0, 1)
+    assert red["its IoU"] > 3 * red["IoU by chance"] and green["its IoU"] > 3 * green["IoU by chance"]
     assert said[0].startswith("2 of 2 units of maps find an object") and len(shown.pictures) == 2
 
 
 def test_concepts_dreams_and_filters_of_maps(looked: Looked) -> None:
     said, (part,) = concepts.own_concepts(looked)
     assert said[0].startswith("2 concepts give back 100%")
-    assert {row["most common class"] for row in part.rows} == {"grey", "bright"}
+    assert {row["most common class"] for row in part.rows} == {"red", "green"}
     said, parts = pictures.filters(looked)
-    assert said[0].startswith("2 filters of 1 x 1 positions and 1 channel in") and len(parts) == 3
+    assert said[0].startswith("2 filters of 1 x 1 positions and 3 channels in") and len(parts) == 3
     said, parts = pictures.dreams(looked)
     assert float(said[0].split(" is ")[1].split()[0]) > 1.2 and len(parts) == 2

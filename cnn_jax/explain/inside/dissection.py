@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cnn_jax.ops.resize import resize
 
 SHARE = 0.005  # of all positions at which a unit counts as on
+TIE = 1e-5  # of a unit's range, within which values are the same
 DETECTS = 0.04  # of the IoU, from which on the authors call a unit a detector of a concept
 
 
@@ -33,6 +34,9 @@ def dissect(maps: np.ndarray, masks: np.ndarray, *, share: float = SHARE, at_onc
     units, concepts = maps.shape[-1], masks.shape[-1]
     flat = np.asarray(maps, np.float32).reshape(-1, units)
     thresholds = np.quantile(flat, 1 - share, axis=0).astype(np.float32)
+    low, high = flat.min(0), flat.max(0)
+    # More positions than that may have the largest value, as behind a relu6, which are on; those at the least are not.
+    thresholds -= np.where(thresholds > low, np.float32(TIE) * (high - low), np.float32(0))
 
     @jax.jit
     def counts(maps: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

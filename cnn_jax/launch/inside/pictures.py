@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from cnn_jax.batch import normalised
 from cnn_jax.explain import targets
-from cnn_jax.explain.attribution import Score
 from cnn_jax.explain.inside.dream import dream, strength
 from cnn_jax.explain.inside.filters import first_filters
 from cnn_jax.explain.inside.network import LOGITS, Network, chosen_units
@@ -108,27 +107,23 @@ def dreams(looked: Looked) -> Found:
     layer = network.layer(asked.layer, extent=False)
     variables, parts = looked.opened.predictor.variables, []
 
-    def score(variables: object) -> Score:
-        return strength(network.layer_score(variables), layer)
-
     octaves = OCTAVES if _takes_other_sizes(looked, layer) else 1
     if octaves == 1:
         warnings.warn(
             "the model takes inputs of one size only: the dream has no smaller sizes to begin with", stacklevel=2
         )
-    run = within_memory(
-        jax.jit(
-            lambda variables, x, key: (
-                made := dream(score(variables), x, key, octaves=octaves),
-                score(variables)(x),
-                score(variables)(made),
-            )
-        )
-    )
+
+    @jax.jit
+    def run(variables: object, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        f = strength(network.layer_score(variables), layer)
+        made = dream(f, x, jax.random.key(asked.seed), octaves=octaves)
+        return made, f(x), f(made)
+
+    bounded = within_memory(run)
     said = []
     for name, example in looked.subjects(2):
         x = targets.read(spec, example).x
-        made, before, after = jax.device_get(run(variables, x, jax.random.key(asked.seed)))
+        made, before, after = jax.device_get(bounded(variables, x))
         said.append(f"{name}: the mean square of {layer} is {after[0] / max(before[0], 1e-12):.3g} times what it was.")
         shown = [contact_sheet.png(drawn.tile(_restored(one, looked), spec)) for one in (np.asarray(x[0]), made[0])]
         parts.append(Section(name, [said[-1]], list(zip(("before", "after"), shown, strict=True))))
