@@ -1,7 +1,7 @@
 """What lies inside a network as pages that open offline: sheets of pictures, tables, and what was measured on them."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class Section(NamedTuple):
     title: str
     said: Sequence[str] = ()
     pictures: Sequence[tuple[str, bytes]] = ()
-    rows: Sequence[Mapping[str, object]] = ()
+    rows: Sequence[dict[str, Any]] = ()
 
 
 def page(title: str, said: Sequence[str], parts: Sequence[Section]) -> str:

@@ -1,4 +1,4 @@
-"""What a network that seems to know languages listens to: the voice and its microphone, measured in four ways.
+"""What a network that seems to know languages listens to: the voice and its microphone, measured in several ways.
 
 Command: python experiments/studies/speaker_shortcut.py --run=runs/spoken_languages
 Time: a minute on 2 CPU cores
@@ -8,6 +8,8 @@ Of the clips of the test split, whose words are new and whose voices are not, an
 
 - top-1 as they are;
 - with pieces of 50 ms in random order, so that no word is left and the voice is;
+- played 20 % faster or slower, which is a higher or a deeper voice that says the same;
+- with what is 40 dB below the loudest piece silenced, which is the room and the microphone;
 - with the mean spectrum of another language's clips in the place of their own, words and melody as they were: how often
   the answer is the language whose spectrum it is, and how often still the own one;
 - where in the spectrum the attribution lies. Input x gradient adds up over samples, and so, by Parseval, over
@@ -63,6 +65,9 @@ def main() -> None:
         ("test split: the same voices, new words", accuracy(found, labels)),
         ("other voices (KTuberling)", accuracy(said(other[0]), other[1])),
         ("test split, 50 ms pieces in random order", accuracy(said(shuffled(sounds, round(PIECE * rate))), labels)),
+        ("test split, 20 % faster: a higher voice", accuracy(said(played(sounds, 1.2)), labels)),
+        ("test split, 20 % slower: a deeper voice", accuracy(said(played(sounds, 1 / 1.2)), labels)),
+        ("test split, quiet parts silenced", accuracy(said(silenced(sounds, round(0.02 * rate))), labels)),
         ("test split with the mean spectrum of another language: still the own", accuracy(exchanged, labels)),
         ("... and the language whose spectrum it is", accuracy(exchanged, donor)),
         ("chance", 1 / len(classes)),
@@ -98,6 +103,21 @@ def shuffled(sounds: Sounds, piece: int) -> Sounds:
         parts = row[: count * piece].reshape(count, piece)
         row[: count * piece] = parts[draw.permutation(count)].ravel()
     return changed
+
+
+def played(sounds: Sounds, speed: float) -> Sounds:
+    """Clips at another speed, silent behind their end; of slower ones the beginning."""
+    places = np.arange(sounds.shape[1]) * speed
+    return np.stack([np.interp(places, np.arange(len(row)), row, right=0.0) for row in sounds])
+
+
+def silenced(sounds: Sounds, piece: int, depth: float = 40.0) -> Sounds:
+    """Clips with 0 in the place of pieces that are `depth` decibels below their loudest piece."""
+    count = sounds.shape[1] // piece
+    parts = sounds[:, : count * piece].reshape(len(sounds), count, piece)
+    power = np.square(parts).mean(-1)
+    loud = power > power.max(1, keepdims=True) * 10 ** (-depth / 10)
+    return (parts * loud[..., None]).reshape(len(sounds), -1)
 
 
 def with_spectrum(sounds: Sounds, labels: NDArray[Any], donor: NDArray[Any]) -> Sounds:

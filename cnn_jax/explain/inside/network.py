@@ -50,9 +50,10 @@ class Network:
         if content is None:
             content = whole(x) if x.ndim == 4 else jnp.zeros((len(x), 4))
         output, layers = targets.applied(self.predictor.model, variables, x, content)
-        first = output[0] if isinstance(output, tuple) else None
-        own = {LOGITS: first} if hasattr(first, "ndim") and first.shape[-1] == len(self.spec.classes) else {}
-        return jnp.zeros(len(x)), {**layers, **own}
+        first: Any = output[0] if isinstance(output, tuple) else None
+        if hasattr(first, "ndim") and first.shape[-1] == len(self.spec.classes):
+            layers = {**layers, LOGITS: first}
+        return jnp.zeros(len(x)), layers
 
     def layer_score(self, variables: Any) -> LayerScore:
         """x -> (zeros [B], layers)."""

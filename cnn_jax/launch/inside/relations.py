@@ -1,6 +1,5 @@
 """Views of how examples and layers lie to one another: neighbours, CKA, and the training examples behind an answer."""
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,7 +174,7 @@ def _rates(folder: Path, steps: list[int]) -> list[float]:
     seen = [(row["step"], row["learning_rate"]) for row in log.read(folder) if "learning_rate" in row]
     if not seen:
         raise ValueError(f"the log of '{folder}' has no learning rates, by which checkpoints are weighed")
-    return [max(itertools.takewhile(lambda one, at=step: one[0] <= at, seen), default=seen[0])[1] for step in steps]
+    return [next((rate for at, rate in reversed(seen) if at <= step), seen[0][1]) for step in steps]
 
 
 def _pooled(looked: Looked, layer: str) -> tuple[np.ndarray, np.ndarray]:
