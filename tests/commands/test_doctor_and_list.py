@@ -114,7 +114,7 @@ def test_doctor_warns_of_changes_that_are_not_committed(launch, monkeypatch):
 def test_every_command_has_help_and_a_line_in_the_page(launch):
     page = launch("--help")
     assert page.code == 0 and launch().code == cli.BAD_INPUT
-    verbs = "describe doctor eval explain import list manifest plan predict report reproduce submit sweep train"
+    verbs = "describe doctor eval explain import list look manifest plan predict report reproduce submit sweep train"
     assert cli.verbs() == verbs.split()
     for verb in cli.verbs():
         said = launch(verb, "--help")

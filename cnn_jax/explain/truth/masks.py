@@ -55,8 +55,9 @@ def concept_masks(
         return np.stack([_inside(batch[roles["boxes"]], kinds == k, size) for k in numbers], -1), classes
     if "instance_map" in roles:
         seen = batch[roles["instance_map"]] > 0
-        if "label" in roles:
-            own = batch[roles["label"]][:, None] == numbers
+        labels = next((name for name, field in spec.targets.items() if field.role == "label"), None)
+        if labels is not None:
+            own = batch[labels][:, None] == numbers
             return seen[..., None] & own.reshape(len(seen), *[1] * (seen.ndim - 1), -1), classes
         return seen[..., None], ["object"]
     raise ValueError(f"'{spec.name}' has no masks, maps or boxes that say where objects are, which dissection needs")
