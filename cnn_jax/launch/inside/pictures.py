@@ -53,7 +53,7 @@ def filters(looked: Looked) -> Found:
             off = float((np.ptp(seen.reshape(-1, seen.shape[-1]), 0) == 0).mean())
             shape = " x ".join(map(str, seen.shape[:-1]))
             line = f"{seen.shape[-1]} of {maps.shape[-1]} units at {shape} positions; {off:.0%} of them are the same "
-            tiles = contact_sheet.sheet(_upright(tiles_of(seen), looked))
+            tiles = contact_sheet.sheet(tiles_of(_upright(seen, looked)))
             parts.append(Section(layer, [f"{line}everywhere."], [(layer, contact_sheet.png(tiles))]))
     return Found(said, parts)
 
@@ -130,10 +130,10 @@ def dreams(looked: Looked) -> Found:
     return Found(said, parts)
 
 
-def _upright(tiles: NDArray[np.float32], looked: Looked) -> NDArray[np.float32]:
-    """Maps of a spectrogram [U, T, F, 1] with time to the right and low tones below."""
-    of_spectrum = looked.spec.input.role == "signal" and tiles.shape[2] > 1 and len(tiles[0]) != 8
-    return np.swapaxes(tiles, 1, 2)[:, ::-1] if of_spectrum else tiles
+def _upright(maps: NDArray[np.float32], looked: Looked) -> NDArray[np.float32]:
+    """Maps of a spectrogram [T, F, U] with time to the right and low tones below; others as they are."""
+    of_spectrum = looked.spec.input.role == "signal" and maps.ndim == 3
+    return np.swapaxes(maps, 0, 1)[::-1] if of_spectrum else maps
 
 
 def _range(looked: Looked) -> tuple[float, float]:
