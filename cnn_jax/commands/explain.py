@@ -30,7 +30,6 @@ with the arrays, and .json with the numbers. Inputs are read as `predict` reads 
 """
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def run(arguments: list[str]) -> int:
         "target", None, "class, box or region that is explained (default: the surest)", flag_values=values
     )
     flags.DEFINE_string("layer", None, "feature map for the CAMs (default: the last with extent)", flag_values=values)
-    flags.DEFINE_string("reference", "mean", "what the input is compared with", flag_values=values)
+    flags.DEFINE_string("reference", None, "what the input is compared with (default: see above)", flag_values=values)
     flags.DEFINE_float("memory", 1.0, "GiB for versions of an input that are computed at once", flag_values=values)
     flags.DEFINE_integer("seed", 0, "of methods that draw noise or masks", lower_bound=0, flag_values=values)
     flags.DEFINE_bool("benchmark", False, "rank methods on a split of the run's data", flag_values=values)
@@ -125,29 +124,31 @@ def _explain_run(folder: Path, values: Any) -> None:
 
 
 def _explain(folder: Path, words: list[str], values: Any) -> None:
-    from cnn_jax.explain.methods import DEFAULT, METHODS, chosen  # JAX starts here, not for --help
-    from cnn_jax.explain.targets import REFERENCES
+    from cnn_jax.explain.methods import DEFAULT, METHODS, OF_WORDS, chosen  # JAX starts here, not for --help
+    from cnn_jax.explain.references import REFERENCES
     from cnn_jax.lookup import did_you_mean
 
-    names = list(METHODS) if values.methods == ["all"] else values.methods or list(DEFAULT)
-    methods = chosen(names)
-    if values.reference not in REFERENCES:
-        raise cli.UsageError(f"--reference={values.reference}: {did_you_mean(values.reference, REFERENCES)}")
+    names = list(METHODS) if values.methods == ["all"] else values.methods
+    methods = chosen(names or [])
+    known = list(dict.fromkeys(name for names in REFERENCES.values() for name in names))
+    if values.reference is not None and values.reference not in known:
+        raise cli.UsageError(f"--reference={values.reference}: {did_you_mean(values.reference, known)}")
     import jax
 
-    from cnn_jax.data.inputs import read_all
+    from cnn_jax.data.inputs import DRAWN, EXPLAINED, read_all
     from cnn_jax.explain.explanation import Explainer, Wishes
-    from cnn_jax.launch import explanations
+    from cnn_jax.launch import explained, explanations
     from cnn_jax.train import run_folder
     from cnn_jax.train.predictor import load, said_of
 
     with without_collection():
         opened = load(folder, values.checkpoint, devices=jax.devices()[:1])
     predictor, verdicts = opened.predictor, explanations.verdicts_of(folder, opened.step)
+    methods = methods or chosen(list(OF_WORDS if predictor.spec.input.role == "tokens" else DEFAULT))
     wishes = Wishes(
         values.target,
         values.layer,
-        values.reference,
+        values.reference or "",
         round(values.memory * 2**30),
         values.seed,
         bool(values.methods),
@@ -162,55 +163,12 @@ def _explain(folder: Path, words: list[str], values: Any) -> None:
             unread.add(item.problem)
             continue
         with said_of(folder):
-            explained = explainer(_inputs(predictor.spec, item), methods)
-        files = _write(out, item, explained, methods, {"reference": values.reference, "seed": values.seed})
-        print("\n  ".join([printable(item.path), explained.target, *_said(explained), f"written to {files}"]))
+            asked = explained.given(predictor, item, values.target)
+            found = explainer(asked.inputs, methods, asked.wanted)
+        spelled = explained.read(item, predictor.spec)
+        name = mirrored(item.path) if isinstance(item.path, Path) else Path(explained.named(item.path) + DRAWN)
+        place = (out / name).with_name(name.name.removesuffix(DRAWN) + EXPLAINED)
+        files = explained.write(place, item, asked, found, spelled, {"seed": values.seed})
+        said = [found.target, asked.said, *explained.lines(found, spelled, asked.seconds), f"written to {files}"]
+        print("\n  ".join([printable(item.path), *filter(None, said)]))
     unread.end()
-
-
-def _inputs(spec: Any, item: Any) -> dict[str, Any]:
-    """One example as a batch of one, with where a picture lies in it if the model is told."""
-    from cnn_jax.data.placement import Placement, as_vector
-
-    arrays = {next(iter(spec.inputs)): item.example[None]}
-    for name, field in spec.inputs.items():
-        if field.role == "placement":
-            arrays[name] = as_vector(item.placement or Placement(*[item.example.shape[:2]] * 2))[None]
-    return arrays
-
-
-def _said(explained: Any) -> list[str]:
-    width = max(map(len, explained.maps))
-    return [f"{name:{width}}  {'; '.join(one.lines)}" for name, one in explained.maps.items()]
-
-
-def _write(out: Path, item: Any, explained: Any, methods: Any, settings: dict[str, Any]) -> str:
-    """The files of one input; returns their common name, as a person reads it."""
-    import numpy as np
-
-    from cnn_jax.data.inputs import DRAWN, EXPLAINED
-    from cnn_jax.report import attribution
-
-    place = out / mirrored(item.path)
-    base = place.with_name(place.name.removesuffix(DRAWN) + EXPLAINED)
-    panels = [
-        attribution.Panel(name, one.places, methods[name].signed, one.lines) for name, one in explained.maps.items()
-    ]
-    about = explained.chosen
-    picture = base.with_name(base.name + ".png")
-    attribution.draw(item.example, explained.target, panels, picture, about.get("box"), about.get("region"))
-    maps = {name: one.map for name, one in explained.maps.items()}
-    np.savez_compressed(base.with_name(base.name + ".npz"), input=explained.x, **maps)
-    numbers = {
-        "file": printable(item.path), "target": explained.target, "score": explained.score,
-        "score_of_reference": explained.of_reference, "layer": explained.layer, **settings,
-        "methods": {name: {**one.numbers, "said": one.lines} for name, one in explained.maps.items()},
-    }  # fmt: skip
-    base.with_name(base.name + ".json").write_text(json.dumps(_finite(numbers), indent=1), encoding="utf-8")
-    return printable(f"{base}.png, .npz and .json")
-
-
-def _finite(value: Any) -> Any:
-    from cnn_jax.report.tables import plain
-
-    return {name: _finite(inner) for name, inner in value.items()} if isinstance(value, dict) else plain(value)

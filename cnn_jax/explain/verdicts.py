@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cnn_jax.explain.methods import Method
-from cnn_jax.explain.subjects import BATCH, flat_maps, subjects
+from cnn_jax.explain.subjects import BATCH, Subject, flat_maps, subjects
 from cnn_jax.explain.truth import sanity
 from cnn_jax.explain.truth.similarity import Verdict, spearman, verdict
 from cnn_jax.train.predictor import Predictor
@@ -48,15 +48,20 @@ def verdicts(
     compiled = dict[str, Any]()
     for rows, subject in subjects(predictor, inputs, methods, layer, seed, batch_size):
         shifted = None
-        if len(subject.chosen) == 1:  # a class and nothing else, as a box or a region
-            shifted = {name: (label + 1) % classes for name, label in subject.chosen.items()}
+        if not {"box", "region"} & subject.chosen.keys():  # a class and nothing else
+            shifted = {**subject.chosen, "class": (subject.chosen["class"] + 1) % classes}
+        fixed = {name: subject.arrays[name] for name in ("segments", "key")}
+
+        def maps(program: Any, variables: Any, chosen: Any, subject: Subject = subject, fixed: Any = fixed) -> Any:
+            x, arrays = subject.seen(variables)
+            return program(variables, chosen, x, {**arrays, **fixed})
+
         for name, method in methods.items():
             program = compiled.setdefault(name, jax.jit(partial(flat_maps, subject.target, method, subject.static)))
-            maps = partial(program, x=subject.x, arrays=subject.arrays)
-            base = maps(own, subject.chosen)
-            alike = np.mean([spearman(base, maps(variables, subject.chosen)) for variables in random], 0)
-            row = [alike, spearman(base, maps(other, subject.chosen))]
-            row += [] if shifted is None else [spearman(base, maps(own, shifted))]
+            base = maps(program, own, subject.chosen)
+            alike = np.mean([spearman(base, maps(program, variables, subject.chosen)) for variables in random], 0)
+            row = [alike, spearman(base, maps(program, other, subject.chosen))]
+            row += [] if shifted is None else [spearman(base, maps(program, own, shifted))]
             found.setdefault(name, []).append(np.stack(row)[:, : len(rows)])
     whole = {name: np.concatenate(parts, 1) for name, parts in found.items()}
     return {
