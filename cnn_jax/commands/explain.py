@@ -42,6 +42,7 @@ from cnn_jax.launch import cli
 from cnn_jax.paths import printable, written
 
 LIST = "list"
+EXAMPLES, TEXTS = 64, 1000
 
 
 def run(arguments: list[str]) -> int:
@@ -59,8 +60,11 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_integer("seed", 0, "of methods that draw noise or masks", lower_bound=0, flag_values=values)
     flags.DEFINE_bool("benchmark", False, "rank methods on a split of the run's data", flag_values=values)
     flags.DEFINE_bool("timeline", False, "filters, maps and CKA over the checkpoints", flag_values=values)
-    flags.DEFINE_string("split", "test", "of --benchmark and --timeline", flag_values=values)
-    flags.DEFINE_integer("examples", 64, "of --benchmark, evenly chosen", lower_bound=1, flag_values=values)
+    flags.DEFINE_bool("words", False, "of a model of texts: which words count most for each class", flag_values=values)
+    flags.DEFINE_string("split", "test", "of --benchmark, --timeline and --words", flag_values=values)
+    examples = f"of --benchmark (default: {EXAMPLES}) or --words ({TEXTS}), evenly chosen"
+    flags.DEFINE_integer("examples", None, examples, lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("least", 3, "of --words: how often a word must occur", lower_bound=1, flag_values=values)
     flags.DEFINE_string("second", None, "a run from another seed, for the sanity test", flag_values=values)
     flags.DEFINE_string("out", None, "where files go (default: RUN/explanations)", flag_values=values)
     if cli.wants_help(arguments):
@@ -74,9 +78,9 @@ def run(arguments: list[str]) -> int:
         return 0
     if values.second is not None and not values.benchmark:
         raise cli.UsageError("--second is for --benchmark, which tests the sanity of methods with it")
-    if values.benchmark or values.timeline:
+    if values.benchmark or values.timeline or values.words:
         if len(words) != 1:
-            raise cli.UsageError("--benchmark and --timeline take one run folder and no inputs")
+            raise cli.UsageError("--benchmark, --timeline and --words take one run folder and no inputs")
         _explain_run(written(words[0]), values)
         return 0
     if len(words) < 2:
@@ -113,7 +117,7 @@ def _explain_run(folder: Path, values: Any) -> None:
             methods,
             asked=bool(values.methods),
             split=values.split,
-            count=values.examples,
+            count=values.examples or EXAMPLES,
             second=second,
             layer=values.layer or "",
             seed=values.seed,
@@ -121,6 +125,20 @@ def _explain_run(folder: Path, values: Any) -> None:
         )
     if values.timeline:
         explanations.history(folder, split=values.split, out=out)
+    if values.words:
+        names = values.methods or ["deep_lift"]
+        if len(names) != 1 or names == ["all"]:
+            raise cli.UsageError("--words counts by one method: name one, as --methods=deep_lift")
+        explanations.words(
+            folder,
+            values.checkpoint,
+            names[0],
+            split=values.split,
+            count=values.examples or TEXTS,
+            least=values.least,
+            seed=values.seed,
+            out=out,
+        )
 
 
 def _explain(folder: Path, words: list[str], values: Any) -> None:

@@ -104,7 +104,7 @@ def parts_of(
     part where there are more.
     """
     if not {"kernel_shap", "lime"}.intersection(methods):
-        return np.zeros(enter(given).shape[:-1], np.int64)
+        return np.zeros((given.x if isinstance(prepare, TextPrepare) else enter(given)[..., 0]).shape, np.int64)
     if isinstance(prepare, TextPrepare):
         return np.stack([_parts_of_text(tokens, prepare) for tokens in np.asarray(given.x)])
     return np.stack([segments(example, PARTS) for example in np.asarray(enter(given))])

@@ -98,7 +98,12 @@ def _wrapped(lines: Sequence[str]) -> list[str]:
 def strongest(words: Sequence[str], values: NDArray[np.float64], *, signed: bool = True, most: int = 5) -> str:
     """What counted most, for the target and against it, in a line: "for good +1.20, film +0.10; against bad -0.50"."""
     order = np.argsort(-values, kind="stable")
-    said = lambda places: ", ".join(f"{printable(words[k])[:40]} {values[k]:+.3g}" for k in places)  # noqa: E731
+
+    def said(places: Sequence[int]) -> str:
+        shown = [printable(words[k])[:40] for k in places]
+        marked = [word if any(map(str.isalnum, word)) else f"'{word}'" for word in shown]
+        return ", ".join(f"{word} {values[k]:+.3g}" for word, k in zip(marked, places, strict=True))
+
     first = said([k for k in order[:most] if values[k] > 0])
     last = said([k for k in order[::-1][:most] if values[k] < 0]) if signed else ""
     if not signed:
