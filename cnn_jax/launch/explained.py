@@ -50,7 +50,7 @@ def given(predictor: Predictor, item: Input, wanted: str | None) -> Given:
     name = next(iter(spec.inputs))
     seconds, said = None, ""
     if isinstance(spec.prepare, SoundPrepare):
-        place, rate = 0, spec.prepare.rate
+        place, rate, label = 0, spec.prepare.rate, 0
         begins = [0]
         if example.ndim > len(spec.input.shape):
             logits = predict(predictor, {name: example})["logits"].astype(np.float64)
@@ -60,7 +60,8 @@ def given(predictor: Predictor, item: Input, wanted: str | None) -> Given:
             wanted, example = str(label), example[place]
         seconds = (begins[place] / rate, begins[place] / rate + spec.prepare.seconds)
         if len(begins) > 1:
-            said = f"window {place + 1} of {len(begins)}, {seconds[0]:.2f} to {seconds[1]:.2f} s: the surest of it"
+            when = f"window {place + 1} of {len(begins)}, {seconds[0]:.2f} to {seconds[1]:.2f} s"
+            said = f"{when}, the one that is surest of '{printable(spec.classes[label])}'"
     arrays = {name: example[None]}
     for key, field in spec.inputs.items():
         if field.role == "placement":
