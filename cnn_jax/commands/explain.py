@@ -5,6 +5,9 @@ python launch.py explain runs/photos new.jpg --target=1 --methods=grad_cam,deep_
 python launch.py explain runs/photos holiday/ --reference=blur      # every image in a folder and below
 python launch.py explain runs/photos --benchmark --methods=gradient # methods against one another, measured
 python launch.py explain runs/photos --timeline                     # what each checkpoint had learnt, as a page
+python launch.py explain runs/reviews 'a lovely film' @more.txt     # which words counted, coloured
+python launch.py explain runs/reviews --words                       # which words count most for each class
+python launch.py explain runs/drums hit.wav                         # which tones counted, and when
 python launch.py explain --methods=list                             # all methods, and what they are held against
 
 --target is the name or number of a class. Of a detector it is a box by its place in the order of scores, from 1, or a
@@ -18,6 +21,15 @@ their value; and whether all speaks against the target. A picture that convinces
 
 Methods compare the input with a reference, by default what is 0 to the model, the mean colour of its training data. A
 method sees nothing where the two are alike: --reference=black has no attribution for black pixels.
+
+Of a text the score is a function of the vectors of its words (or characters), and a map says what each of them counts;
+the reference is the vector of padding, or with --reference=unknown that of an unknown word. Methods that hide put it in
+the place of one word at a time. Of a slope, as the gradient is, the sizes are added up. Of a sound whose model makes
+spectra the score is a function of these; the reference is as quiet as the quietest of them (--reference=quiet), or their
+mean. Of a sound that is longer than what the model hears the window is explained that is surest of the class.
+
+--words explains --examples texts of a split by one method, deep_lift unless --methods names another, each for the class
+that the model says, and lists for each class the words with the largest mean, with how often they occur.
 
 --benchmark tests the methods, by default all, on --examples of a split of the run's own data: deletion, insertion,
 pixel flipping, ROAD, infidelity, faithfulness, sensitivity, and where the data says where objects lie the pointing
