@@ -25,8 +25,8 @@ method sees nothing where the two are alike: --reference=black has no attributio
 Of a text the score is a function of the vectors of its words (or characters), and a map says what each of them counts;
 the reference is the vector of padding, or with --reference=unknown that of an unknown word. Methods that hide put it in
 the place of one word at a time. Of a slope, as the gradient is, the sizes are added up. Of a sound whose model makes
-spectra the score is a function of these; the reference is as quiet as the quietest of them (--reference=quiet), or their
-mean. Of a sound that is longer than what the model hears the window is explained that is surest of the class.
+spectra the score is a function of these; the reference is as quiet as the quietest of them (--reference=quiet), or
+their mean. Of a sound longer than what the model hears the window is explained that is surest of the class.
 
 --words explains --examples texts of a split by one method, deep_lift unless --methods names another, each for the class
 that the model says, and lists for each class the words with the largest mean, with how often they occur.

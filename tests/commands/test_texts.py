@@ -125,7 +125,7 @@ def test_the_words_that_mattered_are_said(launch: Call, reviews: Path) -> None:
     for words, said in (
         (["good", "--target=frsh"], "no class 'frsh' to explain: did you mean 'fresh'?"),
         (["good", "--reference=black"], "no reference 'black' for what this model reads: known: padding, unknown"),
-        (["good", "--methods=grad_cam"], "does not depend on the layer 'windows'"),
+        (["good", "--methods=grad_cam", "--layer=pooled"], "one position"),
         ([" "], "' ' is empty: give a text"),
         (["--words", "--methods=deep_lift,lime"], "--words counts by one method"),
     ):
