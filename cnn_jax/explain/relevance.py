@@ -183,7 +183,7 @@ class _Relevance(Rules):
 
 
 def _gathered(r: Any, x: Any) -> Any:
-    """The relevance of x, which a constant has repeated along axes of one number: a statistic by a LayerNorm's scale."""
+    """The relevance of x, which a constant has repeated along axes of one number, as a LayerNorm does."""
     axes = tuple(i for i, (many, one) in enumerate(zip(r.shape, x.shape, strict=True)) if many != one)
     return r.sum(axes, keepdims=True)
 

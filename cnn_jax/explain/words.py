@@ -22,11 +22,11 @@ from cnn_jax.train.predictor import Predictor
 
 
 class Word(NamedTuple):
-    """mean: what it counted for the logit of a class where the model said that class; count: how often it occurred."""
+    """mean: what it counted for the logit of a class where the model said that class; times: that it occurred."""
 
     word: str
     mean: float
-    count: int
+    times: int
 
 
 class Words(NamedTuple):

@@ -127,9 +127,9 @@ def write(
         panels = [attribution.Panel(name, one.places, one.signed, one.lines) for name, one in found.maps.items()]
         shown = found.x if asked.seconds is not None or item.example is None else item.example
         title = "; ".join(filter(None, (found.target, asked.said)))
-        chosen = found.chosen
+        chosen: Mapping[str, Any] = found.chosen
         attribution.draw(shown, title, panels, picture, chosen.get("box"), chosen.get("region"), asked.seconds)
-    maps = {name: one.map for name, one in found.maps.items()}
+    maps: dict[str, Any] = {name: one.map for name, one in found.maps.items()}
     np.savez_compressed(place.with_name(place.name + ".npz"), input=found.x, **maps)
     numbers = {
         "file": printable(item.path), "target": found.target, "score": found.score, "reference": found.reference,

@@ -139,9 +139,9 @@ def words(
     out.mkdir(parents=True, exist_ok=True)
     with csv_table(out / "words.csv", ranked=False) as write:
         for label, texts, ranked in zip(spec.classes, counted.texts.tolist(), counted.of, strict=True):
-            line = ", ".join(f"{printable(word.word)} {word.mean:+.3g} ({word.count})" for word in ranked[:SHOWN])
+            line = ", ".join(f"{printable(word.word)} {word.mean:+.3g} ({word.times})" for word in ranked[:SHOWN])
             print(f"{printable(label)}, said of {texts}: {line or 'no word often enough'}")
-            write({"class": label}, [word._asdict() for word in ranked])
+            write({"class": label}, [{"word": word.word, "mean": word.mean, "count": word.times} for word in ranked])
     if counted.rare:
         print(f"left out are {counted.rare:,} words that occur less than {least} times in texts of a class: --least=1")
     if counted.unknown:

@@ -105,7 +105,7 @@ def test_the_words_of_many_texts_are_counted(bag: Predictor) -> None:
     for label in (0, 1):
         of_class = " ".join(text for text, k in zip(texts, labels, strict=True) if k == label).split()
         counts = {word: of_class.count(word) for word in of_class if word in VOCABULARY}
-        assert {word.word: word.count for word in every.of[label]} == counts
+        assert {word.word: word.times for word in every.of[label]} == counts
         assert {word.word for word in found.of[label]} == {word for word, count in counts.items() if count >= 2}
     assert found.rare == sum(map(len, every.of)) - sum(map(len, found.of)) > 0 == every.rare
 
