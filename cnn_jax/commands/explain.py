@@ -5,6 +5,9 @@ python launch.py explain runs/photos new.jpg --target=1 --methods=grad_cam,deep_
 python launch.py explain runs/photos holiday/ --reference=blur      # every image in a folder and below
 python launch.py explain runs/photos --benchmark --methods=gradient # methods against one another, measured
 python launch.py explain runs/photos --timeline                     # what each checkpoint had learnt, as a page
+python launch.py explain runs/reviews 'a lovely film' @more.txt     # which words counted, coloured
+python launch.py explain runs/reviews --words                       # which words count most for each class
+python launch.py explain runs/drums hit.wav                         # which tones counted, and when
 python launch.py explain --methods=list                             # all methods, and what they are held against
 
 --target is the name or number of a class. Of a detector it is a box by its place in the order of scores, from 1, or a
@@ -19,6 +22,15 @@ their value; and whether all speaks against the target. A picture that convinces
 Methods compare the input with a reference, by default what is 0 to the model, the mean colour of its training data. A
 method sees nothing where the two are alike: --reference=black has no attribution for black pixels.
 
+Of a text the score is a function of the vectors of its words (or characters), and a map says what each of them counts;
+the reference is the vector of padding, or with --reference=unknown that of an unknown word. Methods that hide put it in
+the place of one word at a time. Of a slope, as the gradient is, the sizes are added up. Of a sound whose model makes
+spectra the score is a function of these; the reference is as quiet as the quietest of them (--reference=quiet), or
+their mean. Of a sound longer than what the model hears the window is explained that is surest of the class.
+
+--words explains --examples texts of a split by one method, deep_lift unless --methods names another, each for the class
+that the model says, and lists for each class the words with the largest mean, with how often they occur.
+
 --benchmark tests the methods, by default all, on --examples of a split of the run's own data: deletion, insertion,
 pixel flipping, ROAD, infidelity, faithfulness, sensitivity, and where the data says where objects lie the pointing
 game, energy inside and rank accuracy; each against random maps, edges and the middle, with intervals. With --second, a
@@ -31,7 +43,6 @@ with the arrays, and .json with the numbers. Inputs are read as `predict` reads 
 """
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +55,7 @@ from cnn_jax.launch import cli
 from cnn_jax.paths import printable, written
 
 LIST = "list"
+EXAMPLES, TEXTS = 64, 1000
 
 
 def run(arguments: list[str]) -> int:
@@ -56,13 +68,16 @@ def run(arguments: list[str]) -> int:
         "target", None, "class, box or region that is explained (default: the surest)", flag_values=values
     )
     flags.DEFINE_string("layer", None, "feature map for the CAMs (default: the last with extent)", flag_values=values)
-    flags.DEFINE_string("reference", "mean", "what the input is compared with", flag_values=values)
+    flags.DEFINE_string("reference", None, "what the input is compared with (default: see above)", flag_values=values)
     flags.DEFINE_float("memory", 1.0, "GiB for versions of an input that are computed at once", flag_values=values)
     flags.DEFINE_integer("seed", 0, "of methods that draw noise or masks", lower_bound=0, flag_values=values)
     flags.DEFINE_bool("benchmark", False, "rank methods on a split of the run's data", flag_values=values)
     flags.DEFINE_bool("timeline", False, "filters, maps and CKA over the checkpoints", flag_values=values)
-    flags.DEFINE_string("split", "test", "of --benchmark and --timeline", flag_values=values)
-    flags.DEFINE_integer("examples", 64, "of --benchmark, evenly chosen", lower_bound=1, flag_values=values)
+    flags.DEFINE_bool("words", False, "of a model of texts: which words count most for each class", flag_values=values)
+    flags.DEFINE_string("split", "test", "of --benchmark, --timeline and --words", flag_values=values)
+    examples = f"of --benchmark (default: {EXAMPLES}) or --words ({TEXTS}), evenly chosen"
+    flags.DEFINE_integer("examples", None, examples, lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("least", 3, "of --words: how often a word must occur", lower_bound=1, flag_values=values)
     flags.DEFINE_string("second", None, "a run from another seed, for the sanity test", flag_values=values)
     flags.DEFINE_string("randomised", None, "a run on random labels, for it too", flag_values=values)
     flags.DEFINE_string("out", None, "where files go (default: RUN/explanations)", flag_values=values)
@@ -81,9 +96,9 @@ def run(arguments: list[str]) -> int:
         raise cli.UsageError(
             "--randomised needs --second: how alike two trainings are is what its maps are held against"
         )
-    if values.benchmark or values.timeline:
+    if values.benchmark or values.timeline or values.words:
         if len(words) != 1:
-            raise cli.UsageError("--benchmark and --timeline take one run folder and no inputs")
+            raise cli.UsageError("--benchmark, --timeline and --words take one run folder and no inputs")
         _explain_run(written(words[0]), values)
         return 0
     if len(words) < 2:
@@ -120,7 +135,7 @@ def _explain_run(folder: Path, values: Any) -> None:
             methods,
             asked=bool(values.methods),
             split=values.split,
-            count=values.examples,
+            count=values.examples or EXAMPLES,
             second=second,
             randomised=None if values.randomised is None else written(values.randomised),
             layer=values.layer or "",
@@ -129,32 +144,48 @@ def _explain_run(folder: Path, values: Any) -> None:
         )
     if values.timeline:
         explanations.history(folder, split=values.split, out=out)
+    if values.words:
+        names = values.methods or ["deep_lift"]
+        if len(names) != 1 or names == ["all"]:
+            raise cli.UsageError("--words counts by one method: name one, as --methods=deep_lift")
+        explanations.words(
+            folder,
+            values.checkpoint,
+            names[0],
+            split=values.split,
+            count=values.examples or TEXTS,
+            least=values.least,
+            seed=values.seed,
+            out=out,
+        )
 
 
 def _explain(folder: Path, words: list[str], values: Any) -> None:
-    from cnn_jax.explain.methods import DEFAULT, METHODS, chosen  # JAX starts here, not for --help
-    from cnn_jax.explain.targets import REFERENCES
+    from cnn_jax.explain.methods import DEFAULT, METHODS, OF_WORDS, chosen  # JAX starts here, not for --help
+    from cnn_jax.explain.references import REFERENCES
     from cnn_jax.lookup import did_you_mean
 
-    names = list(METHODS) if values.methods == ["all"] else values.methods or list(DEFAULT)
-    methods = chosen(names)
-    if values.reference not in REFERENCES:
-        raise cli.UsageError(f"--reference={values.reference}: {did_you_mean(values.reference, REFERENCES)}")
+    names = list(METHODS) if values.methods == ["all"] else values.methods
+    methods = chosen(names or [])
+    known = list(dict.fromkeys(name for names in REFERENCES.values() for name in names))
+    if values.reference is not None and values.reference not in known:
+        raise cli.UsageError(f"--reference={values.reference}: {did_you_mean(values.reference, known)}")
     import jax
 
-    from cnn_jax.data.inputs import read_all
+    from cnn_jax.data.inputs import DRAWN, EXPLAINED, read_all
     from cnn_jax.explain.explanation import Explainer, Wishes
-    from cnn_jax.launch import explanations
+    from cnn_jax.launch import explained, explanations
     from cnn_jax.train import run_folder
     from cnn_jax.train.predictor import load, said_of
 
     with without_collection():
         opened = load(folder, values.checkpoint, devices=jax.devices()[:1])
     predictor, verdicts = opened.predictor, explanations.verdicts_of(folder, opened.step)
+    methods = methods or chosen(list(OF_WORDS if predictor.spec.input.role == "tokens" else DEFAULT))
     wishes = Wishes(
         values.target,
         values.layer,
-        values.reference,
+        values.reference or "",
         round(values.memory * 2**30),
         values.seed,
         bool(values.methods),
@@ -169,55 +200,12 @@ def _explain(folder: Path, words: list[str], values: Any) -> None:
             unread.add(item.problem)
             continue
         with said_of(folder):
-            explained = explainer(batch_of_one(predictor.spec, item), methods)
-        files = _write(out, item, explained, methods, {"reference": values.reference, "seed": values.seed})
-        print("\n  ".join([printable(item.path), explained.target, *_said(explained), f"written to {files}"]))
+            asked = explained.given(predictor, item, values.target)
+            found = explainer(asked.inputs, methods, asked.wanted)
+        spelled = explained.read(item, predictor.spec)
+        name = mirrored(item.path) if isinstance(item.path, Path) else Path(explained.named(item.path) + DRAWN)
+        place = (out / name).with_name(name.name.removesuffix(DRAWN) + EXPLAINED)
+        files = explained.write(place, item, asked, found, spelled, {"seed": values.seed})
+        said = [found.target, asked.said, *explained.lines(found, spelled, asked.seconds), f"written to {files}"]
+        print("\n  ".join([printable(item.path), *filter(None, said)]))
     unread.end()
-
-
-def batch_of_one(spec: Any, item: Any) -> dict[str, Any]:
-    """One example as a batch of one, with where a picture lies in it if the model is told."""
-    from cnn_jax.data.placement import Placement, as_vector
-
-    arrays = {next(iter(spec.inputs)): item.example[None]}
-    for name, field in spec.inputs.items():
-        if field.role == "placement":
-            arrays[name] = as_vector(item.placement or Placement(*[item.example.shape[:2]] * 2))[None]
-    return arrays
-
-
-def _said(explained: Any) -> list[str]:
-    width = max(map(len, explained.maps))
-    return [f"{name:{width}}  {'; '.join(one.lines)}" for name, one in explained.maps.items()]
-
-
-def _write(out: Path, item: Any, explained: Any, methods: Any, settings: dict[str, Any]) -> str:
-    """The files of one input; returns their common name, as a person reads it."""
-    import numpy as np
-
-    from cnn_jax.data.inputs import DRAWN, EXPLAINED
-    from cnn_jax.report import attribution
-
-    place = out / mirrored(item.path)
-    base = place.with_name(place.name.removesuffix(DRAWN) + EXPLAINED)
-    panels = [
-        attribution.Panel(name, one.places, methods[name].signed, one.lines) for name, one in explained.maps.items()
-    ]
-    about = explained.chosen
-    picture = base.with_name(base.name + ".png")
-    attribution.draw(item.example, explained.target, panels, picture, about.get("box"), about.get("region"))
-    maps = {name: one.map for name, one in explained.maps.items()}
-    np.savez_compressed(base.with_name(base.name + ".npz"), input=explained.x, **maps)
-    numbers = {
-        "file": printable(item.path), "target": explained.target, "score": explained.score,
-        "score_of_reference": explained.of_reference, "layer": explained.layer, **settings,
-        "methods": {name: {**one.numbers, "said": one.lines} for name, one in explained.maps.items()},
-    }  # fmt: skip
-    base.with_name(base.name + ".json").write_text(json.dumps(_finite(numbers), indent=1), encoding="utf-8")
-    return printable(f"{base}.png, .npz and .json")
-
-
-def _finite(value: Any) -> Any:
-    from cnn_jax.report.tables import plain
-
-    return {name: _finite(inner) for name, inner in value.items()} if isinstance(value, dict) else plain(value)

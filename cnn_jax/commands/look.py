@@ -110,8 +110,8 @@ def _examples(words: list[str], spec: Any, convert: bool) -> list[tuple[str, dic
     """(name, example as a batch of one) of each input. Raises ValueError for the first that cannot be read."""
     import itertools
 
-    from cnn_jax.commands.explain import batch_of_one
     from cnn_jax.data.inputs import read_all
+    from cnn_jax.launch.explained import batch_of_one
     from cnn_jax.paths import printable
 
     found = []

@@ -4,15 +4,17 @@ python launch.py predict runs/photos new.jpg                    # classes and pr
 python launch.py predict runs/photos holiday/ --csv=found.csv   # every image in a folder and below, as a table
 python launch.py predict runs/photos 'scans/**/*.png' --top=1   # what a pattern matches
 python launch.py predict runs/photos @names.txt --json=-        # files listed in a file, one a line; @- reads stdin
-python launch.py predict runs/reviews 'a lovely film' @more.txt # of a model of texts: the words, and lines of a file
+python launch.py predict runs/reviews 'a lovely film' @more.txt # of a model of texts: texts, and lines of a file
 python launch.py predict runs/objects street.jpg --least=0.1    # of a detector: objects with a score of .1 or more
 python launch.py predict runs/cells scans/ --json=cells.json    # of a segmenter: a mask of each, too
 
 A run trained on image files reads any image as it read those. One trained on arrays of pixels wants images of their
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
 one example each, in the units of its training data. One trained on texts takes the texts: each word that names no file,
-the whole of a file, as a mail, and each line of @FILE; nothing is drawn of them. However many inputs there are, a few
-are in memory at a time. One that cannot be read is named, and the others go on; the exit code is then 2.
+the whole of a file, as a mail, and each line of @FILE; in place of pictures the words are said that counted most for
+and against the most probable class, by one gradient times their vectors (`explain` measures more). However many inputs
+there are, a few are in memory at a time. One that cannot be read is named, and the others go on; the exit code is then
+2.
 
 A classifier says the five most probable classes, a detector all objects with a score of 0.3 or more, with their boxes
 (left, top, right, bottom) in pixels of the image, a segmenter the classes that occur, with their pixels and their share
@@ -35,7 +37,7 @@ import itertools
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +74,7 @@ def run(arguments: list[str]) -> int:
     flags.DEFINE_integer("top", None, top, lower_bound=1, flag_values=values)
     least = "score, or share of the image, from which on they are (default: 0.3 for objects, else 0; 0 in tables)"
     flags.DEFINE_float("least", None, least, lower_bound=0, upper_bound=1, flag_values=values)
-    drawn = f"inputs that are drawn at most, 0 = none (default: {DRAW}, with --csv or --json none)"
+    drawn = f"inputs that are drawn, or texts whose words are said, at most (default: {DRAW}, with --csv or --json 0)"
     flags.DEFINE_integer("draw", None, drawn, lower_bound=0, flag_values=values)
     table = "in place of printing, a {} file to write, or - for the standard output"
     flags.DEFINE_string("csv", None, table.format("CSV"), flag_values=values)
@@ -114,7 +116,7 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
     found, hidden = 0, 0  # rows in all, and those of a lower score
     with ExitStack() as stack:
         writers = [(table, stack.enter_context(table(target))) for table, target in tables if target is not None]
-        beside, unread = _Beside(folder, wishes, predictor.spec, reporter), Unread()
+        beside, unread = _Beside(folder, wishes, predictor, reporter), Unread()
         for item, outputs in itertools.chain(first, answers):
             unread.count += 1
             if outputs is None:
@@ -131,8 +133,8 @@ def _predict(folder: Path, words: list[str], wishes: Wishes) -> None:
             lines = [reporter.words(row) for row in reporter.rows(shown)]
             lines = lines or [f"nothing with a score of {least:g} or more"]
             lines += [f"{what} in {path}" for what, path in files.items()]
-            if drawn := beside.draw(item, shown):
-                lines.append(f"drawn in {printable(drawn)}")
+            if drawn := beside.draw(item, shown, outputs):
+                lines.append(drawn)
             if not writers:
                 print("\n  ".join([printable(item.path), *lines]))
                 whole = len(reporter.rows(reporter.best(result, top, 0.0)))
@@ -183,17 +185,18 @@ class Unread:
 class _Beside:
     """What is written beside rows: pictures of the first inputs, and the files of all, where a report has such."""
 
-    def __init__(self, folder: Path, wishes: Wishes, spec: Any, reporter: Any) -> None:
+    def __init__(self, folder: Path, wishes: Wishes, predictor: Any, reporter: Any) -> None:
         from cnn_jax.report import Filed
         from cnn_jax.train import run_folder
 
         tables = wishes.csv is not None or wishes.json is not None
-        texts = spec.input.role == "tokens"
-        self.most = 0 if texts else wishes.draw if wishes.draw is not None else 0 if tables else DRAW
-        self.told = wishes.draw is not None or tables or texts  # whether it is known how many are drawn
+        self.weigh = _weigher(predictor) if predictor.spec.input.role == "tokens" and not tables else None
+        self.most = wishes.draw if wishes.draw is not None else 0 if tables else DRAW
+        self.told = wishes.draw is not None or tables  # whether it is known how many are drawn
         self.filed = reporter if isinstance(reporter, Filed) else None
-        self.out = wishes.out or (run_folder.place(folder, "predictions") if self.most or self.filed else folder)
-        self.spec, self.reporter = spec, reporter
+        self.spec, self.reporter = predictor.spec, reporter
+        writes = self.filed or (self.most and self.spec.input.role != "tokens")
+        self.out = wishes.out or (run_folder.place(folder, "predictions") if writes else folder)
         self.asked, self.failed = 0, ""
 
     def files(self, item: Any, result: Any) -> dict[str, Path]:
@@ -204,28 +207,49 @@ class _Beside:
             what = f"{error.strerror or error}: say --out=FOLDER"
             raise OSError(error.errno, what, error.filename or str(self.out)) from None
 
-    def draw(self, item: Any, result: Any) -> Path | None:
-        """The picture, or None where none was drawn."""
+    def draw(self, item: Any, result: Any, outputs: Any) -> str:
+        """Says where the picture is, or of a text which words counted most; "" where nothing was drawn."""
         from cnn_jax.report.sound import looked_at
 
         self.asked += 1
         if self.asked > self.most:
-            return None
+            return ""
+        if self.spec.input.role == "tokens":
+            return self.weigh(item, outputs) if self.weigh else ""
         picture = self.out / mirrored(item.path)
         try:
             shown, size = looked_at(item.path, item.example, self.spec, self.reporter.LONGEST)
             self.reporter.annotate(shown, size, result, picture)
         except (OSError, ValueError) as error:
             self.failed = getattr(error, "strerror", None) or str(error)
-            return None
-        return picture
+            return ""
+        return f"drawn in {printable(picture)}"
 
     def end(self) -> None:
         """Says what was not drawn."""
         if self.failed:
             warnings.warn(f"not drawn: '{self.out}' cannot be written ({self.failed}): say --out=FOLDER", stacklevel=2)
         if self.asked > self.most and not self.told:
-            print(f"the first {self.most} of {self.asked:,} are drawn: --draw=N draws more")
+            what = "are drawn" if self.weigh is None else "have their words said"
+            print(f"the first {self.most} of {self.asked:,} {what}: --draw=N draws more")
+
+
+def _weigher(predictor: Any) -> Callable[[Any, Any], str] | None:
+    """(item, outputs) -> which words counted most for the class that a text is most probably of."""
+    from cnn_jax.explain.words import weigher
+    from cnn_jax.launch import explained
+    from cnn_jax.report.words import strongest
+
+    weigh, spec = weigher(predictor), predictor.spec
+
+    def said(item: Any, outputs: Any) -> str:
+        label = int(outputs["logits"].argmax())
+        counts, spelled = weigh(item.example, label), explained.read(item, spec)
+        if counts is None or spelled is None:
+            return ""
+        return f"{printable(spec.classes[label])}: {strongest(spelled.words, spelled.of_words(counts))}"
+
+    return said
 
 
 def mirrored(path: Path) -> Path:

@@ -124,12 +124,17 @@ def fit_sound(samples: Samples, prepare: SoundPrepare, key: int | None = None) -
 def windows(samples: Samples, prepare: SoundPrepare) -> Samples:
     """Samples [n] as examples [W, L, 1] that overlap by half or more and cover all; one where they fit an example."""
     length = prepare.length
-    if len(samples) <= length:
-        return fit_sound(samples, prepare)[None]
-    last = len(samples) - length
-    count = 1 + math.ceil(last / max(length // 2, 1))
-    starts = np.linspace(0, last, count).round().astype(int)
-    return np.stack([_padded(samples[start : start + length], length) for start in starts.tolist()])
+    return np.stack([_padded(samples[start : start + length], length) for start in starts(len(samples), prepare)])
+
+
+def starts(count: int, prepare: SoundPrepare) -> list[int]:
+    """The first sample of each window of a sound of so many."""
+    last = count - prepare.length
+    if last <= 0:
+        return [0]
+    number = 1 + math.ceil(last / max(prepare.length // 2, 1))
+    found: list[int] = np.linspace(0, last, number).round().astype(int).tolist()
+    return found
 
 
 def _padded(samples: Samples, length: int) -> Samples:

@@ -59,8 +59,7 @@ def _predict(task: Any, spec: Spec, method: str, variables: Any, batch: Any) -> 
     import jax.numpy as jnp
 
     from cnn_jax.explain.attribution import positions
-    from cnn_jax.explain.benchmark import SLOPES
-    from cnn_jax.explain.methods import METHODS, Asked
+    from cnn_jax.explain.methods import METHODS, SLOPES, Asked
     from cnn_jax.explain.subjects import REFERENCES
     from cnn_jax.explain.truth import controls
     from cnn_jax.explain.truth.concentration import sparseness

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cnn_jax.evals.evaluator import Score, digits
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import positions
-from cnn_jax.explain.methods import Method
+from cnn_jax.explain.methods import SLOPES, Method
+from cnn_jax.explain.program import split
 from cnn_jax.explain.subjects import BATCH, maps_of, subjects, whole_maps
 from cnn_jax.explain.truth import controls
 from cnn_jax.explain.truth.agreement import faithfulness, infidelity
@@ -47,8 +48,6 @@ CONTROLS: Mapping[str, Method] = {
     "edges": Method(lambda a, x: controls.edges(a.f, x), "control: edges of the input", "hidden", "", ""),
     "centre": Method(lambda a, x: controls.centre(a.f, x), "control: the middle", "hidden", "", ""),
 }
-# Their maps are slopes: a sign says in which direction to change a number, and not whether it counts.
-SLOPES = frozenset("gradient smooth_grad guided_backprop deconvnet".split())
 TOLERANCE = 15 / 224  # of the pointing game, as a share of the longer side
 
 
@@ -156,8 +155,11 @@ def without_layers(predictor: Predictor, inputs: Mapping[str, np.ndarray]) -> st
     """Why a model has no class activation maps, in a line; "" where it has."""
     given = targets.read(predictor.spec, {name: array[:1] for name, array in inputs.items()})
     target = targets.target_of(predictor.model, predictor.variables, predictor.spec, given)
+    x, (chosen, _) = target.enter(predictor.variables, given), target.find(predictor.variables, given, None)
+    g = partial(target.score, predictor.variables, chosen)
     try:
-        targets.default_layer(target.layers, given.x.ndim)
+        layer = targets.default_layer(target, x)
+        jax.eval_shape(lambda x: split(g, x, layer)[0], x)
     except ValueError as error:
         return str(error)
     return ""
@@ -185,13 +187,20 @@ def _measured(
     keys, zero = jax.random.split(arrays["key"], 8), arrays["reference"]
     counted = jnp.where(slope, jnp.abs(maps), maps)
     flat = positions(counted, x)
+    start = None if target.kind == "input" else zero  # a blurred text is none, and 0 is loud in a logarithm
+    if target.kind == "words":
+        flat = jnp.where(targets.real_of(chosen), flat, -jnp.inf)  # padding is no word that could be taken out
     found = {
-        "deletion": deletion(likely, x, counted, keys[0], baseline=zero),
-        "insertion": insertion(likely, x, counted, keys[1]),
-        "pixel_flipping": pixel_flipping(likely, x, counted, keys[2], baseline=zero),
-        "road": road(likely, x, counted, keys[3]),
+        "deletion": deletion(likely, x, flat, keys[0], baseline=zero),
+        "insertion": insertion(likely, x, flat, keys[1], baseline=start),
         "infidelity": infidelity(f, x, maps, keys[4], baseline=zero, local=slope),
         "faithfulness": faithfulness(f, x, maps, keys[5], baseline=zero, local=slope),
+    }
+    if target.kind == "words":  # neither a number of a vector nor what a neighbour lets one expect is a word
+        return found
+    found |= {
+        "pixel_flipping": pixel_flipping(likely, x, counted, keys[2], baseline=zero),
+        "road": road(likely, x, counted, keys[3]),
         "sparseness": sparseness(flat),
         "complexity": complexity(flat),
         "ties": tied(flat),

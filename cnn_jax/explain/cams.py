@@ -33,7 +33,8 @@ def cam(g: LayerScore, x: jax.Array, layer: str, weigh: Weigh, *, positive: bool
 
 
 def _with_extent(feature: jax.Array, x: jax.Array, layer: str) -> None:
-    if feature.ndim != x.ndim or max(feature.shape[1:-1]) == 1:
+    over_time = 3 <= feature.ndim == x.ndim - 1  # alone: the bins of a spectrum have become channels
+    if (feature.ndim != x.ndim and not over_time) or max(feature.shape[1:-1]) == 1:
         raise ValueError(
             f"the layer '{layer}' has the shape {list(feature.shape[1:])}, one position: a class activation map needs "
             "a feature map with extent"
@@ -41,7 +42,13 @@ def _with_extent(feature: jax.Array, x: jax.Array, layer: str) -> None:
 
 
 def _enlarged(found: jax.Array, x: jax.Array, positive: bool) -> jax.Array:
-    return resize((jnp.maximum(found, 0) if positive else found)[..., None], x.shape[1:-1])[..., 0]
+    return _resized(jnp.maximum(found, 0) if positive else found, x)
+
+
+def _resized(found: jax.Array, x: jax.Array) -> jax.Array:
+    """A map [B, *spatial] in the size of x; one of fewer axes is the same along those that it lacks."""
+    whole = resize(found[..., None], x.shape[1 : found.ndim])[..., 0]
+    return jnp.broadcast_to(whole.reshape(*whole.shape, *[1] * (x.ndim - 1 - found.ndim)), x.shape[:-1])
 
 
 def _space(a: jax.Array) -> tuple[int, ...]:
@@ -129,11 +136,13 @@ def score_cam(
     x: jax.Array,
     layer: str,
     *,
+    reference: jax.Array | float = 0.0,
     chunk: int = 16,
     variant: Literal["authors", "pytorch_grad_cam"] = "authors",
 ) -> jax.Array:
     """Channels by the score of what they let through: Wang et al. 2020, arXiv:1910.01279.
 
+    reference: what is seen where a channel lets nothing through.
     variant: "authors": f is the probability of the class and is the weight; a channel without contrast has none.
       "pytorch_grad_cam": f is the logit, of which a softmax over the channels is taken: nearly one of them is left.
     """
@@ -142,7 +151,10 @@ def score_cam(
     low, high = feature.min(_space(feature), keepdims=True), feature.max(_space(feature), keepdims=True)
     contrast = high > low
     scaled = jnp.moveaxis((feature - low) / jnp.where(contrast, high - low, 1), -1, 0)
-    through = lambda mask: f(x * resize(mask[..., None], x.shape[1:-1]))  # noqa: E731
+
+    def through(mask: jax.Array) -> jax.Array:
+        return f(reference + (x - reference) * _resized(mask, x)[..., None])
+
     scores = jax.lax.map(through, scaled, batch_size=chunk_size(len(scaled), 1, chunk)).T
     weights = scores if variant == "authors" else jax.nn.softmax(scores, -1)
     return _enlarged(_sum(jnp.where(contrast.reshape(weights.shape), weights, 0), feature), x, True)

@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.data.text import PADDING
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import positions
-from cnn_jax.explain.methods import Method
-from cnn_jax.explain.subjects import REFERENCES, maps_of, parts_of
-from cnn_jax.explain.targets import Read, Target
+from cnn_jax.explain.methods import SLOPES, Method
+from cnn_jax.explain.references import REFERENCES as KNOWN
+from cnn_jax.explain.subjects import REFERENCES, compared, maps_of, parts_of
+from cnn_jax.explain.targets import Kind, Read, Target
 from cnn_jax.inspect.anatomy import activation_memory
 from cnn_jax.inspect.program import trace
 from cnn_jax.inspect.table import sizes
@@ -29,14 +31,15 @@ UNTESTED = "sanity: not tested on this model"
 
 
 class Wishes(NamedTuple):
-    """wanted: as `targets.target_of` says. layer: None for the last map with extent. memory: bytes for versions of an
-    input. reference: one of targets.REFERENCES. asked: whether somebody named the methods; if not, those that a model
-    has no part for are left out, which is said. verdicts: {method: what a sanity test of it on this model has said}.
+    """wanted: as `targets.target_of` says. layer: None for the last map with extent. reference: one of
+    references.REFERENCES, "" for the first of that kind. memory: bytes for versions of an input. asked: whether
+    somebody named the methods; if not, those that a model has no part for are left out, which is said. verdicts:
+    {method: what a sanity test of it on this model has said}.
     """
 
     wanted: str | None = None
     layer: str | None = None
-    reference: str = "mean"
+    reference: str = ""
     memory: int = 2**30
     seed: int = 0
     asked: bool = True
@@ -46,25 +49,29 @@ class Wishes(NamedTuple):
 class Explained(NamedTuple):
     """One method's map of one input, [*spatial] or [*spatial, C]; places: [*spatial], what each position counts.
 
+    signed: whether places below 0 mean anything. Of a text the positions are those of its tokens, without padding.
     numbers: what is measured on it. lines: the same, as it is printed under the map.
     """
 
     map: np.ndarray
     places: np.ndarray
+    signed: bool
     numbers: dict[str, float]
     lines: list[str]
 
 
 class Explanation(NamedTuple):
-    """x: [*spatial, C], as the model reads it. score, of_reference: what it is for x and for the reference.
+    """x: [*spatial, C], as methods see it: see `targets.Target.kind`. score, of_reference: for x and the reference.
 
     target: what is explained. chosen: the arrays that tell it from others. maps: {method: Explained}.
     """
 
+    kind: Kind
     x: np.ndarray
     target: str
     score: float
     of_reference: float
+    reference: str
     layer: str | None
     chosen: dict[str, np.ndarray]
     maps: dict[str, Explained]
@@ -83,52 +90,67 @@ class Explainer:
             wanted, self.side = wishes.wanted or "", ""
         self.wanted = wanted or None
 
-    def __call__(self, inputs: Mapping[str, np.ndarray], methods: Mapping[str, Method]) -> Explanation:
-        """The maps of one example {input: [1, ...]}. Raises ValueError where the target or the layer is not there."""
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], methods: Mapping[str, Method], wanted: str | None = None
+    ) -> Explanation:
+        """The maps of one example {input: [1, ...]}; wanted: the target of this one.
+
+        Raises ValueError where the target or the layer is not there.
+        """
         predictor, wishes = self.predictor, self.wishes
-        given = targets.read(predictor.spec, inputs)
+        given, prepare = targets.read(predictor.spec, inputs), predictor.spec.prepare
         if given.x.shape not in self._targets:
             self._targets[given.x.shape] = targets.target_of(
                 predictor.model, predictor.variables, predictor.spec, given, self.side
             )
         target = self._targets[given.x.shape]
-        chosen, words = target.find(predictor.variables, given, self.wanted)
-        reference = targets.reference(wishes.reference, given.x, predictor.spec.prepare)
-        several = targets.drawn_references(REFERENCES, given.x, predictor.spec.prepare, jax.random.key(wishes.seed))
+        enter = partial(target.enter, predictor.variables)
+        chosen, words = target.find(predictor.variables, given, self.wanted if wanted is None else wanted)
+        x, key = enter(given), jax.random.key(wishes.seed)
+        arrays = compared(target, predictor.variables, given, x, prepare, wishes.reference, key)
+        reference = wishes.reference or KNOWN[target.kind][0]
         layer, why = None, ""
         if any(method.kind == "layer" for method in methods.values()):
             try:
-                layer, why = self._layer(target, given.x.ndim)
+                layer, why = self._layer(target, x)
             except ValueError as error:
                 methods = {name: method for name, method in methods.items() if method.kind != "layer"}
                 if wishes.asked or not methods:
                     raise
                 self._say(f"no class activation maps: {error}")
-        parts = parts_of(given.x, methods)
+        parts = parts_of(given, enter, methods, prepare)
         found: dict[str, Explained] = {}
-        score = self._score(target, chosen, given.x)
-        ends = {"change": self._score(target, chosen, reference)}
+        score = self._score(target, chosen, x)
+        ends = {"change": self._score(target, chosen, arrays["reference"])}
         if any(method.sums == "mean change" for method in methods.values()):
+            several = arrays["references"]
             ends["mean change"] = float(np.mean([self._score(target, chosen, row[None]) for row in several]))
-        chunk = self._chunk(given)
-        rest = dict(layer=layer or "", parts=int(parts.max()) + 1, chunk=chunk)
-        arrays = dict(
-            reference=reference, references=several, segments=jnp.asarray(parts),
-            key=jax.random.key(wishes.seed),
-        )  # fmt: skip
+        apart = target.kind == "words"
+        rest = dict(layer=layer or "", parts=int(parts.max()) + 1, chunk=self._chunk(given), apart=apart)
+        arrays |= {"segments": jnp.asarray(parts), "key": key}
+        real = np.asarray(given.x[0]) != PADDING if apart else slice(None)
         for name, method in methods.items():
-            for steps in STEPS if name == "integrated_gradients" else STEPS[:1]:
-                found_map = self._run(name, method, target, chosen, given.x, arrays, {**rest, "steps": steps})
-                array, places = (np.asarray(a[0]) for a in (found_map, positions(found_map, given.x)))
-                numbers = _numbers(array, places, method, score, ends)
-                if numbers.get("gap", 0) <= GAP:
-                    break
+            slope = apart and name in SLOPES  # what a number of a vector changes adds up to nothing for a word
+            try:
+                for steps in STEPS if name == "integrated_gradients" else STEPS[:1]:
+                    found_map = self._run(name, method, target, chosen, x, arrays, {**rest, "steps": steps})
+                    flat = positions(jnp.abs(found_map) if slope else found_map, x)
+                    array, places = np.asarray(found_map[0])[real], np.asarray(flat[0])[real]
+                    numbers = _numbers(array, places, method, score, ends)
+                    if numbers.get("gap", 0) <= GAP:
+                        break
+            except ValueError as error:
+                if wishes.asked or len(methods) == 1:
+                    raise
+                self._say(f"no {name}: {error}")
+                continue
             numbers |= {"steps": steps} if name == "integrated_gradients" else {}
-            lines = _lines(numbers, method, wishes.reference, why)
+            lines = _lines(numbers, method, reference, why)
             lines.append(wishes.verdicts.get(name, UNTESTED))
-            found[name] = Explained(array, places, numbers, lines)
+            found[name] = Explained(array, places, method.signed and not slope, numbers, lines)
         arrays_of = {name: np.asarray(array[0]) for name, array in chosen.items()}
-        return Explanation(np.asarray(given.x[0]), words[0], score, ends["change"], layer, arrays_of, found)
+        seen = np.asarray(x[0])[real]
+        return Explanation(target.kind, seen, words[0], score, ends["change"], reference, layer, arrays_of, found)
 
     def _run(
         self, name: str, method: Method, target: Target, chosen: Any, x: jax.Array, arrays: Any, static: dict[str, Any]
@@ -145,9 +167,9 @@ class Explainer:
             self._compiled[key] = within_memory(jax.jit(lambda variables, rest: target.score(variables, *rest)[0]))
         return float(self._compiled[key](self.predictor.variables, (chosen, x))[0])
 
-    def _layer(self, target: Target, rank: int) -> tuple[str, str]:
+    def _layer(self, target: Target, x: jax.Array) -> tuple[str, str]:
         asked = self.wishes.layer
-        name = asked or targets.default_layer(target.layers, rank)
+        name = asked or targets.default_layer(target, x)
         size = sizes(target.layers[name][1:-1]) if name in target.layers else ""
         return name, f"layer {name}, {size}: " + ("as asked" if asked else "the last feature map with extent")
 

@@ -30,7 +30,8 @@ class Asked(NamedTuple):
     f: the score, a logit of a classifier. likely: the same in [0, 1]. g: f with the feature maps. layer: for the CAMs.
     reference: [B, ...], what x is compared with; references: [R, ...] for means over several. segments: [B, *spatial]
     int, `parts` of them at most, for KernelSHAP and LIME. key: of all that is random. chunk: versions of x in memory at
-    once. steps: of integrated gradients.
+    once. steps: of integrated gradients. apart: whether each position can be hidden by itself, as a word, and not
+    only a window or a cell of them.
     """
 
     f: Score
@@ -44,6 +45,7 @@ class Asked(NamedTuple):
     key: jax.Array
     chunk: int = 8
     steps: int = 50
+    apart: bool = False
 
 
 Kind = Literal["gradient", "rules", "layer", "hidden"]
@@ -88,6 +90,17 @@ def _noisy(method: Callable[..., jax.Array]) -> Callable[[Asked, jax.Array], jax
 
 def _expected(method: Callable[..., jax.Array]) -> Callable[[Asked, jax.Array], jax.Array]:
     return lambda a, x: method(a.f, x, references=a.references, key=a.key, chunk=a.chunk)
+
+
+def _occlusion(a: Asked, x: jax.Array) -> jax.Array:
+    side = min(x.shape[1:-1])
+    window, stride = (1, 1) if a.apart else (max(2, side // 8), max(1, side // 16))
+    return occlusion(a.f, x, window=window, stride=stride, reference=a.reference, chunk=a.chunk)
+
+
+def _rise(a: Asked, x: jax.Array) -> jax.Array:
+    cells = min(x.shape[1:-1]) if a.apart else 8
+    return rise(a.likely, x, key=a.key, cells=cells, reference=a.reference, chunk=a.chunk)
 
 
 CAPTUM, PGC, ZENNIT = "captum", "pytorch-grad-cam", "zennit"
@@ -142,25 +155,19 @@ METHODS: Mapping[str, Method] = {
         lambda a, x: cams.ablation_cam(a.g, x, a.layer, chunk=a.chunk), "channels by what the score loses", "layer", PGC
     ),
     "score_cam": Method(
-        lambda a, x: cams.score_cam(a.likely, a.g, x, a.layer, chunk=a.chunk),
+        lambda a, x: cams.score_cam(a.likely, a.g, x, a.layer, reference=a.reference, chunk=a.chunk),
         "channels by the score of what they show", "layer", PGC, signed=False,
     ),
     "guided_grad_cam": Method(_guided_grad_cam, "Grad-CAM times guided backpropagation", "layer", "its parts"),
-    "occlusion": Method(
-        lambda a, x: occlusion(
-            a.f, x, window=max(2, min(x.shape[1:-1]) // 8), stride=max(1, min(x.shape[1:-1]) // 16),
-            reference=a.reference, chunk=a.chunk,
-        ),
-        "what the score loses without a window", "hidden", CAPTUM,
-    ),
-    "rise": Method(
-        lambda a, x: rise(a.likely, x, key=a.key, chunk=a.chunk), "random masks by their scores", "hidden",
-        "a linear score", signed=False,
-    ),
+    "occlusion": Method(_occlusion, "what the score loses without a window", "hidden", CAPTUM),
+    "rise": Method(_rise, "random masks by their scores", "hidden", "a linear score", signed=False),
     "kernel_shap": Method(_surrogate(kernel_shap), "Shapley values of segments", "hidden", "exact values", "change"),
     "lime": Method(_surrogate(lime), "linear model of segments", "hidden", "scikit-learn's ridge"),
 }  # fmt: skip
+# Their maps are slopes: a sign says in which direction to change a number, and not whether it counts.
+SLOPES = frozenset("gradient smooth_grad guided_backprop deconvnet".split())
 DEFAULT = ("integrated_gradients", "deep_lift", "lrp_epsilon_plus_flat", "grad_cam", "layer_cam")
+OF_WORDS = ("integrated_gradients", "deep_lift", "lrp_epsilon", "occlusion")  # the default where words are read
 
 
 def chosen(names: list[str]) -> dict[str, Method]:

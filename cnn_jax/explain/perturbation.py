@@ -55,13 +55,14 @@ def rise(
     masks: int = 4000,
     cells: int = 8,
     kept: float = 0.5,
+    reference: jax.Array | float = 0.0,
     chunk: int = 40,
     variant: Literal["authors", "xplique"] = "authors",
 ) -> jax.Array:
     """The mean of random soft masks, each by the score of what it lets through: Petsiuk et al. 2018, arXiv:1806.07421.
 
-    f: a probability, not a logit. cells: of the coarse grid that is enlarged and shifted. kept: the share of them that
-    let through.
+    f: a probability, not a logit. cells: of the coarse grid that is enlarged and shifted; as many as there are
+    positions are hidden each by itself. kept: the share of them that let through. reference: what is behind the mask.
     variant: "authors" divides by masks * kept, "xplique" by the sum of the masks at each position, which takes away
       that some are covered more often by chance.
     """
@@ -71,13 +72,15 @@ def rise(
     def mask(key: jax.Array) -> jax.Array:
         draw, shift = jax.random.split(key)
         grid = jax.random.bernoulli(draw, kept, (1, *(cells for _ in spatial), 1)).astype(x.dtype)
+        if max(cell) == 1:
+            return grid[0, ..., 0][tuple(slice(size) for size in spatial)]
         large = resize(grid, [(cells + 1) * size for size in cell])[0, ..., 0]
         start = jax.random.randint(shift, (len(spatial),), 0, jnp.asarray(cell))
         return jax.lax.dynamic_slice(large, start, spatial)
 
     def part(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
         drawn = jax.vmap(mask)(keys)
-        scores = jax.vmap(lambda mask: f(x * mask[None, ..., None]))(drawn)
+        scores = jax.vmap(lambda mask: f(reference + (x - reference) * mask[None, ..., None]))(drawn)
         return jnp.einsum("nb,n...->b...", scores, drawn), drawn.sum(0)
 
     found, times = sum_chunks(part, (jax.random.split(key, masks),), 1, chunk)

@@ -21,6 +21,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 from cnn_jax.explain.attribution import LayerScore, Score
 from cnn_jax.inspect.program import CALLS, scopes_of
 from cnn_jax.lookup import did_you_mean
+from cnn_jax.ops.entry import ENTRY
 
 # jax.nn's activations are jitted functions or have a derivative of their own: each is ONE equation, by its name.
 ACTIVATIONS = frozenset(
@@ -204,17 +205,46 @@ def split(g: LayerScore, x: jax.Array, layer: str) -> tuple[jax.Array, Score]:
     if layer not in names:
         raise ValueError(f"the model has no layer '{layer}': {did_you_mean(layer, names)}")
     place = 1 + sorted(names).index(layer)  # a mapping's leaves come by name
-    score, var = closed.jaxpr.outvars[0], closed.jaxpr.outvars[place]
+    cut = _cut(closed, closed.jaxpr.outvars[place], closed.jaxpr.outvars[:1], x)
+    if cut is None:
+        raise ValueError(f"what is explained does not depend on the layer '{layer}': name another one")
+    feature, ending = cut
+    return feature, lambda feature: ending(feature)[0]
+
+
+def entered(f: Callable[[jax.Array], Any], given: jax.Array) -> tuple[jax.Array, Callable[[jax.Array], Any]] | None:
+    """Cuts a model f where it says `ops.entry.entry`: the array there, and what f returns as a function of that array.
+
+    What else depends on `given`, as which tokens are padding, is what it is for that. None where nothing is marked.
+    """
+    closed, shape = jax.make_jaxpr(f, return_shape=True)(given)
+    marked = (eqn for eqn in closed.jaxpr.eqns if eqn.primitive.name == "name" and eqn.params["name"] == ENTRY)
+    eqn = next(marked, None)
+    cut = None if eqn is None else _cut(closed, eqn.outvars[0], closed.jaxpr.outvars, given)
+    if cut is None:
+        return None
+    x, ending = cut
+    return x, lambda x: jax.tree.unflatten(jax.tree.structure(shape), ending(x))
+
+
+def _cut(
+    closed: ClosedJaxpr, var: Any, results: Sequence[Any], x: jax.Array
+) -> tuple[jax.Array, Callable[[jax.Array], Sequence[Any]]] | None:
+    """The value of `var` in the program of x, and `results` as a function of it; None where they do not depend on it.
+
+    Results that are known before `var` are as they are for x.
+    """
     eqns = closed.jaxpr.eqns
     at = next((i for i, eqn in enumerate(eqns, 1) if var in eqn.outvars), 0)
     after = [atom for eqn in eqns[at:] for atom in eqn.invars if not isinstance(atom, Literal)]
-    made = {out for eqn in eqns[:at] for out in eqn.outvars}
     if not at or var not in after:
-        raise ValueError(f"what is explained does not depend on the layer '{layer}': name another one")
-    others = list(dict.fromkeys(atom for atom in after if atom in made and atom is not var))
+        return None
+    made = {out for eqn in eqns[:at] for out in eqn.outvars}
+    needed = [*after, *(atom for atom in results if not isinstance(atom, Literal))]
+    others = list(dict.fromkeys(atom for atom in needed if atom in made and atom is not var))
     given = [*closed.jaxpr.constvars, *closed.jaxpr.invars]
     head = closed.jaxpr.replace(eqns=eqns[:at], outvars=[var, *others])
-    tail = closed.jaxpr.replace(constvars=[], invars=[*given, var, *others], eqns=eqns[at:], outvars=[score])
+    tail = closed.jaxpr.replace(constvars=[], invars=[*given, var, *others], eqns=eqns[at:], outvars=list(results))
     feature, *rest = jaxpr_as_fun(ClosedJaxpr(head, closed.consts))(x)
     ending = jaxpr_as_fun(ClosedJaxpr(tail, ()))
-    return feature, lambda feature: ending(*closed.consts, x, feature, *rest)[0]
+    return feature, lambda feature: ending(*closed.consts, x, feature, *rest)

@@ -173,13 +173,19 @@ class _Relevance(Rules):
         if _of_channels(c, _shape(me)):
             return self._lazy(me).scaled(jnp.asarray(c, _read_dtype(me)))
         # By a constant of its own for each position, or for each position and channel.
-        return Tracked(with_pullback(lax.mul, lambda r, x, c: (r, None), _read(me), c), _is_raw(me))
+        return Tracked(with_pullback(lax.mul, lambda r, x, c: (_gathered(r, x), None), _read(me), c), _is_raw(me))
 
     def _shifted(self, me: Tracked, c: Any) -> Value:
         if _of_channels(c, _shape(me)):
             return self._lazy(me).shifted(c)
         back = lambda r, x, c: (r * x / stabilised(x + c, EPSILON), None)  # noqa: E731
         return Tracked(with_pullback(lax.add, back, _read(me), c), _is_raw(me))
+
+
+def _gathered(r: Any, x: Any) -> Any:
+    """The relevance of x, which a constant has repeated along axes of one number, as a LayerNorm does."""
+    axes = tuple(i for i, (many, one) in enumerate(zip(r.shape, x.shape, strict=True)) if many != one)
+    return r.sum(axes, keepdims=True)
 
 
 def _out_shape(eqn: JaxprEqn) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """What is explained: the logit of a class, a detected box, the region of a mask; as a score of what a model reads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.batch import Batch, normalised
-from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.data.text import PADDING
+from cnn_jax.explain.program import entered
 from cnn_jax.inspect.stages import BACKBONE
 from cnn_jax.lookup import did_you_mean
 from cnn_jax.ops.boxes import iou
@@ -19,6 +20,9 @@ from cnn_jax.tasks.detect import content_of
 from cnn_jax.train.mesh import within_memory
 
 Chosen = Mapping[str, jax.Array]  # what tells the target of each example from others, [B, ...] each
+Logits = tuple[jax.Array, dict[str, jax.Array]]  # and the feature maps
+Kind = Literal["input", "words", "spectrum"]
+RAW = "raw"  # among what is chosen: what the model itself reads, [B, L] tokens or [B, L, C] samples
 Scored = Callable[[Any, Chosen, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 SIDES = ("left", "top", "right", "bottom")
 
@@ -26,12 +30,17 @@ SIDES = ("left", "top", "right", "bottom")
 class Target(NamedTuple):
     """What is explained of a model.
 
+    kind: what methods see. Of most models that is their input; of one that reads tokens their vectors [B, L, D], and of
+      one that makes spectra of samples these, [B, T, F, C]: the model is cut there (`ops.entry`).
+    enter: (variables, given) -> x, what methods see of examples.
     score: (variables, chosen, x) -> ([B], {layer: [B, ..., D]}), pure: with the first two given a layer score.
     likely: the same with a score in [0, 1], for methods that weigh by it; where there is none, `score` again.
     find: (variables, given, wanted) -> what tells the target of each example from others, and what it is called.
     layers: {name: [B, ..., D]}, the shapes for inputs like those it was made of, in the order of the network.
     """
 
+    kind: Kind
+    enter: Callable[[Any, "Read"], jax.Array]
     score: Scored
     likely: Scored
     find: Callable[[Any, "Read", str | None], tuple[Chosen, list[str]]]
@@ -46,13 +55,8 @@ class Read(NamedTuple):
 
 
 def read(spec: Spec, inputs: Mapping[str, np.ndarray]) -> Read:
-    """Examples as `data` makes them -> as the model reads them.
-
-    Raises ValueError for inputs that have no derivative, as words.
-    """
-    name, role = next(iter(spec.inputs)), spec.input.role
-    if role == "tokens":
-        raise ValueError("the model reads words, which are not explained yet: only images and signals are")
+    """Examples as `data` makes them -> as the model reads them."""
+    name = next(iter(spec.inputs))
     count = len(inputs[name])
     arrays = {key: jnp.asarray(array) for key, array in inputs.items()}
     batch = Batch({**arrays, VALID: jnp.ones(count)}, spec.inputs).scaled()
@@ -73,24 +77,34 @@ def target_of(model: nn.Module, variables: Any, spec: Spec, given: Read, side: s
     """
     layers, shape = _outputs(model, variables, given)
     if hasattr(model, "detections"):
-        return Target(*_box(model, spec, side), layers)
+        return Target("input", _as_read, *_box(model, spec, side), layers)
     if side:
         raise ValueError(f"'{side}' is a coordinate of a box, and the model finds none: name a class alone")
     if isinstance(shape, tuple) and len(shape) == 2 and hasattr(shape[0], "shape"):
-        kinds = {2: _class, given.x.ndim: _region}
-        if shape[0].ndim in kinds and shape[0].shape[-1] == len(spec.classes):
-            return Target(*kinds[shape[0].ndim](model, spec), layers)
+        rank, known = shape[0].ndim, shape[0].shape[-1] == len(spec.classes)
+        if known and rank == 2:
+            if _is_cut(model, variables, spec, given):
+                return _within(model, spec, layers)
+            whole = lambda variables, _, x: _logits(model, variables, x)  # noqa: E731
+            return Target("input", _as_read, *_class(model, spec, whole), layers)
+        if known and rank == given.x.ndim:
+            return Target("input", _as_read, *_region(model, spec), layers)
     raise ValueError(
         f"{type(model).__name__} gives no logits of classes or pixels and no boxes: there is nothing that explain knows"
     )
 
 
-def default_layer(layers: Mapping[str, tuple[int, ...]], rank: int) -> str:
-    """The last feature map with extent, of those {name: [B, ..., D]}; of a detector the last of its backbone.
+def default_layer(target: Target, x: jax.Array) -> str:
+    """The last feature map with extent, of an input like x; of a detector the last of its backbone.
 
-    Raises ValueError where there is none.
+    Of spectra one over time alone will do. Raises ValueError where there is none.
     """
-    found = [name for name, shape in layers.items() if len(shape) == rank and max(shape[1:-1]) > 1]
+    return last_with_extent(target.layers, (x.ndim, 3) if target.kind == "spectrum" else (x.ndim,))
+
+
+def last_with_extent(layers: Mapping[str, tuple[int, ...]], ranks: Collection[int]) -> str:
+    """The same, of feature maps {name: [B, ..., D]} that have one of the ranks."""
+    found = [name for name, shape in layers.items() if len(shape) in ranks and max(shape[1:-1]) > 1]
     inside = [name for name in found if name.startswith(f"{BACKBONE}/")]
     if not found:
         raise ValueError("the model has no feature map with extent, which class activation maps need")
@@ -130,6 +144,7 @@ def applied(model: nn.Module, variables: Any, x: jax.Array, content: jax.Array) 
 
 
 def class_number(wanted: str, classes: tuple[str, ...]) -> int:
+    """The class of that name or number. Raises ValueError, with the nearest name, where there is none."""
     if wanted in classes:
         return classes.index(wanted)
     if wanted.isdecimal() and int(wanted) < len(classes):
@@ -141,22 +156,77 @@ def class_number(wanted: str, classes: tuple[str, ...]) -> int:
     raise ValueError(f"there is no class '{wanted}' to explain: {hint}")
 
 
+def _as_read(variables: Any, given: Read) -> jax.Array:
+    return given.x
+
+
+def _is_cut(model: nn.Module, variables: Any, spec: Spec, given: Read) -> bool:
+    """Whether methods see something else than what the model reads. Raises ValueError where they could see nothing."""
+    if spec.input.role not in ("tokens", "signal"):
+        return False
+    found: list[bool] = []
+    jax.eval_shape(lambda variables, raw: found.append(_cut(model, variables, raw) is not None), variables, given.x)
+    if spec.input.role == "tokens" and not found[0]:
+        raise ValueError(
+            f"{type(model).__name__} does not say what it makes of tokens, which have no derivative: "
+            "mark their vectors with cnn_jax.ops.entry.entry(x)"
+        )
+    return found[0]
+
+
+def _cut(model: nn.Module, variables: Any, raw: jax.Array) -> tuple[jax.Array, Callable[[jax.Array], Any]] | None:
+    return entered(lambda raw: model.apply(variables, raw, train=False), raw)
+
+
+def _within(model: nn.Module, spec: Spec, layers: dict[str, tuple[int, ...]]) -> Target:
+    """A classifier that is cut where it says so."""
+    words = spec.input.role == "tokens"
+
+    def logits(variables: Any, chosen: Chosen, x: jax.Array) -> Logits:
+        cut = _cut(model, variables, chosen[RAW])
+        assert cut is not None
+        output: Logits = cut[1](jnp.where(real_of(chosen)[..., None], x, 0) if words else x)  # padding stays padding
+        return output
+
+    def entry(variables: Any, raw: jax.Array) -> jax.Array:
+        cut = _cut(model, variables, raw)
+        assert cut is not None
+        return cut[0]
+
+    compiled = within_memory(jax.jit(entry))
+    score, likely, of_class = _class(model, spec, logits)
+
+    def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
+        chosen, said = of_class(variables, given, wanted)
+        return {**chosen, RAW: given.x}, said
+
+    kind: Kind = "words" if words else "spectrum"
+    return Target(kind, lambda variables, given: compiled(variables, given.x), score, likely, find, layers)
+
+
+def real_of(chosen: Chosen) -> jax.Array:
+    """Which positions [B, L] of texts are words."""
+    return chosen[RAW] != PADDING
+
+
 Parts = tuple[Scored, Scored, Callable[[Any, Read, str | None], tuple[Chosen, list[str]]]]
 
 
-def _class(model: nn.Module, spec: Spec) -> Parts:
-    def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        logits, features = _logits(model, variables, x)
-        logits = jax.nn.softmax(logits) if likely else logits
+def _class(model: nn.Module, spec: Spec, logits_of: Callable[[Any, Chosen, jax.Array], Logits]) -> Parts:
+    several = any(field.role == "labels" for field in spec.targets.values())
+    shares_of = jax.nn.sigmoid if several else jax.nn.softmax
+
+    def score(likely: bool, variables: Any, chosen: Chosen, x: jax.Array) -> Logits:
+        logits, features = logits_of(variables, chosen, x)
+        logits = shares_of(logits) if likely else logits
         return jnp.take_along_axis(logits, chosen["class"][:, None], 1)[:, 0], features
 
     forward = within_memory(jax.jit(lambda variables, x: _logits(model, variables, x)[0]))
 
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
-        logits = np.asarray(forward(variables, given.x), np.float64)
+        found = forward(variables, given.x)
+        logits, shares = np.asarray(found), np.asarray(shares_of(found))
         labels = logits.argmax(-1) if wanted is None else np.full(len(logits), class_number(wanted, spec.classes))
-        shares = np.exp(logits - logits.max(-1, keepdims=True))
-        shares /= shares.sum(-1, keepdims=True)
         words = [
             f"the logit of '{spec.classes[k]}', {row[k]:.2f} (probability {p[k]:.3f}, place {1 + (row > row[k]).sum()})"
             for k, row, p in zip(labels, logits, shares, strict=True)
@@ -166,7 +236,7 @@ def _class(model: nn.Module, spec: Spec) -> Parts:
     return partial(score, False), partial(score, True), find
 
 
-def _logits(model: nn.Module, variables: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+def _logits(model: nn.Module, variables: Any, x: jax.Array) -> Logits:
     output: Any = model.apply(variables, x, train=False)
     return output
 
@@ -254,37 +324,3 @@ def _rank(which: str, spec: Spec, labels: np.ndarray) -> int:
         said = ", ".join(f"'{spec.classes[k]}'" for k in dict.fromkeys(labels[labels >= 0].tolist()))
         raise ValueError(f"no '{spec.classes[label]}' was found in the image: there are {said}")
     return int((labels == label).argmax())
-
-
-def reference(name: str, x: jax.Array, prepare: Prepare) -> jax.Array:
-    """What x [B, ...] is compared with: "mean" (what is 0 to the model), "black", "grey", "white" or "blur".
-
-    A method sees nothing where x is like its reference: with "black" a black cat has no attribution.
-    """
-    match name:
-        case "mean":
-            return jnp.zeros_like(x)
-        case "blur":
-            return _blurred(x)
-        case "black" | "grey" | "white":
-            value = {"black": 0.0, "grey": 0.5, "white": 1.0}[name]
-            return jnp.broadcast_to(normalised(jnp.full(x.shape[-1:], value), prepare), x.shape)
-    raise ValueError(f"there is no reference '{name}': known: {', '.join(REFERENCES)}")
-
-
-REFERENCES = ("mean", "black", "grey", "white", "blur")
-BLUR = 1 / 20  # the standard deviation of the blur as a share of the side
-
-
-def _blurred(x: jax.Array) -> jax.Array:
-    for axis, length in enumerate(x.shape[1:-1], 1):
-        place = np.arange(length)
-        weights = np.exp(-np.square(place[:, None] - place) / (2 * max(length * BLUR, 0.5) ** 2))
-        weights = jnp.asarray(weights / weights.sum(1, keepdims=True), x.dtype)
-        x = jnp.moveaxis(jnp.tensordot(weights, x, [[1], [axis]]), 0, axis)
-    return x
-
-
-def drawn_references(count: int, x: jax.Array, prepare: Prepare, key: jax.Array) -> jax.Array:
-    """[count, ...] examples of evenly drawn numbers in [0, 1], as the model reads them."""
-    return normalised(jax.random.uniform(key, (count, *x.shape[1:]), x.dtype), prepare)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cnn_jax.explain.methods import Method
-from cnn_jax.explain.subjects import BATCH, flat_maps, subjects
+from cnn_jax.explain.subjects import BATCH, Subject, flat_maps, subjects
 from cnn_jax.explain.truth import sanity
 from cnn_jax.explain.truth.similarity import Verdict, spearman, verdict
 from cnn_jax.train.predictor import Predictor
@@ -52,18 +52,23 @@ def verdicts(
     compiled = dict[str, Any]()
     for rows, subject in subjects(predictor, inputs, methods, layer, seed, batch_size):
         shifted = None
-        if len(subject.chosen) == 1:  # a class and nothing else, as a box or a region
-            shifted = {name: (label + 1) % classes for name, label in subject.chosen.items()}
+        if not {"box", "region"} & subject.chosen.keys():  # a class and nothing else
+            shifted = {**subject.chosen, "class": (subject.chosen["class"] + 1) % classes}
+        fixed = {name: subject.arrays[name] for name in ("segments", "key")}
+
+        def maps(program: Any, variables: Any, chosen: Any, subject: Subject = subject, fixed: Any = fixed) -> Any:
+            x, arrays = subject.seen(variables)
+            return program(variables, chosen, x, {**arrays, **fixed})
+
         for name, method in methods.items():
             program = compiled.setdefault(name, jax.jit(partial(flat_maps, subject.target, method, subject.static)))
-            maps = partial(program, x=subject.x, arrays=subject.arrays)
-            base = maps(own, subject.chosen)
-            alike = np.mean([spearman(base, maps(variables, subject.chosen)) for variables in random], 0)
-            row = {"weights": alike, "trained": spearman(base, maps(other, subject.chosen))}
+            base = maps(program, own, subject.chosen)
+            alike = np.mean([spearman(base, maps(program, variables, subject.chosen)) for variables in random], 0)
+            row = {"weights": alike, "trained": spearman(base, maps(program, other, subject.chosen))}
             if shifted is not None:
-                row["classes"] = spearman(base, maps(own, shifted))
+                row["classes"] = spearman(base, maps(program, own, shifted))
             if memorised is not None:
-                row["labels"] = spearman(base, maps(memorised, subject.chosen))
+                row["labels"] = spearman(base, maps(program, memorised, subject.chosen))
             for what, values in row.items():
                 found.setdefault(name, {}).setdefault(what, []).append(np.asarray(values)[: len(rows)])
     return {name: _judged({what: np.concatenate(parts) for what, parts in row.items()}) for name, row in found.items()}

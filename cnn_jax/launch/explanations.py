@@ -13,8 +13,9 @@ from cnn_jax.data.source import Source, evenly, in_memory, opened, split_of
 from cnn_jax.explain import benchmark as benchmarks
 from cnn_jax.explain import verdicts as sanity
 from cnn_jax.explain.inside.timeline import timeline
-from cnn_jax.explain.methods import Method
+from cnn_jax.explain.methods import Method, chosen
 from cnn_jax.explain.truth.masks import object_masks
+from cnn_jax.explain.words import over as words_over
 from cnn_jax.inspect.table import table
 from cnn_jax.paths import printable
 from cnn_jax.report import timeline as timelines
@@ -26,6 +27,7 @@ from cnn_jax.train.predictor import Opened, Predictor, load, predict, stored_var
 FOLDER, NAME = "explanations", "benchmark"
 VERDICTS = "verdicts.json"  # the step of a checkpoint, and {method: what its sanity test has said of it}
 EXAMPLES = 256  # of a timeline
+SHOWN = 8  # words of a class that are printed
 
 
 def compare(
@@ -114,6 +116,38 @@ def history(folder: Path, *, split: str, out: Path) -> None:
     path = out / "timeline.html"
     checkpoint.write_atomically(path, timelines.page(str(folder), *seen))
     print(f"{len(steps)} checkpoints, {len(seen.layers)} layers; page in {path}")
+
+
+def words(
+    folder: Path, which: str | None, name: str, *, split: str, count: int, least: int, seed: int, out: Path
+) -> None:
+    """Prints and writes which words count most for each class, over `count` texts of a split of the run's own data.
+
+    name: of a method. least: how often a word must occur in texts of a class. Raises ValueError for other data.
+    """
+    found = load(folder, which, devices=jax.devices()[:1])
+    spec = found.predictor.spec
+    if spec.input.role != "tokens":
+        raise ValueError(f"'{folder}' was trained on {spec.units}, which have no words: --words is for texts")
+    source = _source(found, folder, split)
+    rows = evenly(len(source), count)
+    batch = source.batch(rows)
+    counted = words_over(
+        found.predictor, {next(iter(spec.inputs)): batch[next(iter(spec.inputs))]}, name, chosen([name])[name],
+        least=least, seed=seed,
+    )  # fmt: skip
+    print(f"{len(rows)} of {len(source)} {spec.units}, {split} split of {source.spec.name}, step {found.step}: {name}")
+    out.mkdir(parents=True, exist_ok=True)
+    with csv_table(out / "words.csv", ranked=False) as write:
+        for label, texts, ranked in zip(spec.classes, counted.texts.tolist(), counted.of, strict=True):
+            line = ", ".join(f"{printable(word.word)} {word.mean:+.3g} ({word.times})" for word in ranked[:SHOWN])
+            print(f"{printable(label)}, said of {texts}: {line or 'no word often enough'}")
+            write({"class": label}, [{"word": word.word, "mean": word.mean, "count": word.times} for word in ranked])
+    if counted.rare:
+        print(f"left out are {counted.rare:,} words that occur less than {least} times in texts of a class: --least=1")
+    if counted.unknown:
+        print(f"{counted.unknown:,} places hold words that the model does not know, which are not counted")
+    print(f"the mean of what a word counts, and how often it occurs; all in {printable(out / 'words.csv')}")
 
 
 def _source(found: Opened, folder: Path, split: str) -> Source:

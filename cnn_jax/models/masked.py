@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.layers import Layer, require_size, widened
+from cnn_jax.ops.entry import entry
 from cnn_jax.ops.pooling import max_pool
 
 Real = jax.Array | None  # [B, L, 1] of 0 and 1, or None where all are real
@@ -82,7 +83,7 @@ def read(
         share = weight[:, None, None]
         found = (1 - share) * found + share * of(other)
         real |= other > 0
-    return found.astype(dtype), real[..., None].astype(dtype)
+    return entry(found.astype(dtype)), real[..., None].astype(dtype)
 
 
 def table(vocabulary: int | None, dim: int, *, model: str, **settings: Any) -> Callable[..., Vectors]:

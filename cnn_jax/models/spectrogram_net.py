@@ -17,6 +17,7 @@ from cnn_jax.models.heads import Output
 from cnn_jax.models.layers import BatchNorm, Layer, require_size
 from cnn_jax.models.panns import norm_of_bins
 from cnn_jax.ops.batch_axis import first_example
+from cnn_jax.ops.entry import entry
 from cnn_jax.ops.spectrogram import sounding
 
 Front = Callable[[jax.Array], jax.Array]  # x [B, L, C] -> [B, T, F, C], as those of ops/spectrogram.py
@@ -42,7 +43,7 @@ class SpectrogramNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Output:
         require_size(x, rank=1, smallest=1, model="SpectrogramNet")
-        samples, x = x, self.front(x)
+        samples, x = x, entry(self.front(x))
         if self.norm is not None:
             x = norm_of_bins(x, self.norm(name="bin_norm"), train=train)
         if self.masks is not None:

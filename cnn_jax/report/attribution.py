@@ -16,6 +16,7 @@ from cnn_jax.report.figures import GREY, ORANGE, draw_example, new_figure, save,
 COLUMNS = 4
 STRONGEST = 99.5  # percentile of the sizes from which on a colour is the strongest: single pixels would hide the rest
 WIDTH = 46  # letters of a line under a map
+BINS = 200  # parts of a signal that have a colour of their own, at most
 
 
 class Panel(NamedTuple):
@@ -34,11 +35,16 @@ def draw(
     path: Path,
     box: Sequence[float] | None = None,
     region: NDArray[Any] | None = None,
+    seconds: tuple[float, float] | None = None,
 ) -> None:
     """Writes one figure: the example [H, W, C] or [L, C] as the model reads it, before normalisation, and each map.
 
     box: left, top, right and bottom of what was found; region: [H, W], 1 where the pixels are that are explained.
+    seconds: of a sound its start and end; the example is then its spectra [T, F, C], or its samples.
     """
+    if seconds is not None and example.ndim == 3:  # time goes to the right, and low tones are below
+        example = np.flip(example.swapaxes(0, 1), 0)
+        panels = [panel._replace(places=np.flip(panel.places.T, 0)) for panel in panels]
     columns = min(COLUMNS, 1 + len(panels))
     rows = -(-(1 + len(panels)) // columns)
     figure = new_figure(3.3 * columns, (4.4 if example.ndim == 3 else 3.2) * rows)
@@ -55,6 +61,9 @@ def draw(
         _caption(ax, panel.name, panel.lines)
     for ax in axes[1 + len(panels) :]:
         ax.set_axis_off()
+    if seconds is not None:
+        for ax in axes[: 1 + len(panels)]:
+            _in_seconds(ax, example, seconds)
     save(figure, path)
 
 
@@ -64,15 +73,34 @@ def _caption(ax: Axes, name: str, lines: Sequence[str]) -> None:
     ax.set_xlabel("\n".join(wrapped), fontsize=7, color=GREY, loc="left")
 
 
+def _in_seconds(ax: Axes, example: NDArray[Any], seconds: tuple[float, float]) -> None:
+    """Says along an axis when it was, and of spectra which bin it is."""
+    start, end = seconds
+    count = example.shape[1] if example.ndim == 3 else len(example)
+    marks = np.linspace(0, count, 5)
+    ax.set_xticks(marks - 0.5, [f"{start + (end - start) * mark / count:.2g} s" for mark in marks], fontsize=7)
+    if example.ndim == 3:
+        ax.set_aspect("auto")
+        bins = np.unique(np.linspace(0, example.shape[0] - 1, 5).round().astype(int))
+        ax.set_yticks(example.shape[0] - 1 - bins, [f"bin {1 + n}" for n in bins], fontsize=7)
+
+
+def _binned(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over parts of a long signal: of single samples of both signs nothing would be seen."""
+    edges = np.linspace(0, len(values), min(len(values), BINS) + 1).astype(int)
+    return np.add.reduceat(values, edges[:-1])
+
+
 def _draw_map(ax: Axes, example: NDArray[Any], panel: Panel) -> None:
     values = np.asarray(panel.places, np.float64)
+    values = _binned(values) if example.ndim == 2 else values
     largest = np.percentile(np.abs(values), STRONGEST) or np.abs(values).max() or 1.0
     scaled = np.clip(values / largest, -1, 1)
     both = panel.signed and (values < 0).any()
     if example.ndim == 2:
         ax.plot(example.mean(-1), color=GREY, linewidth=0.8)
         low, high = ax.get_ylim()
-        strip, extent = scaled[None], (-0.5, len(scaled) - 0.5, low, high)
+        strip, extent = scaled[None], (-0.5, len(example) - 0.5, low, high)
         colours = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1} if both else {"cmap": "Reds", "vmin": 0, "vmax": 1}
         ax.imshow(strip, aspect="auto", extent=extent, alpha=0.6, **colours)  # type: ignore[arg-type]
         ax.tick_params(labelsize=7)

@@ -13,6 +13,7 @@ import cnn_jax
 from cnn_jax.data.wav import wav
 from cnn_jax.evals.evaluator import Scores
 from cnn_jax.launch import cli
+from cnn_jax.ops.spectrogram import log_mel
 from cnn_jax.report import tag
 from cnn_jax.report.data import description, sheet
 from tests.data.sounds import tone, tones, write
@@ -100,6 +101,30 @@ def test_a_long_file_is_the_mean_over_its_windows_and_is_drawn(here: Path, launc
     np.testing.assert_allclose(model.features("long.wav", "pooled"), parts.mean(0), rtol=1e-5, atol=1e-6)
     picture = np.asarray(Image.open(next(Path("drawn").glob("long.wav*.png"))))
     assert picture.ndim == 3 and picture.std() > 10
+
+
+def test_the_spectrum_of_a_window_is_explained(here: Path, launch: Callable) -> None:
+    """The map is one of time and frequency, of the window that is surest of the class, and adds up there."""
+    long = np.concatenate([np.zeros(1500, np.float32), tone(310, 0.2), np.zeros(1500, np.float32)])
+    write(here / "long.wav", long)
+    said = launch("explain", RUN, "long.wav", "--methods=deep_lift,grad_cam", "--target=low", "--out=seen")
+    assert said.code == 0, said.err
+    model = cnn_jax.load(RUN)
+    starts = np.linspace(0, len(long) - 2000, 4).round().astype(int)
+    found = [model.predict(long[start : start + 2000, None]) for start in starts]
+    surest = int(np.argmax([dict(zip(one.names, one.probabilities, strict=True))["low"] for one in found]))
+    start = starts[surest] / 8000
+    assert f"window {surest + 1} of 4, {start:.2f} to {start + 0.25:.2f} s, the one that is surest of 'low'" in said.out
+    assert "adds up to the change from quiet but for" in said.out and "of 16 from below" in said.out
+    (file,) = Path("seen").glob("*.json")
+    about, arrays = json.loads(file.read_text()), np.load(file.with_suffix(".npz"))
+    assert arrays["input"].shape == arrays["deep_lift"].shape == (16, 16, 1) and arrays["grad_cam"].shape == (16, 16)
+    assert arrays["deep_lift"].sum() == pytest.approx(about["score"] - about["score_of_reference"], abs=1e-4)
+    front = log_mel(long[None, starts[surest] : starts[surest] + 2000, None], rate=8000, window=256, hop=128, mels=16)
+    np.testing.assert_allclose(arrays["input"], front[0], atol=1e-3)
+    assert min(Image.open(file.with_suffix(".png")).size) > 200
+    said = launch("explain", RUN, "--words")
+    assert said.code == 2 and "was trained on sounds, which have no words" in said.err
 
 
 def test_what_is_no_sound_is_one_line(here: Path, launch: Callable) -> None:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cnn_jax.launch import cli
 
@@ -94,6 +96,41 @@ def test_texts_are_asked_about(launch: Call, reviews: Path) -> None:
     (reviews / "void.txt").write_text("\n")
     code, _, err = launch("predict", "run", "void.txt")
     assert code == 2 and err.splitlines()[-1] == "error: 'void.txt' is empty: give a text"
+
+
+def test_the_words_that_mattered_are_said(launch: Call, reviews: Path) -> None:
+    """The class is said by one word of each text, which must stand first: in predict, in explain and over a split."""
+    (reviews / "two.txt").write_text("all in all a good film\nit is a film that is bad\n")
+    code, out, err = launch("predict", "run", "@two.txt", "--top=1", "--draw=1")
+    assert code == 0 and "  fresh: for good +" in out and "rotten: for" not in out and "drawn" not in err, (out, err)
+    code, out, err = launch("explain", "run", "@two.txt", "--methods=deep_lift,occlusion", "--out=seen")
+    assert code == 0, err
+    assert out.count("adds up to the change from padding but for") == 2 and out.count(" for good +") == 2
+    files = {path.name.partition(".")[0]: path for path in (reviews / "seen").glob("*.json")}
+    assert [*sorted(files)] == ["all_in_all_a_good_film", "it_is_a_film_that_is_bad"]
+    for name, word in {"all_in_all_a_good_film": "good", "it_is_a_film_that_is_bad": "bad"}.items():
+        about = json.loads(files[name].read_text())
+        assert " ".join(about["words"]) == name.replace("_", " ") and about["reference"] == "padding"
+        for found in about["methods"].values():
+            assert about["words"][max(range(len(about["words"])), key=found["of_words"].__getitem__)] == word
+        arrays = np.load(files[name].with_suffix(".npz"))
+        assert arrays["deep_lift"].shape == arrays["input"].shape == (len(about["words"]), 8)
+        assert arrays["deep_lift"].sum() == pytest.approx(about["score"] - about["score_of_reference"], abs=1e-4)
+        assert min(Image.open(files[name].with_suffix(".png")).size) > 200
+    code, out, err = launch("explain", "run", "--words", "--split=train", "--out=seen")
+    assert code == 0 and "rotten, said of 26: bad +" in out and "fresh, said of 26: good +" in out, (out, err)
+    rows = (reviews / "seen" / "words.csv").read_text().splitlines()
+    assert rows[0] == "class,word,mean,count"
+    assert {"fresh,good", "rotten,bad"} <= {row.rsplit(",", 2)[0] for row in rows}
+    for words, said in (
+        (["good", "--target=frsh"], "no class 'frsh' to explain: did you mean 'fresh'?"),
+        (["good", "--reference=black"], "no reference 'black' for what this model reads: known: padding, unknown"),
+        (["good", "--methods=grad_cam", "--layer=pooled"], "one position"),
+        ([" "], "' ' is empty: give a text"),
+        (["--words", "--methods=deep_lift,lime"], "--words counts by one method"),
+    ):
+        code, _, err = launch("explain", "run", *words)
+        assert code == 2 and said in err.splitlines()[-1] and "Traceback" not in err, err
 
 
 def test_a_run_goes_on_and_other_texts_are_scored(launch: Call, reviews: Path) -> None:

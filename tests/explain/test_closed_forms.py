@@ -188,6 +188,9 @@ def test_rules_enter_whatever_a_program_is_made_of(jit):
         found, guided, change = map(np.asarray, jit(both)(x, other))
         np.testing.assert_allclose(found.sum(-1), change, rtol=1e-9)
         assert np.isfinite(guided).all()
+        scale = jnp.arange(1.0, 7.0)  # a LayerNorm as Flax has it: the statistic, which is held constant, times a scale
+        norm = lambda x: (x - x.mean(-1, keepdims=True)) * (jax.lax.rsqrt(x.var(-1, keepdims=True)) * scale[None])  # noqa: E731
+        np.testing.assert_allclose(jit(lambda x: lrp(lambda x: norm(x)[:, 2], x))(x).sum(-1), norm(x)[:, 2], rtol=1e-4)
         with pytest.raises(ValueError, match="LRP is not defined for exp, as of a softmax"):
             lrp(lambda x: jax.nn.softmax(x @ w[0])[:, 1], x)
         with pytest.raises(ValueError, match="no rule for the 'while'"):

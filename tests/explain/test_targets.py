@@ -1,5 +1,6 @@
 """What is explained: a class, a box, the region of a mask; and what is refused."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ from cnn_jax.data.prepare import Prepare
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import gradient
+from cnn_jax.explain.references import reference
 from cnn_jax.explain.targets import Read, target_of
 from cnn_jax.models.detector import Detections
 
@@ -75,7 +77,7 @@ def test_a_class_and_its_words(given):
     assert words[0].startswith(f"the logit of 'dog', {means[0, 2]:.2f}") and words[0].endswith(f"place {rank})")
     assert 0 < float(target.likely({}, chosen, given.x)[0][0]) < 1
     assert target.layers["a"] == (2, 4, 6, 3)
-    assert targets.default_layer(target.layers, 4) == "a"  # the last with extent, in the order of the network
+    assert targets.default_layer(target, given.x) == "a"  # the last with extent, in the order of the network
     for wrong, said in {
         "horse": "no class 'horse'",
         "at": "2 classes have it in their names",
@@ -103,7 +105,7 @@ def test_the_region_of_a_mask(given):
 def test_a_box_its_side_and_its_rank(given):
     target = target_of(Detector(), {}, SPEC, given)
     chosen, words = target.find({}, given, "2")
-    assert targets.default_layer(target.layers, 4) == "backbone/cells"
+    assert targets.default_layer(target, given.x) == "backbone/cells"
     assert "box 2, 'cat'" in words[0] and "at (3, 0," in words[0]
     np.testing.assert_allclose(target.score({}, chosen, given.x)[0], jax.nn.sigmoid(given.x[:, 0, 0, 1]), rtol=1e-5)
     # Another picture: the score of the box of that class, by how far it is the same box.
@@ -124,10 +126,13 @@ def test_a_box_its_side_and_its_rank(given):
 
 
 def test_references_are_as_the_model_reads_them(given):
-    for name, value in {"mean": 0.0, "black": -2.5, "grey": 0.0, "white": 2.5}.items():
-        np.testing.assert_allclose(targets.reference(name, given.x, SPEC.prepare), value, atol=1e-6)
-    blurred = np.asarray(targets.reference("blur", given.x * 0 + 3, SPEC.prepare))
-    np.testing.assert_allclose(blurred, 3, rtol=1e-5)
+    target = target_of(Net(), {}, SPEC, given)
+    read = partial(reference, target=target, variables={}, given=given, prepare=SPEC.prepare)
+    for name, value in {"mean": 0.0, "black": -2.5, "grey": 0.0, "white": 2.5, "": 0.0}.items():
+        np.testing.assert_allclose(read(name, x=given.x), value, atol=1e-6)
+    np.testing.assert_allclose(read("blur", x=given.x * 0 + 3), 3, rtol=1e-5)
+    with pytest.raises(ValueError, match="no reference 'padding' for what this model reads: known: mean, black"):
+        read("padding", x=given.x)
 
 
 def test_what_gives_no_logits_is_refused(given):

@@ -74,7 +74,7 @@ class Network:
             ranks = {len(shape) for shape in own.values() if len(shape) > 1}
             for known in [rank, *sorted(ranks - {rank})]:
                 try:
-                    return targets.default_layer({n: (1, *s) for n, s in own.items()}, known + 1)
+                    return targets.last_with_extent({n: (1, *s) for n, s in own.items()}, (known + 1,))
                 except ValueError:
                     continue
             raise ValueError("the model has no feature map with extent: name a layer that has none, as --layer=pooled")
