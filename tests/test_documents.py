@@ -57,6 +57,10 @@ def _joined(lines: list[str]) -> Iterator[str]:
         yield from filter(None, (re.sub(r"(^|\s)#.*", "", part).strip() for part in line.split("&&")))
 
 
+OTHER = re.compile(r" |\.wav$")  # a text or a sound, and `made` is asked about pictures
+LOOKING = ("eval", "explain", "look", "predict", "report")  # verbs of a run that is there
+
+
 def all_commands() -> list[str]:
     """Each once, in the order of the documents and then of the verbs."""
     found = [command for path in DOCUMENTS for command in commands_of(path.read_text())]
@@ -160,20 +164,24 @@ def run_verb(project: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..
     monkeypatch.setattr("cnn_jax.report.classify.figures", lambda *_: None)
     monkeypatch.setattr("cnn_jax.report.data.sheet", lambda *_: None)
     monkeypatch.setattr("cnn_jax.launch.explanations.compare", lambda *_, **__: None)
+    monkeypatch.setattr("cnn_jax.launch.inside.looked.look", lambda *_: None)
     # a map of any method, without compiling it
     monkeypatch.setattr("cnn_jax.explain.explanation.Explainer._run", lambda *given: given[5][:1])
 
     def run(words: list[str]) -> None:
         for word in words[1:]:
-            if word.startswith(("runs/", "sweeps/")) and words[0] in ("eval", "explain", "predict", "report"):
+            word = word.removeprefix("--concepts=")
+            if word.startswith(("runs/", "sweeps/", "imported/")) and words[0] in LOOKING:
                 shutil.copytree(project / "made", word, dirs_exist_ok=True)
-            elif words[0] in ("explain", "predict"):
-                provide(word)
             elif word == "--data=folder:later":
                 shutil.copytree("photos", "later/test", dirs_exist_ok=True)
+            elif words[0] in LOOKING:
+                for each in word.split(","):
+                    provide(each)
         # What is asked of detectors and readers of texts, of which `made` is neither.
-        words = [word for word in words if not word.startswith(("--data=coco:", "--target=person:"))]
-        words = ["photos/cat/0.png" if words[0] == "predict" and " " in word else word for word in words]
+        words = [word for word in words if not word.startswith(("--data=coco:", "--target=person:", "--words"))]
+        words = ["photos/cat/0.png" if words[0] in LOOKING and OTHER.search(word) else word for word in words]
+        words += ["photos/cat/0.png"] if words[0] == "explain" and len(words) == 2 and "list" not in words[1] else []
         verb, *rest = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
         said = launch(verb, *rest)
         if verb == "import":
