@@ -81,7 +81,7 @@ class Maps:
         )
 
     def _shap(self, x: Tensor, target: int) -> Any:
-        drawn = (torch.rand(16, *x.shape[1:]) - 0.5) / 0.25  # roughly the range of photographs
+        drawn = (torch.rand(16, *x.shape[1:]) - 0.498) / 0.502  # evenly drawn pixels, as this project's
         return captum.GradientShap(self.net).attribute(x, drawn, target=target, n_samples=DRAWS)
 
     def _cam(self, kind: Any, x: Tensor, target: int) -> Any:
