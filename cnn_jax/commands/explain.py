@@ -33,6 +33,7 @@ with the arrays, and .json with the numbers. Inputs are read as `predict` reads 
 import itertools
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,7 @@ def _explain(folder: Path, words: list[str], values: Any) -> None:
         if item.example is None:
             unread.add(item.problem)
             continue
+        item = _one(predictor.spec, item)
         with said_of(folder):
             explained = explainer(batch_of_one(predictor.spec, item), methods)
         files = _write(out, item, explained, methods, {"reference": values.reference, "seed": values.seed})
@@ -184,6 +186,15 @@ def batch_of_one(spec: Any, item: Any) -> dict[str, Any]:
         if field.role == "placement":
             arrays[name] = as_vector(item.placement or Placement(*[item.example.shape[:2]] * 2))[None]
     return arrays
+
+
+def _one(spec: Any, item: Any) -> Any:
+    """The input as one example: of a sound that is read in windows, the first."""
+    if item.example.ndim == len(spec.input.shape):
+        return item
+    what = f"of '{printable(item.path)}' the first {spec.prepare.seconds:g} s are explained"
+    warnings.warn(f"{what}: cut out the part that you ask about", stacklevel=2)
+    return item._replace(example=item.example[0])
 
 
 def _said(explained: Any) -> list[str]:
