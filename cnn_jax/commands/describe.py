@@ -76,10 +76,12 @@ def _source(text: str) -> Function | None:
 
 
 def _describe_data(source: Function, out: str | None) -> None:
-    from cnn_jax.data.source import made
+    from cnn_jax.data.source import made, note_absent_classes
     from cnn_jax.report.data import description, sheet
 
     splits = made(source)
+    if "train" in splits:
+        note_absent_classes(splits, "train", warn=False)  # it is printed with the other notes
     print(description(splits))
     name = next(iter(splits.values())).spec.name
     folder = Path("described", re.sub(r"[^\w.-]+", "_", name)) if out is None else written(out)

@@ -12,9 +12,10 @@ A run trained on image files reads any image as it read those. One trained on ar
 size and channels; --convert brings others to them. One trained on signals or other float arrays takes .npy files, of
 one example each, in the units of its training data. One trained on texts takes the texts: each word that names no file,
 the whole of a file, as a mail, and each line of @FILE; in place of pictures the words are said that counted most for
-and against the most probable class, by one gradient times their vectors (`explain` measures more). However many inputs
-there are, a few are in memory at a time. One that cannot be read is named, and the others go on; the exit code is then
-2.
+and against the most probable class, by one gradient times their vectors (`explain` measures more). One trained on
+sounds reads any sound file: of one that is longer than its examples it says the mean over windows that cover all, and
+draws the whole. However many inputs there are, a few are in memory at a time. One that cannot be read is named, and the
+others go on; the exit code is then 2.
 
 A classifier says the five most probable classes, a detector all objects with a score of 0.3 or more, with their boxes
 (left, top, right, bottom) in pixels of the image, a segmenter the classes that occur, with their pixels and their share
@@ -87,8 +88,6 @@ def run(arguments: list[str]) -> int:
         raise cli.UsageError("say a run folder and at least one image: launch.py predict RUN INPUT...")
     if values.csv == values.json == "-":
         raise cli.UsageError("--csv=- and --json=- would be mixed: write one of them to a file")
-    for word in words:
-        written(word)  # an empty one is refused before anything is read
     out = None if values.out is None else written(values.out)
     wishes = Wishes(
         values.checkpoint, values.convert, out, values.top, values.least, values.draw, values.csv, values.json

@@ -4,14 +4,13 @@ PATH is a file, or a folder that holds train.csv and test.csv (validation.csv, o
 line names the columns. Where columns are said by number, from 1, there is no such line.
 """
 
-import csv as tables
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from cnn_jax.data.rows import even_rows, rows_of
 from cnn_jax.data.source import Splits
 from cnn_jax.data.text import Unit
 from cnn_jax.data.texts import Targets, text_splits
@@ -21,7 +20,6 @@ from cnn_jax.paths import printable, written
 SUFFIXES = {".csv": ",", ".tsv": "\t"}  # and what lies between two columns
 SYNONYMS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 TEXTS, LABELS = ("text", "sentence", "review", "comment", "content"), ("label", "class", "category", "target")
-LONGEST = 2**27  # characters of a cell: Python's own limit is shorter than a mail
 
 Columns = str | int | tuple[str | int, ...]
 
@@ -120,13 +118,8 @@ def _files(place: Path, name: str) -> dict[str, Path]:
 def _read(file: Path, name: str, text: Columns, label: str | int, delimiter: str, encoding: str) -> _Table:
     if len(delimiter) != 1:
         raise ValueError(f"{name}: delimiter must be one character, not {delimiter!r}")
-    tables.field_size_limit(LONGEST)
-    reader = tables.reader(io.StringIO(_decoded(file, encoding), newline=""), delimiter=delimiter)
     wanted = text if isinstance(text, tuple) else (text,)
-    try:
-        rows = [(reader.line_num, row) for row in reader if row]
-    except tables.Error as error:
-        raise ValueError(f"'{printable(file)}', line {reader.line_num}: {error}") from None
+    rows = rows_of(file, delimiter, encoding, "say encoding='latin-1', or whichever it has")
     if not rows:
         raise ValueError(f"'{printable(file)}' is empty: give a table of texts and labels")
     width = len(rows[0][1])
@@ -136,26 +129,9 @@ def _read(file: Path, name: str, text: Columns, label: str | int, delimiter: str
         header = [cell.strip().removeprefix("\ufeff") for cell in rows.pop(0)[1]]
     of = [_column(header, column, TEXTS, "text", file) for column in wanted]
     kind = _column(header, label, LABELS, "label", file)
-    even = [(line, row) for line, row in rows if len(row) == width]
-    notes = []
-    if len(even) < len(rows):
-        line, row = next((line, row) for line, row in rows if len(row) != width)
-        what = f"{len(rows) - len(even)} of {len(rows)} rows have not {width} cells, as line {line} of {file.name}"
-        notes.append(f"{what}, which has {len(row)}: they are left out; quote cells in which there is a {delimiter!r}")
+    even, notes = even_rows(rows, width, file, delimiter)
     texts = [" ".join(row[place] for place in of) for _, row in even]
     return _Table(texts, [row[kind].strip() for _, row in even], notes)
-
-
-def _decoded(file: Path, encoding: str) -> str:
-    data = file.read_bytes()
-    try:
-        return data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-    except UnicodeDecodeError as error:
-        line, byte = data.count(b"\n", 0, error.start) + 1, data[error.start]
-        where = f"'{printable(file)}', line {line}: the byte 0x{byte:02x} is not of {encoding}"
-        raise ValueError(f"{where}: say encoding='latin-1', or whichever it has") from None
-    except LookupError:
-        raise ValueError(f"encoding = {encoding!r} is not known: say 'utf-8' or 'latin-1'") from None
 
 
 def _column(header: Sequence[str], wanted: str | int, usual: Sequence[str], what: str, file: Path) -> int:

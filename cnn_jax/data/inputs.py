@@ -18,7 +18,9 @@ from cnn_jax.data.access import threads
 from cnn_jax.data.batches import prefetch
 from cnn_jax.data.files import TEXTS, example_of, kind_of
 from cnn_jax.data.placement import Placement
+from cnn_jax.data.sound import SoundPrepare, Traits, header, said_of
 from cnn_jax.data.spec import Spec
+from cnn_jax.data.texts import flaw_of
 from cnn_jax.data.tree import LeftOut, pictures
 from cnn_jax.paths import printable, written
 
@@ -43,19 +45,27 @@ class Input(NamedTuple):
 def read_all(words: Iterable[str], spec: Spec, *, convert: bool = False) -> Iterator[list[Input]]:
     """The files that `words` mean, a batch at a time, read by threads while the batch before is worked on.
 
-    No more than a few batches are held at once, however many files there are.
+    No more than a few batches are held at once, however many files there are. After the last, what was changed in
+    reading sounds is warned of, a line for each kind.
     """
+    heard: dict[str, Traits] = {}
 
     def read(found: Path | str | OSError | ValueError) -> Input:
         if not isinstance(found, Path | str):
             return Input(Path(), None, problem=_line(found))
         try:
-            return Input(found, *example_of(found, spec, convert=convert))
+            example, placement = example_of(found, spec, convert=convert)
+            if isinstance(spec.prepare, SoundPrepare):
+                heard[printable(found)] = header(Path(found))._replace(silent=not example.any())
         except (OSError, ValueError) as error:
             return Input(found, None, problem=_line(error))
+        return Input(found, example, placement)
 
     parts = in_parts(files(words, spec), batch_size(spec))
-    return prefetch((list(threads().map(read, part)) for part in parts), 1)
+    yield from prefetch((list(threads().map(read, part)) for part in parts), 1)
+    if isinstance(spec.prepare, SoundPrepare):
+        for line in said_of(heard, spec.prepare, " and are read in windows that cover all"):
+            warnings.warn(line, stacklevel=2)
 
 
 def batch_size(spec: Spec) -> int:
@@ -83,7 +93,12 @@ def files(words: Iterable[str], spec: Spec) -> Iterator[Path | str | OSError | V
     for word in words:
         try:
             if word.startswith(LIST) and not os.path.exists(word):
-                yield from _found(_listed(word.removeprefix(LIST), blank=kind_of(spec) is TEXTS), spec)
+                name, texts = word.removeprefix(LIST), kind_of(spec) is TEXTS
+                for number, line in enumerate(_listed(name), 1):
+                    if texts and (flaw := flaw_of(line)):
+                        yield ValueError(f"'{printable(name)}', line {number}, {flaw}")
+                    elif line.strip():
+                        yield from _found([line], spec)
             else:
                 yield from _found([word], spec)
         except (OSError, ValueError) as error:
@@ -142,8 +157,8 @@ def _below(folder: Path, spec: Spec) -> Iterator[Path | OSError | ValueError]:
         yield FileNotFoundError(f"there are no {kind.what} in the folder '{printable(folder)}'{beside}")
 
 
-def _listed(name: str, *, blank: bool) -> list[str]:
-    """The lines of a file of names, as the system writes names; `blank` ones too, where they are asked for."""
+def _listed(name: str) -> list[str]:
+    """The lines of a file of names, as the system writes names."""
     if name == "-":
         data = sys.stdin.buffer.read()
     elif not os.path.isfile(path := written(name)):
@@ -153,7 +168,7 @@ def _listed(name: str, *, blank: bool) -> list[str]:
     lines = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).splitlines()
     if not any(lines):
         raise ValueError(f"the list '{printable(name)}' is empty")
-    return [line for line in lines if blank or line.strip()]
+    return lines
 
 
 def _line(error: OSError | ValueError) -> str:

@@ -5,9 +5,11 @@ and MP3, by the package soundfile.
 """
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +74,51 @@ class Sound(NamedTuple):
 
     samples: Samples
     rate: int
+
+
+class Traits(NamedTuple):
+    """What is said of a sound as it is stored."""
+
+    rate: int
+    channels: int
+    seconds: float
+    silent: bool
+
+
+def traits_of(sound: Sound) -> Traits:
+    """Those of a sound."""
+    samples, rate = sound
+    return Traits(rate, samples.shape[1], len(samples) / rate, not samples.any())
+
+
+def header(path: Path) -> Traits:
+    """Those of a sound file that was decoded before, as its beginning says them; not whether it is silent."""
+    import soundfile
+
+    found = soundfile.info(str(path))
+    return Traits(found.samplerate, found.channels, found.duration, False)
+
+
+def said_of(traits: Mapping[str, Traits], prepare: SoundPrepare, longer: str) -> Iterator[str]:
+    """What is changed in reading sounds {name: traits}, a line for each; `longer`: what is made of such sounds."""
+    kinds: dict[str, tuple[Callable[[Traits], bool], Callable[[Traits], str]]] = {
+        f"have another rate and are resampled to {prepare.rate} Hz (rate)": (
+            lambda one: one.rate != prepare.rate,
+            lambda one: f" of {one.rate} Hz",
+        ),
+        "have several channels and are mixed to one": (
+            lambda one: one.channels > 1,
+            lambda one: f" of {one.channels}",
+        ),
+        f"are longer than {prepare.seconds:g} s{longer}": (
+            lambda one: one.seconds > prepare.seconds + 0.5 / prepare.rate,
+            lambda one: f" of {one.seconds:.4g} s",
+        ),
+        "are silent": (lambda one: one.silent, lambda one: ""),
+    }
+    for text, (has, shown) in kinds.items():
+        if found := sorted(name for name, one in list(traits.items()) if has(one)):
+            yield f"{len(found)} of {len(traits)} sounds {text}, as {found[0]}{shown(traits[found[0]])}"
 
 
 def decode_sound(data: bytes) -> Sound:

@@ -1,15 +1,15 @@
 """Splits of sounds: read on access by one reader, and looked at when they are opened."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cnn_jax.data.access import DecodedSource, Example, Read, threads
 from cnn_jax.data.decoded import SAMPLE, decode_all
 from cnn_jax.data.images import CorruptImage
-from cnn_jax.data.sound import Samples, Sound, SoundPrepare, brought_to, fit_sound
+from cnn_jax.data.sound import Samples, Sound, SoundPrepare, Traits, brought_to, fit_sound, said_of, traits_of
 from cnn_jax.data.source import Splits, permutation
 from cnn_jax.data.spec import Field, Spec
 from cnn_jax.data.splits import checked
@@ -27,15 +27,6 @@ class Sounds(NamedTuple):
     load: Callable[[int], Sound]
     name: Callable[[int], str]
     label: np.ndarray
-
-
-class _Traits(NamedTuple):
-    """Of a sound as it is stored: rate, channels, and seconds; or why it cannot be read."""
-
-    rate: int = 0
-    channels: int = 1
-    seconds: float = 0.0
-    silent: bool = False
 
 
 def sound_splits(
@@ -73,7 +64,7 @@ def sound_splits(
         unit="sounds",
     )
     checked(spec)
-    traits: dict[str, _Traits] = {}
+    traits: dict[str, Traits] = {}
     splits = {
         split: DecodedSource(
             _reader(part, prepare, next(iter(target)), traits),
@@ -91,7 +82,8 @@ def sound_splits(
         list(threads().map(lambda index, read=source.read: _tried(read, index), some))
     looked = decode_all(splits, next(iter(splits)))
     reasons = [reason for source in splits.values() for reason in (*source.lost, *source.skipped.values())]
-    found = [*notes, *_said(traits, prepare)]
+    taken = "a random part of each in training, the beginning else" if prepare.random else "the beginning of each"
+    found = [*notes, *said_of(traits, prepare, f", of which {taken} is taken (seconds, random)")]
     if reasons:
         what = f"{len(reasons)} of {looked} sounds looked at cannot be decoded and are left out, as {reasons[0]}"
         found.append(f"{what}; corrupt='error' in the source stops instead")
@@ -112,7 +104,7 @@ def _known(part: Sounds, target: str) -> Callable[[int], Example]:
     return lambda index: {target: part.label[index]}
 
 
-def _reader(part: Sounds, prepare: SoundPrepare, target: str, traits: dict[str, _Traits]) -> Read:
+def _reader(part: Sounds, prepare: SoundPrepare, target: str, traits: dict[str, Traits]) -> Read:
     kept, size = dict[int, Samples](), 0
 
     def samples(index: int) -> Samples:
@@ -121,8 +113,7 @@ def _reader(part: Sounds, prepare: SoundPrepare, target: str, traits: dict[str, 
             return kept[index]
         stored = part.load(index)
         found = brought_to(stored, prepare.rate)
-        seconds, silent = len(stored.samples) / stored.rate, not stored.samples.any()
-        traits[part.name(index)] = _Traits(stored.rate, stored.samples.shape[1], seconds, silent)
+        traits[part.name(index)] = traits_of(stored)
         if size + len(found) <= HELD:
             kept[index] = found
             size += len(found)
@@ -136,26 +127,3 @@ def _reader(part: Sounds, prepare: SoundPrepare, target: str, traits: dict[str, 
         return {"sound": fit_sound(found, prepare, key), target: part.label[index]}
 
     return read
-
-
-def _said(traits: Mapping[str, _Traits], prepare: SoundPrepare) -> Iterator[str]:
-    """What is changed in reading sounds like these, a line for each."""
-    first = "a random part of each in training, the beginning else" if prepare.random else "the beginning of each"
-    kinds: dict[str, tuple[Callable[[_Traits], Any], Callable[[_Traits], str]]] = {
-        f"have another rate and are resampled to {prepare.rate} Hz (rate)": (
-            lambda one: one.rate != prepare.rate,
-            lambda one: f" of {one.rate} Hz",
-        ),
-        "have several channels and are mixed to one": (
-            lambda one: one.channels > 1,
-            lambda one: f" of {one.channels}",
-        ),
-        f"are longer than {prepare.seconds:g} s, of which {first} is taken (seconds, random)": (
-            lambda one: one.seconds > prepare.seconds + 0.5 / prepare.rate,
-            lambda one: f" of {one.seconds:.2f} s",
-        ),
-        "are silent": (lambda one: one.silent, lambda one: ""),
-    }
-    for text, (has, shown) in kinds.items():
-        if found := sorted(name for name, one in list(traits.items()) if has(one)):
-            yield f"{len(found)} of {len(traits)} sounds {text}, as {found[0]}{shown(traits[found[0]])}"

@@ -221,7 +221,7 @@ def _carved_test(source: Source) -> Splits:
     return {"train": train, "test": test}
 
 
-def note_absent_classes(splits: Splits, split: str) -> None:
+def note_absent_classes(splits: Splits, split: str, *, warn: bool = True) -> None:
     """Notes the classes of which a split has no examples, where that is known without reading them all."""
     train, source = splits["train"], splits[split]
     base = origin(source)[0]
@@ -236,7 +236,7 @@ def note_absent_classes(splits: Splits, split: str) -> None:
         if absent[0] == 0 and names[0] == "0":
             text += ": if labels begin at 1, subtract 1 from them"
         if not any(text in note for note in train.spec.notes):
-            _note(train, text)
+            _note(train, text, warn=warn)
 
 
 def split_of(splits: Splits, split: str) -> Source:

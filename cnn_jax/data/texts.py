@@ -80,11 +80,9 @@ def text_example(text: str, spec: Spec, what: str) -> NDArray[np.int32]:
     or holds bytes that are no UTF-8.
     """
     prepare = prepare_of(spec)
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError(f"{what} has bytes that are no UTF-8: give it in that encoding")
+    if flaw := flaw_of(text):
+        raise ValueError(f"{what} {flaw}")
     (tokens,) = numbers([text], prepare)
-    if not text.strip() or not len(tokens):
-        raise ValueError(f"{what} is empty: give a text")
     if (tokens == UNKNOWN).all():
         warnings.warn(
             f"the model knows no {prepare.unit} of {what}: it says what it says of any such text", stacklevel=2
@@ -92,6 +90,13 @@ def text_example(text: str, spec: Spec, what: str) -> NDArray[np.int32]:
     if len(tokens) > prepare.lengths[-1]:
         warnings.warn(f"of {what} the first {prepare.lengths[-1]} of {len(tokens)} tokens are read", stacklevel=2)
     return padded(tokens, prepare)
+
+
+def flaw_of(text: str) -> str:
+    """Why a model cannot be asked about a text, "" where it can; bytes that are no UTF-8 are surrogates in it."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "has bytes that are no UTF-8: give it in that encoding"
+    return "" if text.strip() else "is empty: give a text"
 
 
 def text_splits(

@@ -5,14 +5,13 @@ or PATH/CLASS/*.wav without splits, as `folder` has it for images. With `labels`
 a CSV file says the classes of each: there may be several.
 """
 
-import csv
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cnn_jax.data.folder import Classes, class_files
+from cnn_jax.data.rows import even_rows, rows_of
 from cnn_jax.data.sound import SUFFIXES, CorruptSound, Sound, SoundPrepare, decode_sound
 from cnn_jax.data.sounds import Sounds, sound_splits
 from cnn_jax.data.source import Splits
@@ -44,7 +43,8 @@ def wav(
       rate, seconds, random: see `SoundPrepare`.
       labels: a CSV file in the folder, with a column file (or filename, fname, path) of paths below the folder, with
         or without ending, and a column labels (or label, tags, category, class) of one or several classes, apart by
-        ; or |. A column split with train, validation or test makes splits.
+        ; or |. A column split with train, validation or test makes splits. Rows of more or fewer cells than the first
+        line are left out and counted.
       corrupt: "skip" leaves sounds out that cannot be read, with a warning and a count; "error" stops at the first.
 
     Raises ValueError, in one line, for no such folder, and for classes, files or columns that do not fit.
@@ -65,8 +65,8 @@ def wav(
         corrupt=corrupt,
     )
     if labels:
-        classes, splits, files = _listed(root, labels)
-        return opened(splits, classes=classes, fingerprint=digest_files(root, files)[0])
+        classes, splits, files, notes = _listed(root, labels)
+        return opened(splits, classes=classes, fingerprint=digest_files(root, files)[0], notes=notes)
     left = LeftOut(root)
     found = class_files(root, left, MEANT)
     classes = sorted(next(iter(found.values())))
@@ -99,24 +99,19 @@ def of_files(paths: list[Path], label: np.ndarray) -> Sounds:
     return Sounds(load, lambda index: printable(paths[index]), label)
 
 
-def _listed(root: Path, labels: str) -> tuple[list[str], dict[str, Sounds], list[Path]]:
-    """(classes, splits, files) as a CSV file says them."""
+def _listed(root: Path, labels: str) -> tuple[list[str], dict[str, Sounds], list[Path], list[str]]:
+    """(classes, splits, files, notes of what was left out) as a CSV file says them."""
     table = root / written(labels)
     where = f"'{printable(table)}'"
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{where} cannot be read as CSV: {getattr(error, 'strerror', None) or error}") from None
-    if not rows:
-        raise ValueError(f"{where} has no rows")
-    file_column, label_column = (_column(where, rows[0], known) for known in (FILES, LABELS))
-    split_column = next((name for name in SPLIT if name in rows[0]), None)
+    (_, header), *rows = rows_of(table) or [(0, [])]
+    even, notes = even_rows(rows, len(header), table)
+    if not even:
+        raise ValueError(f"{where} has no rows{f': {notes[0]}' if notes else ''}")
+    file_column, label_column = (_column(where, header, known) for known in (FILES, LABELS))
+    split_column = next((header.index(name) for name in SPLIT if name in header), None)
     known: dict[str, str] = {word: split for split, words in SYNONYMS.items() for word in words}
     entries: dict[str, list[tuple[Path, list[str]]]] = {}
-    for number, row in enumerate(rows, 2):
-        if None in row.values() or None in row:
-            raise ValueError(f"{where}, line {number}: it has another number of columns than the first line")
+    for number, row in even:
         tags = sorted({tag.strip() for tag in row[label_column].replace("|", ";").split(";")} - {""})
         split = "all" if split_column is None else known.get(row[split_column].strip().lower(), "")
         if not split:
@@ -137,14 +132,14 @@ def _listed(root: Path, labels: str) -> tuple[list[str], dict[str, Sounds], list
     splits: dict[str, Sounds] = {
         split: of_files([file for file, _ in entries[split]], label(entries[split])) for split in order
     }
-    return classes, splits, [file for part in entries.values() for file, _ in part]
+    return classes, splits, [file for part in entries.values() for file, _ in part], notes
 
 
-def _column(where: str, row: Mapping[str, str], known: tuple[str, ...]) -> str:
-    found = next((name for name in known if name in row), None)
+def _column(where: str, header: list[str], known: tuple[str, ...]) -> int:
+    found = next((name for name in known if name in header), None)
     if found is None:
-        raise ValueError(f"{where} has no column {' or '.join(known)}, but {', '.join(map(printable, row))}")
-    return found
+        raise ValueError(f"{where} has no column {' or '.join(known)}, but {', '.join(map(printable, header))}")
+    return header.index(found)
 
 
 def _file(root: Path, word: str, where: str) -> Path:

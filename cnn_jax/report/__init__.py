@@ -31,7 +31,7 @@ class Report(Protocol):
     best: a result of the first `top` rows, None for all, of those with a score of `least` or more. One whose rows are
       not ranked is returned as it is.
     annotate: draws one example with its result: the picture [h, w, C] as it was before it was made an example (or the
-      signal [L, C]), and the height and width of it in whose pixels the result gives places.
+      signal [L, C], the spectrum of a sound), and the height and width of it in whose pixels the result gives places.
     LONGEST: pixels of a side of that picture at most; of a larger one `annotate` is given a smaller copy.
 
     A report of results that rows cannot hold is `Filed`, too.

@@ -29,6 +29,7 @@ from cnn_jax.report.figures import (
     shown,
     tidy,
 )
+from cnn_jax.report.sound import Spectrum
 from cnn_jax.report.tables import csv_table
 
 PANELS = {"loss": "loss", "top1": "top-1 accuracy"}
@@ -118,7 +119,7 @@ def best(result: Ranking, top: int | None, least: float) -> Ranking:
     return result._replace(names=result.names[chosen], probabilities=result.probabilities[chosen])
 
 
-def annotate(picture: np.ndarray, size: tuple[int, ...], result: Ranking, path: Path) -> None:
+def annotate(picture: np.ndarray | Spectrum, size: tuple[int, ...], result: Ranking, path: Path) -> None:
     """Draws one example beside its most probable classes."""
     draw_ranking(picture, result.probabilities, result.names, path)
 
@@ -170,8 +171,10 @@ def draw_gallery(
     for ax in axes[len(chosen) :]:
         ax.axis("off")
     examples = source.batch(chosen)[next(iter(source.spec.inputs))] if len(chosen) else ()
-    for ax, example, (above, below) in zip(axes, examples, words, strict=False):
-        draw_example(ax, shown(example, source.spec))
+    for place, (ax, example, (above, below)) in enumerate(zip(axes, examples, words, strict=False)):
+        draw_example(ax, picture := shown(example, source.spec))
+        if isinstance(picture, Spectrum) and place % COLUMNS:
+            ax.set_yticklabels([])  # which are those of the first of the row
         ax.set_title(above, fontsize=9.5, color=ORANGE)
         ax.set_xlabel(below, fontsize=9.5, color=colour)
     save(figure, path)
@@ -194,19 +197,21 @@ def _end(file: str, length: int) -> str:
     return short(file if len(file) <= length else f"…{file[1 - length :]}", length)
 
 
-def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequence[str], path: str | Path) -> None:
-    """An image [H, W, C] (uint8, or floats in 0..1) or signal [L, C] beside bars of its five most probable classes.
+def draw_ranking(
+    image: NDArray[Any] | Spectrum, probabilities: ArrayLike, classes: Sequence[str], path: str | Path
+) -> None:
+    """An image [H, W, C] (uint8, or floats in 0..1), a signal [L, C] or a spectrum beside its most probable classes.
 
     An image is drawn pixel by pixel, one that is smaller than half of SIDE with several for each of its own.
     probabilities [K] are in 0..1, one per name in `classes`.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     best = np.argsort(-probabilities, kind="stable")[:TOP]
-    if image.ndim == 3:
+    if not isinstance(image, Spectrum) and image.ndim == 3:
         times = max(1, min(SIDE // image.shape[0], 3 * SIDE // 2 // image.shape[1]))
         tall, wide, beside = times * image.shape[0], times * image.shape[1], 0
     else:
-        tall, wide, beside = SIDE, 3 * SIDE // 2, SIDE // 10  # which the numbers at its axes take
+        tall, wide, beside = SIDE, 3 * SIDE // 2, SIDE // 7  # which the numbers at its left take
     height = max(tall, SIDE)
     scale = min(height / SIDE, 2.5)  # of what is written, which is to be read where the whole is shown on a screen
     margin, text = round(12 * scale), round(520 * scale)  # whole numbers: nothing falls between two pixels
@@ -217,7 +222,9 @@ def draw_ranking(image: NDArray[Any], probabilities: ArrayLike, classes: Sequenc
         bottom = (whole[1] - tall) // 2
         return figure.add_axes((left / whole[0], bottom / whole[1], width / whole[0], tall / whole[1]))
 
-    draw_example(axes(margin + beside, wide - beside, tall - 2 * beside), image)
+    ax = axes(margin + beside, wide - beside * 4 // 3, tall - 2 * beside)
+    draw_example(ax, image)
+    ax.tick_params(labelsize=9)
     ax = axes(wide + 2 * margin, text, round(SIDE * scale))
     lines = np.arange(len(best))
     ax.barh(lines, probabilities[best], height=0.5, color=[BLUE] + [GREY] * (len(best) - 1))

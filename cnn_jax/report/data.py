@@ -20,6 +20,7 @@ from cnn_jax.report.boxes import draw_boxes
 from cnn_jax.report.colours import colours_of
 from cnn_jax.report.figures import DPI, draw_example, new_figure, save, short, shown
 from cnn_jax.report.maps import fitted, legend_columns, legend_of, overlaid, tints_of, tints_of_objects
+from cnn_jax.report.sound import Spectrum
 
 PERCENT = (1, 5, 25, 50, 75, 95, 99)  # percentiles that are printed
 SAMPLES, COLUMNS = 16, 4  # of a sheet
@@ -80,7 +81,7 @@ def sheet(splits: Splits, path: Path) -> None:
 def _drawn(ax: Axes, spec: Spec, example: Mapping[str, np.ndarray]) -> str:
     """Draws one example; returns what its title says."""
     picture, said = shown(example[next(iter(spec.inputs))], spec), ""
-    if isinstance(picture, str):
+    if isinstance(picture, str | Spectrum):
         draw_example(ax, picture)
         return _class_of(spec, example)
     size, drawn = picture.shape[:2], picture

@@ -29,7 +29,7 @@ from cnn_jax.data.spec import Spec
 from cnn_jax.data.text import TextPrepare, written_out
 from cnn_jax.paths import printable
 from cnn_jax.report import fonts
-from cnn_jax.report.sound import spectrum
+from cnn_jax.report.sound import Spectrum, draw_spectrum, spectrum
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 COLOURS = {"train": BLUE, "validation": ORANGE}
@@ -132,15 +132,18 @@ def written_size(text: str, points: float) -> tuple[float, float]:
     return width + 0.4 * points * wide, 1.3 * points
 
 
-def shown(example: NDArray[Any], spec: Spec) -> NDArray[Any] | str:
-    """An example as people see it: a text in words, a sound [L, C] by its spectrum [H, W, 3], any other as it is."""
+def shown(example: NDArray[Any], spec: Spec) -> NDArray[Any] | Spectrum | str:
+    """An example as people see it: a text in words, a sound [L, C] by its spectrum, any other as it is."""
     if isinstance(spec.prepare, TextPrepare):
         return written_out(example, spec.prepare)
     return spectrum(example, spec.prepare.rate) if isinstance(spec.prepare, SoundPrepare) else example
 
 
-def draw_example(ax: Axes, example: NDArray[Any] | str) -> None:
-    """Draw an image [H, W, C], grey unless C is 3 or 4, a signal [L, C] with a line for each channel, or a text."""
+def draw_example(ax: Axes, example: NDArray[Any] | Spectrum | str) -> None:
+    """Draw an image [H, W, C], grey unless C is 3 or 4, a signal [L, C] as lines, the spectrum of a sound, a text."""
+    if isinstance(example, Spectrum):
+        draw_spectrum(ax, example)
+        return
     if isinstance(example, str):
         lines = textwrap.wrap(short(example, LINES * LETTERS), LETTERS, max_lines=LINES, placeholder="…")
         ax.text(0, 1, "\n".join(lines), transform=ax.transAxes, fontsize=8, va="top")

@@ -192,7 +192,7 @@ def test_a_text_is_read_as_in_training_and_what_is_odd_is_said(table: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (found,) = read_all(["a film", f"@{lines}", str(file)], spec)
-    assert [str(item.path) for item in found] == ["a film", "so good", "", "so bad", str(file)]
+    assert [str(item.path) for item in found] == ["a film", "so good", ".", "so bad", str(file)]
     assert [bool(item.problem) for item in found] == [False, False, True, False, False]
 
 
