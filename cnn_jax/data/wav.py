@@ -114,7 +114,7 @@ def _listed(root: Path, labels: str) -> tuple[list[str], dict[str, Sounds], list
     for number, row in even:
         tags = sorted({tag.strip() for tag in row[label_column].replace("|", ";").split(";")} - {""})
         split = "all" if split_column is None else known.get(row[split_column].strip().lower(), "")
-        if not split:
+        if split_column is not None and not split:
             raise ValueError(
                 f"{where}, line {number}: the split '{printable(row[split_column])}' is none of {', '.join(known)}"
             )

@@ -93,6 +93,9 @@ def test_a_long_file_is_the_mean_over_its_windows_and_is_drawn(here: Path, launc
     write(here / "long.wav", long)
     said = launch("predict", RUN, "long.wav", "tones/low/0.wav", "--json=-", "--draw=1", "--out=drawn")
     assert said.code == 0
+    assert (
+        "2 of 2 sounds are longer than 0.25 s and are read in windows that cover all, as long.wav of 0.8 s" in said.err
+    )
     rows = json.loads(said.out)
     assert sum(row["probability"] for row in rows[0]["predictions"]) == pytest.approx(1)
     model = cnn_jax.load(RUN)
@@ -178,3 +181,4 @@ def test_tags_are_learned_scored_drawn_and_said(launch: Callable, monkeypatch: p
     sheet(splits, Path("sheet.png"))
     (picture,) = drawn[0].axes[0].images  # a spectrum, and no curve
     assert np.shape(picture.get_array())[2:] == (3,)
+    assert {"1 kHz", "2 kHz"} <= {label.get_text() for label in drawn[0].axes[0].get_yticklabels()}

@@ -96,6 +96,11 @@ def test_texts_are_asked_about(launch: Call, reviews: Path) -> None:
     (reviews / "void.txt").write_text("\n")
     code, _, err = launch("predict", "run", "void.txt")
     assert code == 2 and err.splitlines()[-1] == "error: 'void.txt' is empty: give a text"
+    (reviews / "gap.txt").write_bytes(b"good\n\nd\xe9j\xe0\n")
+    code, out, err = launch("predict", "run", "@gap.txt", "", "--top=1")
+    assert code == 2 and out.startswith("good\n") and err.splitlines()[-1] == "error: 3 of 4 inputs could not be read"
+    for said in ("'gap.txt', line 2, is empty", "'gap.txt', line 3, has bytes that are no UTF-8", "'' is empty"):
+        assert said in err
 
 
 def test_the_words_that_mattered_are_said(launch: Call, reviews: Path) -> None:
