@@ -18,7 +18,6 @@ from cnn_jax.models.textcnn import textcnn
 from cnn_jax.tasks.classify import classify
 from cnn_jax.train.optim import adamw
 from cnn_jax.train.schedules import cosine
-from cnn_jax.weights import ratios
 
 
 def experiment() -> Experiment:
@@ -34,7 +33,7 @@ def experiment() -> Experiment:
         duration="5 epochs",
         evaluate=Evaluate(every="0%"),
         save_every="0%",
-        transfer=Transfer(weights=ratios.WORD),
+        transfer=Transfer(weights="ratios"),
     )
 
 

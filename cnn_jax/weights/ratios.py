@@ -29,7 +29,7 @@ def table(train: Source, prepare: TextPrepare, dim: int, seed: int) -> NDArray[n
     found = found[1:] if len(found) == 2 else found
     if len(found) > dim:
         raise ValueError(
-            f"there are {len(found)} classes, the vectors of the model are of {dim} numbers: make them wider"
+            f"vectors of {dim} numbers have no place for those of {len(found)} classes: build it with dim="
         )
     drawn = np.random.RandomState(np.random.MT19937(np.random.SeedSequence((seed, dim))))
     made = drawn.uniform(-LIMIT, LIMIT, (prepare.symbols, dim))
