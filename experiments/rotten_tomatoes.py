@@ -25,7 +25,7 @@ def experiment() -> Experiment:
         name="rotten_tomatoes",
         data=Data(source=rotten_tomatoes, validation=0.0, batch_size=256),
         model=Model(
-            build=partial(textcnn, dim=64, features=64, widths=(1, 2), limit=0.2, means=True),
+            build=partial(textcnn, dim=64, features=64, widths=(1, 2), limit=0.1, sums=True),
             task=classify,
         ),
         optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="5%", ema=0.97),
