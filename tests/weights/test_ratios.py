@@ -79,6 +79,6 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     build = partial(textcnn, dim=2, features=2, widths=(1,))
     with pytest.raises(ValueError, match="vectors of 2 numbers have no place for those of 3 classes"):
         prepare(config(build), train.spec, tmp_path / "run", train)
-    images = digits()["all"]
+    images = next(iter(digits().values()))
     with pytest.raises(ValueError, match="transfer.weights = 'ratios' .* vectors of words are for models of texts"):
         prepare(config(small_cnn), images.spec, tmp_path / "run", images)
