@@ -127,7 +127,7 @@ class Compute:
 class Transfer:
     """What a run takes over from weights that were trained before, and what of it may change."""
 
-    weights: str = setting("", "a file, hf:ORG/REPO, package:NAME, vectors:PATH or a run folder; '' = drawn at random")
+    weights: str = setting("", "a file, hf:ORG/REPO, package:NAME, vectors:PATH, ratios or a run folder; '' = random")
     part: str = setting("", "the part of another run's variables to take, as params/backbone or teacher; '' = all")
     head: str = setting(
         "auto",

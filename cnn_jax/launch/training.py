@@ -81,7 +81,7 @@ def _train(
     processes.agree([source.spec.fingerprint, len(source)], _other_data)
     config = extension.continued(config, folder, len(source))
     values = configuration.to_json(config)
-    start_with = initial.prepare(config, source.spec, folder)
+    start_with = initial.prepare(config, source.spec, folder, source)
     run = assemble(config, start_with.spec, len(source))
     report.check(run.task.report)
     check_augment(config.augment, source.spec, config.data.batch_size, run.task)

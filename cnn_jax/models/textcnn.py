@@ -2,7 +2,8 @@
 
 As the paper has it with Adadelta, batches of 50, dropout of one half and the norm of each row of the last layer held to
 3, for which see `train.optim.adadelta`. Vectors of words come from a file, `transfer.weights=vectors:PATH`; without,
-they are drawn, which the paper calls CNN-rand.
+they are drawn, which the paper calls CNN-rand. With `transfer.weights=ratios` the first of a word's numbers says of
+which class it speaks; a sum over time adds that up over a text, as a linear model of its words does.
 """
 
 from functools import partial
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Dropout, Layer
-from cnn_jax.models.masked import Mixed, Real, greatest, read, table, uniform_within, widened
+from cnn_jax.models.masked import Mixed, Real, greatest, read, table, total, uniform_within, widened
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
 
@@ -28,6 +29,8 @@ class TextCNN(nn.Module):
       Adadelta soon leaves and other optimizers do not.
     tuned: the table of vectors is trained (non-static). multichannel: there are two tables that begin alike, of which
       one is trained; each filter reads both, and its results are added.
+    sums: of each filter, beside its maximum, the sum over time by the root of how many windows there are, which keeps
+      its scale at any length as the maximum does; the paper does not have it.
     """
 
     classes: int | None
@@ -39,6 +42,7 @@ class TextCNN(nn.Module):
     limit: float = 0.01
     tuned: bool = True
     multichannel: bool = False
+    sums: bool = False
     conv: Layer = Conv
     act: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -60,10 +64,11 @@ class TextCNN(nn.Module):
                 name=f"conv{width}",
             )
             y = self.act(conv(x))
-            pooled.append(greatest(y, windows(real, width)))
+            seen = windows(real, width)
+            pooled += [greatest(y, seen), *([total(y, seen)] if self.sums else [])]
             maps.append(y[:, width // 2 : width // 2 + length])  # those around each word
         features = {"windows": jnp.concatenate(maps, axis=-1)}
-        features["pooled"] = x = widened(jnp.concatenate(pooled, axis=-1))
+        features["pooled"] = x = jnp.concatenate([widened(y) for y in pooled], axis=-1)
         return classified(Dropout(self.dropout)(x, train=train), features, self.classes) if self.classes else features
 
     def _both(self, words: Any) -> Any:

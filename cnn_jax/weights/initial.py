@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.config import Experiment
+from cnn_jax.data.source import Source
 from cnn_jax.data.spec import Spec, with_statistics
 from cnn_jax.data.text import TextPrepare
 from cnn_jax.inspect import models
@@ -20,7 +22,7 @@ from cnn_jax.models.variant import Preprocessing
 from cnn_jax.paths import written
 from cnn_jax.train import checkpoint, run_folder
 from cnn_jax.train.predictor import make_model, stored_variables
-from cnn_jax.weights import files, hub, package, vectors
+from cnn_jax.weights import files, hub, package, ratios, vectors
 from cnn_jax.weights.class_names import classes_of
 from cnn_jax.weights.convert import Tensors, first_few, to_variables
 from cnn_jax.weights.schemes import Scheme, best, count_classes
@@ -54,8 +56,10 @@ class Loaded(NamedTuple):
     into: str = ""
 
 
-def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
+def prepare(config: Experiment, spec: Spec, folder: Path, train: Source | None = None) -> Initial:
     """Reads `config.transfer.weights`, unless the run in `folder` has a checkpoint to go on from.
+
+    train: the examples that the run learns from, for what is counted in them.
 
     Raises ValueError or FileNotFoundError, in one line, for weights that are damaged, foreign, or of another model or
     number of classes, and where they have changed since the run began. Nothing is written.
@@ -67,7 +71,7 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     if before and checkpoint.newest_good(folder / run_folder.CHECKPOINTS) is not None:
         return Initial(_normalised(spec, before["mean"], before["std"]), {}, before)
     try:
-        spec, variables, sha256, kept, into = _reader_of(word)(config, spec, word)
+        spec, variables, sha256, kept, into = _reader_of(word, train)(config, spec, word)
     except ValueError as error:
         raise ValueError(f"transfer.weights = '{word}' for {describe(config.model.build)}: {error}") from None
     mean, std = spec.prepare.mean, spec.prepare.std
@@ -85,22 +89,37 @@ def prepare(config: Experiment, spec: Spec, folder: Path) -> Initial:
     return Initial(spec, variables, record, said)
 
 
-def _reader_of(word: str) -> Callable[[Experiment, Spec, str], Loaded]:
+def _reader_of(word: str, train: Source | None) -> Callable[[Experiment, Spec, str], Loaded]:
     if word.startswith(vectors.PREFIX):
         return _of_vectors
+    if word == ratios.WORD and train is not None:
+        return partial(_of_ratios, train)
     return _of_folder if written(word).is_dir() else _of_file
 
 
 def _of_vectors(config: Experiment, spec: Spec, word: str) -> Loaded:
     """Vectors for the words of the vocabulary, in all tables of the model; all else is drawn."""
+    prepare, tables, dim = _tables(config, spec)
+    found, sha256 = vectors.table(word, prepare, dim, config.seed)
+    return Loaded(spec, dict.fromkeys(tables, found), sha256, None)
+
+
+def _of_ratios(train: Source, config: Experiment, spec: Spec, word: str) -> Loaded:
+    """The same, of what the training texts say of their words."""
+    prepare, tables, dim = _tables(config, spec)
+    found = ratios.table(train, prepare, dim, config.seed)
+    return Loaded(spec, dict.fromkeys(tables, found), hashlib.sha256(found.tobytes()).hexdigest(), None)
+
+
+def _tables(config: Experiment, spec: Spec) -> tuple[TextPrepare, list[str], int]:
+    """How texts are read, and the paths and width of the model's tables. Raises ValueError where there are none."""
     if not isinstance(spec.prepare, TextPrepare):
         raise ValueError("vectors of words are for models of texts")
     shapes = variable_shapes(make_model(config.model, config.compute.precision, spec), spec.input.shape)
-    tables = {path: shape for path, shape in shapes.items() if path.endswith("/embedding")}
+    tables = [path for path in shapes if path.endswith("/embedding")]
     if not tables:
         raise ValueError("the model has no table of vectors")
-    found, sha256 = vectors.table(word, spec.prepare, next(iter(tables.values()))[-1], config.seed)
-    return Loaded(spec, dict.fromkeys(tables, found), sha256, None)
+    return spec.prepare, tables, shapes[tables[0]][-1]
 
 
 def weights_file(word: str) -> Path:

@@ -62,6 +62,19 @@ def test_logits_do_not_depend_on_the_bucket(name: str, drawn: Any) -> None:
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
+def test_textcnn_pools_by_sums_too(drawn: Any) -> None:
+    """Beside each maximum, of all windows that hold a word, and of them alone: 4, of 3 words."""
+    module, x = TextCNN(classes=None, vocabulary=VOCABULARY, dim=4, features=3, widths=(2,), sums=True), texts([3], 7)
+    with convolution.lowering("native"):
+        variables = drawn(module, x)
+        kernel = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32)
+        variables["params"]["conv2"]["kernel"] = kernel
+        found = jax.jit(partial(module.apply, variables, train=False))(x)["pooled"]
+    words = np.pad(variables["params"]["words"]["embedding"][x[0, :3] - 1], ((1, 1), (0, 0)))
+    maps = np.maximum(np.einsum("lwc,wcf->lf", np.stack([words[:-1], words[1:]], 1), kernel), 0)
+    np.testing.assert_allclose(found[0], [*maps.max(0), *maps.sum(0) / 4**0.5], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["tcn", "bytenet"])
 def test_no_position_sees_a_later_one(name: str, drawn: Any) -> None:
     """Through gradients: of the map at position t by the vectors; and each earlier one within reach is seen."""
