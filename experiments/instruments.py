@@ -3,8 +3,9 @@
 Reproduces: nothing. A support vector machine on statistics of log-mel spectra stands beside it
     (experiments/studies/sound_svm.py).
 Command: python launch.py train experiments/instruments.py --seeds=0,1,2
-Time: to be measured; about a minute a seed on 2 CPU cores
-Expected: to be measured, on the test split and on the other source (n=3, last step)
+Time: 146 CPU-seconds a seed
+Expected: top1 0.876 ± 0.039, and 0.459 ± 0.033 on the other soundfont (n=3, last step); the support vector machine has
+    0.796 and 0.303
 Needs: apt-get install fluid-soundfont-gm timgm6mb-soundfont
 """
 
