@@ -142,7 +142,7 @@ def mean(x: jax.Array, real: Real) -> jax.Array:
     return (widened(x) * real).sum(1) / jnp.maximum(real.sum(1), 1)
 
 
-def total(x: jax.Array, real: Real) -> jax.Array:
+def summed(x: jax.Array, real: Real) -> jax.Array:
     """The sum over real positions by the root of their number, [B, L, C] -> [B, C] in float32 or better."""
     found = mean(x, real)
     return found * jnp.sqrt(x.shape[1] if real is None else real.sum(1).astype(found.dtype))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Dropout, Layer
-from cnn_jax.models.masked import Mixed, Real, greatest, read, table, total, uniform_within, widened
+from cnn_jax.models.masked import Mixed, Real, greatest, read, table, summed, uniform_within, widened
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
 
@@ -65,7 +65,7 @@ class TextCNN(nn.Module):
             )
             y = self.act(conv(x))
             seen = windows(real, width)
-            pooled += [greatest(y, seen), *([total(y, seen)] if self.sums else [])]
+            pooled += [greatest(y, seen), *([summed(y, seen)] if self.sums else [])]
             maps.append(y[:, width // 2 : width // 2 + length])  # those around each word
         features = {"windows": jnp.concatenate(maps, axis=-1)}
         features["pooled"] = x = jnp.concatenate([widened(y) for y in pooled], axis=-1)
