@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from cnn_jax.models.heads import Output, classified
 from cnn_jax.models.layers import Activation, Conv, Dropout, Layer
-from cnn_jax.models.masked import Mixed, Real, greatest, read, table, summed, uniform_within, widened
+from cnn_jax.models.masked import Mixed, Real, greatest, read, summed, table, uniform_within, widened
 from cnn_jax.models.variant import Variant
 from cnn_jax.ops.pooling import max_pool
 
