@@ -33,7 +33,7 @@ class Spelling(NamedTuple):
         return np.bincount(self.word_of[known], counts, len(self.words)).astype(np.float64)
 
 
-def spelling(tokens: NDArray[np.integer], prepare: TextPrepare, text: str = "") -> Spelling:
+def spelled_out(tokens: NDArray[np.integer], prepare: TextPrepare, text: str = "") -> Spelling:
     """How the tokens [L] of an example are read; by its text also words that the model does not know, else "?"."""
     real = np.asarray(tokens)[np.asarray(tokens) != PADDING]
     count = len(real)

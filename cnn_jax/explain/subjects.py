@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.spelling import spelling
+from cnn_jax.data.spelling import spelled_out
 from cnn_jax.data.text import TextPrepare
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import positions
@@ -111,7 +111,7 @@ def parts_of(
 
 
 def _parts_of_text(tokens: NDArray[np.integer], prepare: TextPrepare) -> NDArray[np.int64]:
-    found = spelling(tokens, prepare)
+    found = spelled_out(tokens, prepare)
     place, count = found.of, len(found.letters)
     if count > PARTS:
         order = np.argsort(found.of, kind="stable")  # a blank belongs to the word before it

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_jax.data.spelling import spelling
+from cnn_jax.data.spelling import spelled_out
 from cnn_jax.data.text import PADDING, UNKNOWN
 from cnn_jax.data.texts import prepare_of
 from cnn_jax.explain import targets
@@ -57,7 +57,7 @@ def over(
         program = program or jax.jit(partial(_counted, subject.target, name, method, subject.static))
         maps = np.asarray(program(predictor.variables, subject.chosen, subject.x, subject.arrays))
         for row, label, counts in zip(rows, np.asarray(subject.chosen["class"]), maps, strict=False):
-            spelled = spelling(tokens[row], prepare)
+            spelled = spelled_out(tokens[row], prepare)
             texts[label] += 1
             unknown += int((tokens[row] == UNKNOWN).sum())
             for word, count in zip(spelled.words, spelled.of_words(counts[: len(spelled.of)]), strict=True):

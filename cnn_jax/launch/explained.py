@@ -14,7 +14,7 @@ from cnn_jax.data.inputs import Input
 from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.sound import SoundPrepare, starts
 from cnn_jax.data.spec import Spec
-from cnn_jax.data.spelling import Spelling, spelling
+from cnn_jax.data.spelling import Spelling, spelled_out
 from cnn_jax.data.text import TextPrepare
 from cnn_jax.explain.explanation import Explained, Explanation
 from cnn_jax.explain.targets import class_number
@@ -80,7 +80,7 @@ def read(item: Input, spec: Spec) -> Spelling | None:
     """How a text is read; None of what is none."""
     if not isinstance(spec.prepare, TextPrepare) or item.example is None:
         return None
-    return spelling(item.example, spec.prepare, text_of(item.path))
+    return spelled_out(item.example, spec.prepare, text_of(item.path))
 
 
 def text_of(path: Path | str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data.spec import Field, Spec
-from cnn_jax.data.spelling import spelling
+from cnn_jax.data.spelling import spelled_out
 from cnn_jax.data.text import ZHANG, TextPrepare, numbers, padded
 from cnn_jax.explain import benchmark as benchmarks
 from cnn_jax.explain import words
@@ -144,11 +144,11 @@ def test_tokens_are_read_as_words(unit: Any, text: str, letters: list[str], said
     known = {"word": ("good", ","), "char": tuple("a fine-cut lm!"), "byte": (), "zhang": tuple(ZHANG)}[unit]
     prepare = replace(SPEC.prepare, unit=unit, vocabulary=known, lengths=(24,))
     (row,) = numbers([text], prepare)
-    found = spelling(padded(row, prepare), prepare, text)
+    found = spelled_out(padded(row, prepare), prepare, text)
     assert found.letters == letters and found.words == said
     one = np.zeros(len(row))
     one[found.word_of == len(said) - 2] = 1  # a word counts what all its tokens do
     assert found.of_words(one)[-2] == one.sum() > 0 and found.of_words(one)[-1] == 0
     assert found.of_letters(one).sum() == one.sum()
-    alone = spelling(padded(row, prepare), prepare)
+    alone = spelled_out(padded(row, prepare), prepare)
     assert alone.words == (["good", ",", "?", "?", "?", "?"] if unit == "word" else said)
