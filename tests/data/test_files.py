@@ -147,8 +147,11 @@ def coco(pictures, tmp_path) -> Callable[[dict], Found]:
 CASES = ("coco", "folder", "tfds", "openclipart")
 # Where fashion_mnist has pictures, tfds reads them; those of voc, yolo and masks are read as those of coco; the rest
 # are made of some, but for sounds, which tests/data/test_sound.py reads.
-HANDED_ON = {"fashion_mnist", "voc", "yolo", "trees", "scenes", "tuxpaint", "nuclei", "masks", "planted_patch"}
-SOUNDS = {"wav", "drums"}
+HANDED_ON = {
+    *("fashion_mnist", "voc", "yolo", "trees", "scenes", "tuxpaint", "nuclei", "masks", "planted_patch"),
+    "shuffled_labels",
+}
+SOUNDS = {"wav", "drums", "spoken_languages"}
 
 
 def source_of(name: str) -> Callable:

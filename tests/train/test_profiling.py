@@ -39,7 +39,8 @@ def test_steps_are_recorded_and_summed_up(
     # Of each part so much that they add up to a step.
     assert {"forward", "backward", "optimizer"} <= {words[0] for words in parts}
     assert sum(float(words[-1].rstrip("%")) for words in parts[1:]) == pytest.approx(100, abs=1)
-    assert ["forward", "conv2", "conv_general_dilated"] in [words[:3] for words in largest]
+    # Which operations take longest is another thing each time; the layers of the network are among them.
+    assert {"forward", "backward"} & {words[0] for words in largest if words[1:2] in (["conv1"], ["conv2"])}
     (viewed,) = (tmp_path / "profile").glob("plugins/profile/*/*.trace.json.gz")
     names = {event.get("name") for event in json.loads(gzip.decompress(viewed.read_bytes()))["traceEvents"]}
     assert "train" in names and len(names & operations(run.engine.lowered(16).compile().as_text() or "").keys()) > 20
