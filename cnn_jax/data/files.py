@@ -167,9 +167,12 @@ def _read_array(path: Path, spec: Spec, convert: bool) -> Read:
 
 
 def _read_text(path: Path, spec: Spec, convert: bool) -> Read:
-    # What is no UTF-8 is told from a text that is by the letters that stand for it.
-    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return text_example(text, spec, f"'{printable(path)}'"), None
+    return text_example(text_in(path), spec, f"'{printable(path)}'"), None
+
+
+def text_in(path: Path) -> str:
+    """All of the text in a file. What is no UTF-8 is told from a text that is by the letters that stand for it."""
+    return path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
 def _read_sound(path: Path, spec: Spec, convert: bool) -> Read:

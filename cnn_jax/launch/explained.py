@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.data.files import sound_of
+from cnn_jax.data.files import sound_of, text_in
 from cnn_jax.data.inputs import Input
 from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.sound import SoundPrepare, starts
@@ -80,14 +80,8 @@ def read(item: Input, spec: Spec) -> Spelling | None:
     """How a text is read; None of what is none."""
     if not isinstance(spec.prepare, TextPrepare) or item.example is None:
         return None
-    return spelled_out(item.example, spec.prepare, text_of(item.path))
-
-
-def text_of(path: Path | str) -> str:
-    """The text itself, which is given or is that of a file."""
-    if isinstance(path, str):
-        return path
-    return path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    text = item.path if isinstance(item.path, str) else text_in(item.path)
+    return spelled_out(item.example, spec.prepare, text)
 
 
 def named(text: str) -> str:
