@@ -124,7 +124,6 @@ def _examples(words: list[str], spec: Any, convert: bool) -> list[tuple[str, dic
 
 def _together(words: list[str], spec: Any, convert: bool) -> dict[str, Any]:
     """Those inputs as one batch."""
-    import numpy as np
+    from cnn_jax.launch.inside.looked import joined
 
-    each = [example for _, example in _examples(words, spec, convert)]
-    return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+    return joined([example for _, example in _examples(words, spec, convert)])

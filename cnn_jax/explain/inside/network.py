@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_jax.batch import Batch, normalised
-from cnn_jax.data.source import Source
+from cnn_jax.data.source import Source, evenly
 from cnn_jax.data.spec import VALID
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import LayerScore
@@ -124,7 +124,7 @@ def chosen_units(words: Sequence[str], count: int, most: int, names: Sequence[st
     names: of units that have some, as the classes of logits. Raises ValueError for one that there is not.
     """
     if not words:
-        return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+        return evenly(count, most).tolist()
     found = []
     for word in words:
         if word in names:

@@ -1,6 +1,5 @@
 """Views of directions in a layer: concepts that a person shows by examples, and those that the layer itself uses."""
 
-from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from cnn_jax.explain import targets
 from cnn_jax.explain.inside.concepts import concepts
 from cnn_jax.explain.inside.tcav import RUNS, Tcav, layer_slopes, tcav
-from cnn_jax.launch.inside.looked import Found, Looked
+from cnn_jax.launch.inside.looked import Found, Looked, commonest, means
 from cnn_jax.report import inside as drawn
 from cnn_jax.report.inside import Section
 from cnn_jax.train.mesh import within_memory
@@ -25,22 +24,19 @@ def shown_concepts(looked: Looked) -> Found:
     asked, network, spec = looked.asked, looked.network, looked.spec
     if not asked.concepts:
         raise ValueError("TCAV tests concepts that examples show: say folders of them, as --concepts=striped/,dotted/")
-    label = next((name for name, field in spec.targets.items() if field.role == "label"), None)
+    label = looked.label
     if label is None:
         raise ValueError("TCAV asks what counts for a class, and the model has none to say of an input")
     layer = network.layer(asked.layer, extent=False)
-    means = lambda inputs: _means(network.maps(inputs, layer)[layer])  # noqa: E731
-    seen = (
-        [(means({n: b[n] for n in spec.inputs}), b[label]) for _, b, _ in looked.over()] if asked.random is None else []
-    )
-    others = np.concatenate([one for one, _ in seen]) if asked.random is None else means(asked.random)
+    known_by = lambda inputs: means(network.maps(inputs, layer)[layer])  # noqa: E731
+    others = looked.pooled(layer)[0] if asked.random is None else known_by(asked.random)
     batch = looked.source.batch(looked.rows)
     labels = batch[label]
     wanted = _classes(looked, labels)
     tests, table = len(asked.concepts) * len(wanted), []
     slopes = {k: _slopes(looked, layer, {n: batch[n][labels == k] for n in spec.inputs}, k) for k in wanted}
     for name, examples in asked.concepts:
-        known = means(examples)
+        known = known_by(examples)
         for k in wanted:
             found: Tcav = tcav(known, others, slopes[k], tests=tests, seed=asked.seed)
             way = "for it" if found.score > found.random.mean() else "against it"
@@ -82,16 +78,16 @@ def own_concepts(looked: Looked) -> Found:
         best = np.argsort(-amount, kind="stable")[:BEST]
         scale = max(heat[best].max(), 1e-12)
         tiles = [
-            drawn.lit(tile, upright(one / scale, looked))
+            drawn.lit(tile, looked.upright(one / scale, one.ndim))
             for tile, one in zip(looked.examples(rows[best]), heat[best], strict=True)
         ]
         units = np.argsort(-parts.directions[k])[:3]
         row: dict[str, object] = {"concept": k, "units that make it up": ", ".join(map(str, units))}
         word = f"concept {k}"
         if labels := looked.label_of(rows[best]):
-            common, times = Counter(labels).most_common(1)[0]
+            common, times, words = commonest(labels)
             row |= {"most common class": common, "of them": times}
-            word += f": {times} of {len(labels)} are '{common}'"
+            word += f": {words}"
         table.append(row)
         pictures.append((word, drawn.row(tiles)))
     said = [
@@ -99,11 +95,6 @@ def own_concepts(looked: Looked) -> Found:
         f"({maps.shape[-1]} units), of {looked.sample}.",
     ]
     return Found(said, [Section(f"Concepts of {layer}", ["Bright is where the concept is."], pictures, table)])
-
-
-def upright(heat: np.ndarray, looked: Looked) -> np.ndarray:
-    """A map as the picture of its example lies: that of a spectrogram [T, F] with time to the right."""
-    return heat.T[::-1] if looked.spec.input.role == "signal" and heat.ndim == 2 else heat
 
 
 def _last_positive(looked: Looked) -> str:
@@ -150,7 +141,3 @@ def _slopes(looked: Looked, layer: str, inputs: dict[str, np.ndarray], label: in
     return np.concatenate([np.asarray(run_within(predictor.variables, given.x[rows])) for rows in places])[
         : len(given.x)
     ]
-
-
-def _means(maps: np.ndarray) -> np.ndarray:
-    return maps.reshape(len(maps), -1, maps.shape[-1]).mean(1)

@@ -3,6 +3,7 @@
 The functions of `explain.inside` compute, those of `report.inside` draw; views fetch examples and word results.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,6 +106,19 @@ class Looked:
     def over(self, *layers: str) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], NDArray[np.int64]]]:
         return self.network.over(self.source, self.rows, *layers)
 
+    def pooled(self, layer: str) -> tuple[np.ndarray, NDArray[np.int64]]:
+        """What a layer makes of the examples [N, D], mean over positions, and their rows [N]."""
+        found = [(means(layers[layer]), rows) for layers, _, rows in self.over(layer)]
+        return np.concatenate([each for each, _ in found]), np.concatenate([rows for _, rows in found])
+
+    def upright(self, maps: np.ndarray, positions: int) -> np.ndarray:
+        """Maps whose first axes, so many, are positions, as the picture of their example lies.
+
+        Those of a spectrogram [T, F, ...] have time to the right and low tones below; others are as they are.
+        """
+        of_spectrum = self.spec.input.role == "signal" and positions == 2
+        return np.swapaxes(maps, 0, 1)[::-1] if of_spectrum else maps
+
     def inputs_of(self, rows: NDArray[np.int64], source: Source | None = None) -> dict[str, np.ndarray]:
         """Examples {input: [N, ...]} by their places in the split."""
         batch = (source or self.source).batch(rows)
@@ -114,12 +128,16 @@ class Looked:
         """Pictures of them."""
         return [drawn.tile(one, self.spec) for one in first(self.inputs_of(rows, source))]
 
+    @property
+    def label(self) -> str | None:
+        """The name of the field with the class of each example, None where examples have not one each."""
+        return next((name for name, one in self.spec.targets.items() if one.role == "label"), None)
+
     def label_of(self, rows: NDArray[np.int64], source: Source | None = None) -> list[str] | None:
-        """Their classes by name, None where examples have not one each."""
-        name = next((name for name, one in self.spec.targets.items() if one.role == "label"), None)
-        if name is None:
+        """Their classes by name, None where they have none."""
+        if self.label is None:
             return None
-        labels = (source or self.source).batch(rows)[name]
+        labels = (source or self.source).batch(rows)[self.label]
         return [self.spec.classes[label] if label >= 0 else "unknown" for label in labels]
 
     def subjects(self, most: int) -> list[tuple[str, dict[str, np.ndarray]]]:
@@ -137,6 +155,22 @@ View = Callable[[Looked], Found]
 def first(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """The array that is looked at, of the inputs of a model."""
     return next(iter(inputs.values()))
+
+
+def means(maps: np.ndarray) -> np.ndarray:
+    """Feature maps [N, *spatial, D], mean over positions [N, D]."""
+    return maps.reshape(len(maps), -1, maps.shape[-1]).mean(1)
+
+
+def joined(examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Batches {input: [N, ...]} as one."""
+    return {name: np.concatenate([one[name] for one in examples]) for name in examples[0]}
+
+
+def commonest(labels: Sequence[str]) -> tuple[str, int, str]:
+    """The class that most have, how many, and both in words."""
+    name, times = Counter(labels).most_common(1)[0]
+    return name, times, f"{times} of {len(labels)} are '{name}'"
 
 
 def look(folder: Path, which: str | None, views: Mapping[str, View], asked: Asked, out: Path) -> None:

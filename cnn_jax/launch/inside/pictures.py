@@ -53,7 +53,7 @@ def filters(looked: Looked) -> Found:
             off = float((np.ptp(seen.reshape(-1, seen.shape[-1]), 0) == 0).mean())
             shape = " x ".join(map(str, seen.shape[:-1]))
             line = f"{seen.shape[-1]} of {maps.shape[-1]} units at {shape} positions; {off:.0%} of them are the same "
-            tiles = contact_sheet.sheet(tiles_of(_upright(seen, looked)))
+            tiles = contact_sheet.sheet(tiles_of(looked.upright(seen, seen.ndim - 1)))
             parts.append(Section(layer, [f"{line}everywhere."], [(layer, contact_sheet.png(tiles))]))
     return Found(said, parts)
 
@@ -128,12 +128,6 @@ def dreams(looked: Looked) -> Found:
         shown = [contact_sheet.png(drawn.tile(_restored(one, looked), spec)) for one in (np.asarray(x[0]), made[0])]
         parts.append(Section(name, [said[-1]], list(zip(("before", "after"), shown, strict=True))))
     return Found(said, parts)
-
-
-def _upright(maps: NDArray[np.float32], looked: Looked) -> NDArray[np.float32]:
-    """Maps of a spectrogram [T, F, U] with time to the right and low tones below; others as they are."""
-    of_spectrum = looked.spec.input.role == "signal" and maps.ndim == 3
-    return np.swapaxes(maps, 0, 1)[::-1] if of_spectrum else maps
 
 
 def _range(looked: Looked) -> tuple[float, float]:

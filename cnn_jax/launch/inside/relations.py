@@ -17,7 +17,7 @@ from cnn_jax.explain.inside.cka import between
 from cnn_jax.explain.inside.examples import nearest
 from cnn_jax.explain.inside.network import LOGITS, Network
 from cnn_jax.explain.inside.tracin import tracin
-from cnn_jax.launch.inside.looked import Found, Looked, first
+from cnn_jax.launch.inside.looked import Found, Looked, commonest, first, joined, means
 from cnn_jax.report import inside as drawn
 from cnn_jax.report import log
 from cnn_jax.report.inside import Section
@@ -32,19 +32,18 @@ def neighbours(looked: Looked) -> Found:
     """The examples of the split that are most like each input to the network, by the angle between features."""
     network = looked.network
     layer = network.layer(looked.asked.layer, extent=False, vector=True)
-    known, rows = _pooled(looked, layer)
+    known, rows = looked.pooled(layer)
     subjects = looked.subjects(QUERIES)
     table, parts = [], []
     own = not looked.asked.inputs  # each is its own nearest
     for name, example in subjects:
-        query = _means(network.maps(example, layer)[layer])
+        query = means(network.maps(example, layer)[layer])
         found = nearest(query, known, k=NEAR + own)
         places, alike = found.rows[0][own:], found.similarity[0][own:]
         labels = looked.label_of(rows[places]) or [""] * len(places)
         word = f"cosine similarity {alike[0]:.3f} to {alike[-1]:.3f}"
         if labels[0]:
-            common, times = Counter(labels).most_common(1)[0]
-            word += f"; {times} of {len(labels)} are '{common}'"
+            word += f"; {commonest(labels)[2]}"
         tiles = [drawn.tile(first(example)[0], looked.spec), *looked.examples(rows[places])]
         parts.append(Section(name, [word], [(f"{name}, and the nearest to it", drawn.row(tiles))]))
         each = zip(places, alike, labels, strict=True)
@@ -87,7 +86,7 @@ def influence(looked: Looked) -> Found:
     TracIn over the checkpoints kept, Pruthi et al. 2020, with the learning rates of the log.
     """
     spec, predictor, folder = looked.spec, looked.opened.predictor, looked.folder
-    label = next((name for name, one in spec.targets.items() if one.role == "label"), None)
+    label = looked.label
     if label is None or looked.opened.config is None or looked.asked.data is not None:
         raise ValueError("which training examples were behind an answer is known of classifiers trained here alone")
     steps = sorted(checkpoint.steps(folder / run_folder.CHECKPOINTS))
@@ -146,13 +145,11 @@ def _queries(looked: Looked, label: str) -> tuple[list[str], dict[str, np.ndarra
     """The inputs that were named, or the mistakes of which the network was surest."""
     if looked.asked.inputs:
         names = [name for name, _ in looked.asked.inputs]
-        each = [example for _, example in looked.asked.inputs]
-        return names, {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+        return names, joined([example for _, example in looked.asked.inputs])
     batch = looked.source.batch(looked.rows)
     inputs = {name: batch[name] for name in looked.spec.inputs}
     logits = predict(looked.opened.predictor, inputs)["logits"].astype(np.float64)
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    sure = (shares / shares.sum(-1, keepdims=True)).max(-1)
+    sure = logits.max(-1) - np.logaddexp.reduce(logits, -1)
     wrong = np.flatnonzero((logits.argmax(-1) != batch[label]) & (batch[label] >= 0))
     if not len(wrong):
         raise ValueError(f"there is no mistake among {looked.sample}: name an input, or look at more with --examples")
@@ -175,13 +172,3 @@ def _rates(folder: Path, steps: list[int]) -> list[float]:
     if not seen:
         raise ValueError(f"the log of '{folder}' has no learning rates, by which checkpoints are weighed")
     return [next((rate for at, rate in reversed(seen) if at <= step), seen[0][1]) for step in steps]
-
-
-def _pooled(looked: Looked, layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """What a layer makes of the examples [N, D], mean over positions, and their rows [N]."""
-    found = [(_means(layers[layer]), rows) for layers, _, rows in looked.over(layer)]
-    return np.concatenate([means for means, _ in found]), np.concatenate([rows for _, rows in found])
-
-
-def _means(maps: np.ndarray) -> np.ndarray:
-    return maps.reshape(len(maps), -1, maps.shape[-1]).mean(1)

@@ -1,6 +1,5 @@
 """Views of what units stand for: the examples that they answer to most, and the objects that they find."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from cnn_jax.explain.inside.examples import patch, strongest
 from cnn_jax.explain.inside.network import LOGITS, chosen_units
 from cnn_jax.explain.truth.masks import concept_masks
 from cnn_jax.inspect.receptive_field import receptive_fields
-from cnn_jax.launch.inside.looked import Found, Looked, first
+from cnn_jax.launch.inside.looked import Found, Looked, commonest, first
 from cnn_jax.report import inside as drawn
 from cnn_jax.report.inside import Section
 
@@ -42,10 +41,10 @@ def examples(looked: Looked) -> Found:
             f"of place {len(best)}": float(values[-1]),
         }
         if labels := looked.label_of(best):
-            common, times = Counter(labels).most_common(1)[0]
+            common, times, words = commonest(labels)
             row |= {"most common class": common, "of them": times}
             shares.append(times / len(labels))
-            word += f": {times} of {len(labels)} are '{common}'"
+            word += f": {words}"
         rows.append(row)
         pictures.append((word, drawn.row(tiles)))
     seen = f"each the {side} x {side} pixels around the largest answer, which is what a position of the layer sees"
