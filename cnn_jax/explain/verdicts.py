@@ -54,24 +54,32 @@ def verdicts(
         shifted = None
         if not {"box", "region"} & subject.chosen.keys():  # a class and nothing else
             shifted = {**subject.chosen, "class": (subject.chosen["class"] + 1) % classes}
-        fixed = {name: subject.arrays[name] for name in ("segments", "key")}
-
-        def maps(program: Any, variables: Any, chosen: Any, subject: Subject = subject, fixed: Any = fixed) -> Any:
-            x, arrays = subject.seen(variables)
-            return program(variables, chosen, x, {**arrays, **fixed})
-
+        # What each of the models sees of the batch is the same for all methods.
+        mine, theirs, *drawn = (_given(subject, variables) for variables in (own, other, *random))
+        by_heart = None if memorised is None else _given(subject, memorised)
         for name, method in methods.items():
             program = compiled.setdefault(name, jax.jit(partial(flat_maps, subject.target, method, subject.static)))
-            base = maps(program, own, subject.chosen)
-            alike = np.mean([spearman(base, maps(program, variables, subject.chosen)) for variables in random], 0)
-            row = {"weights": alike, "trained": spearman(base, maps(program, other, subject.chosen))}
+            base = _maps(program, mine, subject.chosen)
+            alike = np.mean([spearman(base, _maps(program, given, subject.chosen)) for given in drawn], 0)
+            row = {"weights": alike, "trained": spearman(base, _maps(program, theirs, subject.chosen))}
             if shifted is not None:
-                row["classes"] = spearman(base, maps(program, own, shifted))
-            if memorised is not None:
-                row["labels"] = spearman(base, maps(program, memorised, subject.chosen))
+                row["classes"] = spearman(base, _maps(program, mine, shifted))
+            if by_heart is not None:
+                row["labels"] = spearman(base, _maps(program, by_heart, subject.chosen))
             for what, values in row.items():
                 found.setdefault(name, {}).setdefault(what, []).append(np.asarray(values)[: len(rows)])
     return {name: _judged({what: np.concatenate(parts) for what, parts in row.items()}) for name, row in found.items()}
+
+
+def _given(subject: Subject, variables: Any) -> tuple[Any, Any, Any]:
+    """(variables, x, arrays) of the batch as a model of these variables sees it; what is hidden or drawn stays."""
+    x, arrays = subject.seen(variables)
+    return variables, x, {**arrays, **{name: subject.arrays[name] for name in ("segments", "key")}}
+
+
+def _maps(program: Any, given: tuple[Any, Any, Any], chosen: Any) -> Any:
+    variables, x, arrays = given
+    return program(variables, chosen, x, arrays)
 
 
 def _judged(alike: dict[str, np.ndarray]) -> Sanity:
