@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from cnn_jax.data.source import evenly
 from cnn_jax.report.figures import GREY, ORANGE, draw_example, new_figure, save, short
 
 COLUMNS = 4
@@ -81,7 +82,7 @@ def _in_seconds(ax: Axes, example: NDArray[Any], seconds: tuple[float, float]) -
     ax.set_xticks(marks - 0.5, [f"{start + (end - start) * mark / count:.2g} s" for mark in marks], fontsize=7)
     if example.ndim == 3:
         ax.set_aspect("auto")
-        bins = np.unique(np.linspace(0, example.shape[0] - 1, 5).round().astype(int))
+        bins = evenly(example.shape[0], 5)
         ax.set_yticks(example.shape[0] - 1 - bins, [f"bin {1 + n}" for n in bins], fontsize=7)
 
 
