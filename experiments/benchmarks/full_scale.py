@@ -20,7 +20,8 @@ from absl import flags
 
 from cnn_jax import config as configuration
 from cnn_jax.config import Experiment
-from cnn_jax.data.prepare import ImagePrepare
+from cnn_jax.data.prepare import ImagePrepare, Prepare
+from cnn_jax.data.sound import SoundPrepare
 from cnn_jax.data.spec import INDEX, VALID, Field, Spec
 from cnn_jax.launch import experiment_file, script
 
@@ -30,8 +31,10 @@ OBJECTS = 93  # of the fullest picture of COCO's train2017
 
 
 def _spec(name: str, classes: int, inputs: dict[str, Field], targets: dict[str, Field]) -> Spec:
-    height, width, _ = next(iter(inputs.values())).shape
-    prepare = ImagePrepare(size=(height, width), mean=(0.5,) * 3, std=(0.25,) * 3)
+    shape = next(iter(inputs.values())).shape
+    prepare: Prepare = SoundPrepare()
+    if len(shape) == 3:
+        prepare = ImagePrepare(size=shape[:2], mean=(0.5,) * 3, std=(0.25,) * 3)
     names = tuple(f"class {number}" for number in range(classes))
     return Spec(
         name=name,
@@ -48,6 +51,11 @@ def _spec(name: str, classes: int, inputs: dict[str, Field], targets: dict[str, 
 def _labelled(name: str, side: int, classes: int) -> Spec:
     image = Field("image", (side, side, 3), "uint8")
     return _spec(name, classes, {"image": image}, {"label": Field("label", (), "int32")})
+
+
+def _heard(name: str, samples: int, classes: int) -> Spec:
+    signal = Field("signal", (samples, 1), "float32")
+    return _spec(name, classes, {"signal": signal}, {"label": Field("label", (), "int32")})
 
 
 def _boxed(height: int, width: int) -> Spec:
@@ -72,6 +80,7 @@ MOCKED = {  # what each reads, and how many examples it trains on
     "imagenet_resnet50": (_labelled("imagenet", 224, 1000), 1_281_167),
     "imagenet_convnext_tiny": (_labelled("imagenet", 224, 1000), 1_281_167),
     "coco_retinanet": (_boxed(800, 1088), 117_266),
+    "speech_commands_bc_resnet": (_heard("speech_commands", 16_000, 12), 85_511),
     "voc_deeplabv3": (_masked(513), 10_582),
 }
 
@@ -94,10 +103,12 @@ def batch(spec: Spec, size: int, draw: np.random.Generator) -> dict[str, np.ndar
         shape = (size, *field.shape)
         if field.role == "image":
             return draw.integers(256, size=shape, dtype=np.uint8)
+        if field.role == "signal":
+            return draw.uniform(-1, 1, shape).astype(np.float32)
         if field.role in ("label", "class_map"):
             return draw.integers(len(spec.classes), size=shape).astype(field.dtype)
         found = np.full(shape, -1 if field.role == "box_labels" else 0, field.dtype)
-        height, width, _ = spec.input.shape
+        height, width = spec.input.shape[:2]
         if field.role == "box_labels":
             found[:, :2] = draw.integers(len(spec.classes), size=(size, 2))
         elif field.role == "boxes":
