@@ -56,7 +56,8 @@ class Detector(Protocol):
       stream "sample".
     losses: (raw outputs, objects) -> the terms of the loss, which is the sum of sum / count over all terms, with counts
       of the batches of all devices. Each is finite, with a finite gradient, for images without objects.
-    detections: (raw outputs, content) -> what was found, cut to the content.
+    detections: (raw outputs, content) -> what was found, cut to the content. Those of a detector that has a field
+      `mask_head`, not None, have masks too.
     """
 
     def __call__(

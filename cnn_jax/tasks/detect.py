@@ -30,6 +30,8 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
     if not (hasattr(model, "losses") and hasattr(model, "detections")):
         raise ValueError(f"{type(model).__name__} is no detector: launch.py list models --task=detect shows them")
     axes = axes_of(flips)
+    if axes and getattr(model, "mask_head", None) is not None:
+        raise ValueError(f"flips = {flips!r} is not for {type(model).__name__} with a mask head")
     detector: Detector = model
     image, boxes, labels = named(spec.inputs, "image"), named(spec.targets, "boxes"), named(spec.targets, "box_labels")
 
@@ -67,11 +69,7 @@ def detect(model: nn.Module, spec: Spec, *, sizes: tuple[float, float] = detecti
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         def find(x: jax.Array, content: jax.Array) -> Detections:
-            raw = model.apply(variables, x, train=False, content=content)
-            found = detector.detections(raw, content)
-            if axes and type(found) is not Detections:
-                raise ValueError(f"flips = {flips!r} is not for {type(model).__name__}, which finds masks")
-            return found
+            return detector.detections(model.apply(variables, x, train=False, content=content), content)
 
         pixels = batch.scaled()[image]
         x, content = normalised(pixels, spec.prepare), content_of(batch, pixels)

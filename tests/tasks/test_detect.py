@@ -14,6 +14,7 @@ from cnn_jax.data.placement import Placement, as_vector
 from cnn_jax.data.prepare import ImagePrepare
 from cnn_jax.data.spec import VALID, Field, Spec
 from cnn_jax.models.detector import Objects, found
+from cnn_jax.models.faster_rcnn import maskrcnn_resnet50_fpn
 from cnn_jax.models.small_cnn import small_cnn
 from cnn_jax.tasks.detect import detect
 
@@ -74,6 +75,13 @@ def batch(count: int = 2) -> Batch:
 def test_only_a_detector_is_taken():
     with pytest.raises(ValueError, match="SmallCNN is no detector"):
         detect(small_cnn(classes=2), SPEC)
+
+
+def test_masks_are_not_mirrored_which_is_said_before_anything_is_trained():
+    model = maskrcnn_resnet50_fpn(classes=2)
+    assert detect(model, SPEC).headline == "ap"
+    with pytest.raises(ValueError, match="flips = 'both' is not for FasterRCNN with a mask head"):
+        detect(model, SPEC, flips="both")
 
 
 def test_padding_rows_without_area_and_what_is_ignored_are_no_objects():
