@@ -2,7 +2,7 @@
 
 Command: python experiments/studies/text_baselines.py NAME, of movie_reviews, rotten_tomatoes, wordnet, word_languages,
     spam_assassin
-Time: to be measured
+Time: of the experiment, and a minute or two for the linear model
 Needs: what the experiment NAME needs
 
 For each part (the ten folds of movie_reviews, three splits of rotten_tomatoes, else the one split) and each seed the
