@@ -3,8 +3,8 @@
 Reproduces: nothing. It is the recipe to begin with for your own boxes; Tux Paint's stamps on photos stand in for them.
 Command: python launch.py train experiments/objects.py --config.data.source='coco(annotations.json, size=320)'
 Time: 10 min a seed on one CPU core, of pictures of 128 pixels
-Expected: for the stamps ap50 0.317 ± 0.005, ap 0.159 ± 0.007 (n=3, last step), of whose ap50 wrong classes cost 0.069 and
-    wrong places 0.066. Stamps and photo of the test split are not in train, and train has one photo
+Expected: for the stamps ap50 0.317 ± 0.005, ap 0.159 ± 0.007 (n=3, last step), of which wrong classes cost 0.069 of
+    ap50 and wrong places 0.066. Stamps and photo of the test split are not in train, and train has one photo
 Needs: pip install 'cnn_jax[pretrained]', and for the stamps apt-get install tuxpaint-stamps-default
 
 voc:FOLDER and yolo:FOLDER are read as well; launch.py describe coco:annotations.json shows what is in them. Objects are

@@ -57,8 +57,8 @@ def shown_concepts(looked: Looked) -> Found:
     said = [
         f"TCAV at {layer}: the share of a class's examples whose logit grows towards the concept, mean of {RUNS} draws "
         f"of {beside}.",
-        f"p of a two-sided t-test against random examples in the concept's place, times the {tests} tests. "
-        "'Told from random' near 0.5 says that the layer does not know the concept, and its score says nothing.",
+        f"p of a two-sided t-test against random examples in the concept's place, times {tests}, as many as there "
+        "are. 'Told from random' near 0.5 says that the layer does not know the concept, and its score says nothing.",
     ]
     return Found(said, [Section("Concepts", [], [], table)])
 
