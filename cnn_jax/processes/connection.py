@@ -26,7 +26,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, beat: Callable[[], dict[str, Any]]) -> None:
         self.heard = time.monotonic()
-        self._socket, self.beat = sock, beat
+        self._socket, self.beat, self._broken = sock, beat, False
         self._waiting: queue.SimpleQueue[Message | threading.Event] = queue.SimpleQueue()
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -37,10 +37,11 @@ class Connection:
         self._waiting.put((header, data))
 
     def flush(self, seconds: float) -> None:
-        """Waits until all is written, at most so long."""
+        """Waits until all is written, at most so long, and not where nothing can be written any more."""
         written = threading.Event()
         self._waiting.put(written)
-        written.wait(seconds)
+        if not self._broken:
+            written.wait(seconds)
 
     def messages(self) -> Iterator[Message]:
         """What the other end sends, until it closes or is gone; then this end is closed, too."""
@@ -69,6 +70,11 @@ class Connection:
                     message.set()
                 else:
                     write(self._socket, *message)
+        self._broken = True  # first, so that whoever waits has either seen it or is let go here
+        with suppress(queue.Empty):
+            while True:
+                if isinstance(message := self._waiting.get_nowait(), threading.Event):
+                    message.set()
 
 
 def write(sock: socket.socket, header: dict[str, Any], data: bytes = b"") -> None:

@@ -133,13 +133,17 @@ class Line:
         if kind == "ended":
             self.hear(Ended(header["rank"], header["code"], header["words"]))
 
-    def hear(self, end: Ended) -> None:
-        """Notes that a process has ended, the first time."""
+    def hear(self, end: Ended, tell: Callable[[], None] = lambda: None) -> None:
+        """Notes that a process has ended, the first time; `tell` is called before this one ends for it.
+
+        It is noted before anything else is done, as what fails for that reason asks for it (`heard_of_an_end`).
+        """
         with self._changed:
             if self.over or self.first_end is not None:
                 return
             self.first_end = end
             self._changed.notify_all()
+        tell()
         if end.rank != self.rank:
             self._ended(end)
 
@@ -199,12 +203,14 @@ class Hub:
         self.line.handle(header, data)
 
     def end(self, end: Ended) -> None:
-        """Tells all that a process has ended."""
-        if not self.line.over and self.line.first_end is None:
+        """Tells all that a process has ended, the first that does."""
+
+        def tell() -> None:
             for connection in self.connections.values():
                 connection.send({"kind": "ended", **end._asdict()})
             self.flush(2.0)
-            self.line.hear(end)
+
+        self.line.hear(end, tell)
 
     def flush(self, seconds: float) -> None:
         """Waits until all is written, at most so long."""

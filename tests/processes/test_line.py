@@ -15,6 +15,7 @@ import pytest
 
 from cnn_jax import processes
 from cnn_jax.evals.classification import evaluator
+from cnn_jax.launch import joined
 from cnn_jax.processes import connection, line, roll_call
 from cnn_jax.processes.line import GONE, LOST, Ended, Line
 from cnn_jax.processes.roll_call import Place, meet
@@ -129,6 +130,15 @@ def test_all_stop_at_the_same_point_whichever_is_asked(group: Group) -> None:
 def test_one_that_dies_is_named_to_all_others(group: Group) -> None:
     group.lines[1].send.__self__.close()  # type: ignore[attr-defined]
     assert group.all_hear(0, 2) == [Ended(1, LOST, GONE.format(1))] * 2
+
+
+def test_a_death_is_known_before_what_fails_for_it_gives_up_asking(group: Group) -> None:
+    """That it cannot be written to the one that is gone holds nothing up (joined.NEWS; it once took two seconds)."""
+    group.lines[1].send.__self__.close()  # type: ignore[attr-defined]
+    assert group.lines[0].heard_of_an_end(joined.NEWS / 2) == Ended(1, LOST, GONE.format(1))
+    began = time.monotonic()
+    group.all_hear(0, 2)
+    assert time.monotonic() - began < 1
 
 
 def test_one_that_fails_says_why(group: Group) -> None:
