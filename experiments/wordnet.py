@@ -24,9 +24,9 @@ def experiment() -> Experiment:
     return Experiment(
         name="wordnet",
         data=Data(source=wordnet, validation=0.0, batch_size=256),
-        model=Model(build=partial(textcnn, dim=128, features=256, widths=(1, 2, 3), limit=0.05), task=classify),
-        optim=Optim(build=adamw, lr=2e-3, weight_decay=0.05, schedule=cosine, warmup="5%"),
-        augment=partial(token_dropout, probability=0.1),
+        model=Model(build=partial(textcnn, dim=128, features=256, widths=(1, 2, 3, 4, 5), limit=0.05), task=classify),
+        optim=Optim(build=adamw, lr=4e-3, weight_decay=0.05, schedule=cosine, warmup="5%"),
+        augment=partial(token_dropout, probability=0.05),
         duration="6 epochs",
         evaluate=Evaluate(every="0%"),
         save_every="2 epochs",
