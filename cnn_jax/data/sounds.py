@@ -12,7 +12,7 @@ from cnn_jax.data.images import CorruptImage
 from cnn_jax.data.sound import Samples, Sound, SoundPrepare, Traits, brought_to, fit_sound, said_of, traits_of
 from cnn_jax.data.source import Splits, permutation
 from cnn_jax.data.spec import Field, Spec
-from cnn_jax.data.splits import checked
+from cnn_jax.data.splits import checked, without_training
 
 HELD = 2**28  # samples, at the rate that is wanted, that a source keeps once they were read: 1 GiB
 
@@ -83,7 +83,8 @@ def sound_splits(
     looked = decode_all(splits, next(iter(splits)))
     reasons = [reason for source in splits.values() for reason in (*source.lost, *source.skipped.values())]
     taken = "a random part of each in training, the beginning else" if prepare.random else "the beginning of each"
-    found = [*notes, *said_of(traits, prepare, f", of which {taken} is taken (seconds, random)")]
+    absent = without_training({split: part.label for split, part in sounds.items()}, classes)
+    found = [*notes, *absent, *said_of(traits, prepare, f", of which {taken} is taken (seconds, random)")]
     if reasons:
         what = f"{len(reasons)} of {looked} sounds looked at cannot be decoded and are left out, as {reasons[0]}"
         found.append(f"{what}; corrupt='error' in the source stops instead")

@@ -196,6 +196,20 @@ def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
         yield array[start : start + size]
 
 
+def without_training(labels: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[str]:
+    """What is said of several labels {split: [N, K]} that no training example has, where there is such a split."""
+    if "train" not in labels or labels["train"].ndim != 2:
+        return []
+    absent = np.flatnonzero(~(labels["train"] > 0).any(0)).tolist()
+    if not absent:
+        return []
+    of = {split: [label for label in absent if (array[:, label] > 0).any()] for split, array in labels.items()}
+    where = "".join(f", {len(some)} of which {split} has" for split, some in of.items() if some)
+    return [
+        f"{len(absent)} of {len(classes)} classes have no training example, as '{printable(classes[absent[0]])}'{where}"
+    ]
+
+
 def digest(*arrays: np.ndarray) -> str:
     """sha256 over dtype, shape and content of arrays."""
     sha = hashlib.sha256()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnn_jax.data.keyed import Keys
 from cnn_jax.data.source import Example, Splits, test_part
 from cnn_jax.data.spec import Field, Role, Spec
-from cnn_jax.data.splits import checked, digest
+from cnn_jax.data.splits import checked, digest, without_training
 from cnn_jax.data.synonyms import synonyms_of
 from cnn_jax.data.text import UNKNOWN, TextPrepare, Unit, bucket, learned, numbers, padded
 from cnn_jax.paths import printable
@@ -160,6 +160,8 @@ def text_splits(
     inputs = {TEXT: Field("tokens", prepare.lengths[-1:], "int32")}
     spec = replace(spec, prepare=prepare, inputs=inputs)
     splits = {split: TextSource(*part, spec) for split, part in kept.items()}
+    for field in (field for field, role in roles.items() if role == "labels"):
+        said += without_training({split: part.targets[field] for split, part in kept.items()}, classes)
     said += [*_twice(kept), *_odd(splits)]
     spec = replace(spec, notes=tuple(f"{name}: {note}" for note in said))
     for source in splits.values():

@@ -103,6 +103,12 @@ def test_lists_say_several_classes(tmp_path: Path) -> None:
     assert list(splits) == ["train", "validation", "test"] and splits["train"].spec.classes == ("cat", "dog")
     assert splits["train"].batch(np.arange(2))["labels"].tolist() == [[1, 1], [1, 0]]
     assert splits["validation"].batch(np.arange(1))["labels"].tolist() == [[0, 0]]
+    assert not any("no training example" in note for note in splits["train"].spec.notes)
+    table.write_text("\n".join([*rows[:4], "clips/3.wav,dog;bat,test"]))
+    unseen = wav(str(tmp_path), rate=8000, seconds=0.25, labels="labels.csv")["train"].spec.notes
+    assert any(
+        note.endswith("1 of 3 classes have no training example, as 'bat', 1 of which test has") for note in unseen
+    )
     table.write_text("file,label\nclips/0.wav,dog\nclips/1.wav,cat\n")  # one each: a class
     single = wav(str(tmp_path), rate=8000, seconds=0.25, labels="labels.csv")["all"]
     assert single.batch(np.arange(2))["label"].tolist() == [1, 0]

@@ -160,6 +160,11 @@ def test_columns_by_number_and_several_classes(tmp_path: Path) -> None:
     every = np.concatenate([source.batch(np.arange(len(source)))["labels"] for source in splits.values()])
     assert sorted(every.sum(1).tolist()) == [0] + [2] * 10
     assert splits["train"].source.files([0]) == ["title 0 body"]  # type: ignore[attr-defined]
+    for split, label in (("train", "1|3"), ("test", "2|3")):
+        (tmp_path / f"{split}.csv").write_text(f"text,labels\na text,1|3\nanother,{label}\n")
+    path.unlink()
+    split = lookup("csv")(path=str(tmp_path), text="text", label="labels", separator="|")["train"].spec.notes
+    assert any(note.endswith("1 of 3 classes have no training example, as '2', 1 of which test has") for note in split)
 
 
 def test_a_text_is_read_as_in_training_and_what_is_odd_is_said(table: Path) -> None:
