@@ -6,7 +6,7 @@ as the experiment's file says, but for its initial weights, which are drawn. The
 computing them.
 
 Command: python experiments/benchmarks/full_scale.py; some of them with the names of files, as cifar10_resnet20
-Time: 15 min on 2 CPU cores are expected
+Time: 49 to 189 s on 2 CPU cores for each of the largest
 """
 
 import math
