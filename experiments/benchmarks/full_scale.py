@@ -6,7 +6,7 @@ as the experiment's file says, but for its initial weights, which are drawn. The
 computing them.
 
 Command: python experiments/benchmarks/full_scale.py; some of them with the names of files, as cifar10_resnet20
-Time: 49 to 189 s on 2 CPU cores for each of the largest
+Time: 49 to 189 s on 2 CPU cores for each of the three largest, beside other work
 """
 
 import math
@@ -32,9 +32,8 @@ OBJECTS = 93  # of the fullest picture of COCO's train2017
 
 def _spec(name: str, classes: int, inputs: dict[str, Field], targets: dict[str, Field]) -> Spec:
     shape = next(iter(inputs.values())).shape
-    prepare: Prepare = SoundPrepare()
-    if len(shape) == 3:
-        prepare = ImagePrepare(size=shape[:2], mean=(0.5,) * 3, std=(0.25,) * 3)
+    image = len(shape) == 3
+    prepare: Prepare = ImagePrepare(size=shape[:2], mean=(0.5,) * 3, std=(0.25,) * 3) if image else SoundPrepare()
     names = tuple(f"class {number}" for number in range(classes))
     return Spec(
         name=name,
