@@ -1,6 +1,6 @@
 """All methods and the controls by all truth tests on the same examples, as one table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ CONTROLS: Mapping[str, Method] = {
     "edges": Method(lambda a, x: controls.edges(a.f, x), "control: edges of the input", "hidden", "", ""),
     "centre": Method(lambda a, x: controls.centre(a.f, x), "control: the middle", "hidden", "", ""),
 }
+# (places [B] among the examples, what tells the targets of these from others) -> bool [B, *spatial], if that is known.
+Masks = Callable[[NDArray[np.int64], Mapping[str, Any]], NDArray[np.bool_] | None]
 TOLERANCE = 15 / 224  # of the pointing game, as a share of the longer side
 
 
@@ -80,7 +82,7 @@ def benchmark(
     inputs: Mapping[str, np.ndarray],
     methods: Mapping[str, Method],
     *,
-    masks: np.ndarray | None = None,
+    masks: Masks | None = None,
     index: np.ndarray | None = None,
     layer: str = "",
     seed: int = 0,
@@ -88,7 +90,7 @@ def benchmark(
 ) -> Benchmark:
     """Every method and CONTROLS on examples {input: [N, ...]}, of what the model is surest of in each.
 
-    masks: bool [N, *spatial], where what counts is known to lie; without them nothing is said of localisation.
+    masks: where what counts is known to lie; without them nothing is said of localisation.
     layer: of the class activation maps, by default the last feature map with extent.
     """
     count = len(next(iter(inputs.values())))
@@ -97,7 +99,7 @@ def benchmark(
     words, compiled, measure = list[str](), dict[str, Any](), None
     for rows, subject in subjects(predictor, inputs, every, layer, seed, batch_size):
         words += subject.words[: len(rows)]
-        truth = None if masks is None else jnp.asarray(masks)[subject.rows]
+        truth = None if masks is None else masks(subject.rows, subject.chosen)
         measure = measure or jax.jit(partial(_measured, subject.target))  # one for all methods
         for place, (name, method) in enumerate(every.items()):
             if name not in compiled:

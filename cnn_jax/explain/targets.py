@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.batch import Batch, normalised
-from cnn_jax.data.spec import VALID, Spec
+from cnn_jax.data.spec import BACKGROUND, VALID, Spec
 from cnn_jax.data.text import PADDING
 from cnn_jax.explain.program import entered
 from cnn_jax.inspect.stages import BACKBONE
@@ -70,8 +70,8 @@ def target_of(model: nn.Module, variables: Any, spec: Spec, given: Read, side: s
     `find` knows the target by `wanted`, and without it takes what the model is surest of. Of a classifier it is the
     name or number of a class. Of a detector the rank of a box, from 1, or the name of a class, whose surest box it is;
     with `side` that coordinate of it is explained in place of its score. Of a segmenter it is the name or number of a
-    class, whose predicted pixels are the region; by default that of most pixels. `find` raises ValueError where there
-    is no such target.
+    class, whose predicted pixels are the region; by default that of most pixels, background only where there is nothing
+    else. `find` raises ValueError where there is no such target.
 
     Raises ValueError for a model that says nothing of the kind.
     """
@@ -256,7 +256,9 @@ def _region(model: nn.Module, spec: Spec) -> Parts:
     def find(variables: Any, given: Read, wanted: str | None) -> tuple[Chosen, list[str]]:
         found = np.asarray(forward(variables, given.x))
         counts = np.stack([np.bincount(row.ravel(), minlength=len(spec.classes)) for row in found])
-        labels = counts.argmax(-1) if wanted is None else np.full(len(found), class_number(wanted, spec.classes))
+        objects = counts * [name != BACKGROUND for name in spec.classes]
+        surest = np.where(objects.any(-1), objects.argmax(-1), counts.argmax(-1))  # all may be background
+        labels = surest if wanted is None else np.full(len(found), class_number(wanted, spec.classes))
         for label, count in zip(labels, counts, strict=True):
             if not count[label]:
                 said = ", ".join(f"'{spec.classes[k]}'" for k in np.argsort(-count)[:5] if count[k])

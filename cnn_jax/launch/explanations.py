@@ -1,12 +1,14 @@
 """What `explain RUN` says of a run as a whole: its benchmark of methods, their sanity, and its timeline."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
+from numpy.typing import NDArray
 
 from cnn_jax.data.scoring import aligned
 from cnn_jax.data.source import Source, evenly, in_memory, opened, split_of
@@ -56,11 +58,18 @@ def compare(
     rows = evenly(len(source), count)
     batch = source.batch(rows)
     inputs = {name: batch[name] for name in spec.inputs}
+    there = _found(found.predictor, inputs)
+    if missing := int((~there).sum()):
+        print(f"{missing} of {len(rows)} {spec.units} are left out: nothing was found in them that could be explained")
+        batch, inputs, rows = (jax.tree.map(lambda a: a[there], part) for part in (batch, inputs, rows))
     if not asked and (why := benchmarks.without_layers(found.predictor, inputs)):
         warnings.warn(f"no class activation maps: {why}", stacklevel=2)
         methods = {name: method for name, method in methods.items() if method.kind != "layer"}
-    labels = _surest(found.predictor, inputs)
-    masks = object_masks(spec.targets, batch, spec.input.shape[:-1], labels)
+
+    def masks(places: np.ndarray, of: Mapping[str, Any]) -> np.ndarray | None:
+        own = {name: array[places] for name, array in batch.items()}
+        return object_masks(spec.targets, own, spec.input.shape[:-1], of["class"], of.get("box"))
+
     scored = benchmarks.benchmark(found.predictor, inputs, methods, masks=masks, index=rows, layer=layer, seed=seed)
     ranked = benchmarks.table(scored)
     print(f"{len(rows)} of {len(source)} {spec.units}, {split} split of {source.spec.name}, step {found.step}")
@@ -157,10 +166,18 @@ def _source(found: Opened, folder: Path, split: str) -> Source:
     return aligned(in_memory(split_of(splits, split)), found.predictor.spec)
 
 
-def _surest(predictor: Predictor, inputs: dict[str, np.ndarray]) -> np.ndarray | None:
-    """The class [N] that is explained, of classifiers."""
-    said = predict(predictor, inputs)
-    return said["logits"].argmax(-1) if "logits" in said and said["logits"].ndim == 2 else None
+def _found(predictor: Predictor, inputs: dict[str, np.ndarray]) -> NDArray[np.bool_]:
+    """In which of N examples there is something to explain [N]: of a detector, those in which it finds a box.
+
+    Raises ValueError where there is none.
+    """
+    count = len(next(iter(inputs.values())))
+    if not hasattr(predictor.model, "detections"):
+        return np.ones(count, bool)
+    there = predict(predictor, inputs)["labels"][:, 0] >= 0
+    if not there.any():
+        raise ValueError(f"nothing was found in any of {count} images, so there is no box to explain")
+    return there
 
 
 def _other(second: Path, folder: Path, found: Opened) -> Any:

@@ -142,6 +142,14 @@ def here(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_methods_are_ranked_by_whether_they_point_at_the_object_of_a_box(here: Path, launch: Callable) -> None:
+    said = launch("explain", "one", "--benchmark", "--methods=gradient", "--examples=4")
+    assert said.code == 0, said.err
+    assert "4 of 4 images, test split" in said.out and "pointing ↑" in said.out and "energy_inside ↑" in said.out
+    values = np.load("one/explanations/benchmark.npz")
+    assert np.isfinite(values["values"][:, list(values["measures"]).index("deletion")]).all()
+
+
 def test_pycocotools_finds_the_same_in_what_eval_writes(here: Path, launch: Callable) -> None:
     said = launch("eval", "one", "--coco", "--out=out", "--csv=all.csv")
     assert said.code == 0 and "\n  ap " in said.out and Path("out/gallery.png").is_file()

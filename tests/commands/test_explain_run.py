@@ -24,7 +24,11 @@ def quick(monkeypatch) -> None:
 
     def benchmark(predictor, inputs, methods, *, masks, index, layer, seed):
         names = [*methods, *benchmarks.CONTROLS]
-        assert masks is None and inputs["image"].shape == (4, 8, 8, 1) and index[-1] == 898
+        assert (
+            masks(np.arange(4), {"class": np.zeros(4, int)}) is None
+            and inputs["image"].shape == (4, 8, 8, 1)
+            and index[-1] == 898
+        )
         return benchmarks.Benchmark(names, draw.random((len(names), len(benchmarks.MEASURES), 4)), index, ["one"] * 4)
 
     def verdicts(predictor, other, inputs, methods, *, memorised, layer, seed):

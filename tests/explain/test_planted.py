@@ -119,7 +119,9 @@ def test_spearman_is_that_of_scipy() -> None:
 
 def test_the_benchmark_ranks_a_method_above_the_controls(predictor, tmp_path) -> None:
     methods = {"gradient": METHODS["gradient"]}
-    found = benchmark(predictor, {"image": BATCH["image"]}, methods, masks=BATCH["patch"] > 0, batch_size=20)
+    found = benchmark(
+        predictor, {"image": BATCH["image"]}, methods, masks=lambda rows, _: BATCH["patch"][rows] > 0, batch_size=20
+    )
     assert found.methods == ["gradient", *CONTROLS] and found.values.shape == (4, len(MEASURES), COUNT)
     at = {name: found.values[:, k] for k, name in enumerate(MEASURES)}
     assert len(found.targets) == COUNT and np.isnan(at["sensitivity_max"][1:]).all()

@@ -1,5 +1,6 @@
 """What is explained: a class, a box, the region of a mask; and what is refused."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data.prepare import Prepare
-from cnn_jax.data.spec import Field, Spec
+from cnn_jax.data.spec import BACKGROUND, Field, Spec
 from cnn_jax.explain import targets
 from cnn_jax.explain.attribution import gradient
 from cnn_jax.explain.references import reference
@@ -100,6 +101,18 @@ def test_the_region_of_a_mask(given):
     np.testing.assert_allclose(found[..., 2], here / here.sum((1, 2), keepdims=True), rtol=1e-5)
     with pytest.raises(ValueError, match="no pixel is said to be 'cat': there are 'dog'"):
         target.find({}, given._replace(x=given.x.at[..., 2].set(9)), "cat")
+
+
+def test_background_is_explained_only_where_there_is_nothing_else(given):
+    spec = dataclasses.replace(SPEC, classes=("cat", BACKGROUND, "dog"))
+    target = target_of(Net(dense=True), {}, spec, given)
+    mostly = np.array(given.x.at[..., 1].add(2))
+    kinds = mostly.argmax(-1)
+    mostly[1, ..., 1] = 9
+    chosen, words = target.find({}, given._replace(x=jnp.asarray(mostly)), None)
+    counts = np.bincount(kinds[0].ravel(), minlength=3)
+    assert counts.argmax() == 1 and chosen["class"].tolist() == [0 if counts[0] > counts[2] else 2, 1]
+    assert "said to be that" in words[1] and f"'{BACKGROUND}'" in words[1]
 
 
 def test_a_box_its_side_and_its_rank(given):

@@ -6,27 +6,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_jax.data.spec import BACKGROUND, Fields, Spec
+from cnn_jax.ops.boxes import iou
 
 
 def object_masks(
-    fields: Fields, batch: Mapping[str, np.ndarray], size: tuple[int, ...], labels: np.ndarray | None = None
+    fields: Fields,
+    batch: Mapping[str, np.ndarray],
+    size: tuple[int, ...],
+    labels: np.ndarray | None = None,
+    found: np.ndarray | None = None,
 ) -> NDArray[np.bool_] | None:
     """Masks bool [B, *size] of the objects in a batch; None where the set does not say where they are.
 
     They are those of an instance_map; or the pixels of a class_map that have the class `labels` [B] which is explained;
-    or the boxes of that class.
+    or the boxes of that class, of which only the one most like the box `found` [B, 4] where that is what is explained:
+    a map that shows another object of the class is wrong. Empty where there is none.
     """
     for role in ("instance_map", "class_map", "boxes"):
         for name, field in fields.items():
-            if field.role == role == "instance_map":
+            if field.role == role == "instance_map" and found is None:
                 return batch[name] > 0
             if field.role == role == "class_map" and labels is not None:
                 return batch[name] == np.asarray(labels)[:, None, None]
             if field.role == role == "boxes" and labels is not None:
                 kinds = next(batch[other] for other, field in fields.items() if field.role == "box_labels")
                 own = kinds == np.asarray(labels)[:, None]
+                own = own if found is None else _nearest(batch[name], own, np.asarray(found))
                 return _inside(batch[name], own, size)
     return None
+
+
+def _nearest(boxes: np.ndarray, own: np.ndarray, found: np.ndarray) -> NDArray[np.bool_]:
+    """Which of the boxes [B, N, 4] that are `own` [B, N] overlaps `found` [B, 4] most; none where all are apart."""
+    overlap = np.where(own, np.asarray(iou(boxes, found[:, None])), 0.0)
+    most = np.arange(boxes.shape[1]) == overlap.argmax(1)[:, None]
+    return most & (overlap > 0)
 
 
 def _inside(boxes: np.ndarray, own: np.ndarray, size: tuple[int, ...]) -> NDArray[np.bool_]:
