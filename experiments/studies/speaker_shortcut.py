@@ -1,8 +1,9 @@
 """What a network that seems to know languages listens to: the voice and its microphone, measured in several ways.
 
-Command: python experiments/studies/speaker_shortcut.py --run=runs/spoken_languages
-Time: a minute on 2 CPU cores
-Needs: a run of experiments/spoken_languages.py
+Command: python launch.py train experiments/spoken_languages.py --seeds=0,1,2
+         python experiments/studies/speaker_shortcut.py --runs=runs/spoken_languages/seed0,...
+Time: a minute a run on 2 CPU cores
+Needs: runs of experiments/spoken_languages.py
 
 Of the clips of the test split, whose words are new and whose voices are not, and of the same languages by other voices:
 
@@ -13,12 +14,16 @@ Of the clips of the test split, whose words are new and whose voices are not, an
 - with the mean spectrum of another language's clips in the place of their own, words and melody as they were: how often
   the answer is the language whose spectrum it is, and how often still the own one;
 - where in the spectrum the attribution lies. Input x gradient adds up over samples, and so, by Parseval, over
-  frequencies: the shares of its size in octaves, beside those of the sound itself.
+  frequencies: the shares of its size in octaves, beside those of the sound itself;
+- what the units of the last feature map tell apart: the share of the variance of a unit's mean over a clip that the
+  language explains (eta squared), where each language is one voice or few, for other voices, and by chance.
 
-Writes shortcut.md to --workdir.
+Of several runs a number is the mean over them, with their standard deviation. Writes shortcut.md to --workdir.
 """
 
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -27,23 +32,60 @@ from numpy.typing import NDArray
 from cnn_jax.launch import script
 from cnn_jax.paths import written
 
-RUN = flags.DEFINE_string("run", "runs/spoken_languages", "folder of the run")
+RUNS = flags.DEFINE_list("runs", ["runs/spoken_languages"], "folders of runs, which differ in their seeds")
 WORKDIR = flags.DEFINE_string("workdir", "runs/speaker_shortcut", "folder of the table")
 PIECE = 0.05  # seconds
 EDGES = (0, 250, 500, 1000, 2000, 4000, 8000)  # Hz
 ATTRIBUTED = 64  # clips of which the attribution is taken
 
+LAYER = "stage3"  # the last feature map
+
 Sounds = NDArray[np.floating]  # [N, L]
+Shares = NDArray[np.float64]
 
 
 def main() -> None:
+    found = [measured(run) for run in RUNS.value]
+    lines = [f"{len(found)} runs: means, ± standard deviation" if len(found) > 1 else "one run", ""]
+    lines += [
+        "| top-1 | |",
+        "|---|---|",
+        *(f"| {name} | {over([one.scores[name] for one in found])} |" for name in found[0].scores),
+    ]
+    lines += ["", "| Hz | of the attribution | of the sound |", "|---|---|---|"]
+    for k, (low, high) in enumerate(itertools.pairwise(EDGES)):
+        lines.append(f"| {low} to {high} | {over([one.attributed[k] for one in found])} | {found[0].present[k]:.3f} |")
+    lines += ["", "| of a unit's variance the language explains | |", "|---|---|"]
+    lines += [f"| {name} | {over([one.explained[name] for one in found])} |" for name in found[0].explained]
+    folder = written(WORKDIR.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "shortcut.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+class Measured(NamedTuple):
+    """Of one run. scores: top-1. attributed, present: [octaves], shares. explained: means over the units."""
+
+    scores: dict[str, float]
+    attributed: Shares
+    present: Shares
+    explained: dict[str, float]
+
+
+def over(values: Sequence[float]) -> str:
+    """The mean over runs and their standard deviation, where there are several."""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def measured(run: str) -> Measured:
     import jax
 
     from cnn_jax.data.source import in_memory
     from cnn_jax.data.spoken_languages import spoken_languages
-    from cnn_jax.train.predictor import load, predict
+    from cnn_jax.train.predictor import computed, features, load, predict
 
-    predictor = load(written(RUN.value), devices=jax.devices()[:1]).predictor
+    predictor = load(written(run), devices=jax.devices()[:1]).predictor
     prepare = predictor.spec.prepare
     rate = prepare.rate  # type: ignore[attr-defined]
     how = {"rate": rate, "seconds": prepare.seconds}  # type: ignore[attr-defined]
@@ -56,32 +98,44 @@ def main() -> None:
     def said(sounds: Sounds) -> NDArray[np.int64]:
         return predict(predictor, {name: sounds[..., None].astype(np.float32)})["logits"].argmax(-1)
 
+    def units(sounds: Sounds) -> NDArray[np.float64]:
+        function = features(predictor.model, prepare, name, (LAYER,))
+        maps = computed(predictor, function, {name: sounds[..., None].astype(np.float32)})[LAYER]
+        return maps.mean((1, 2), dtype=np.float64)
+
     sounds, labels = own
     classes = predictor.spec.classes
-    donor = (labels + np.random.default_rng(0).integers(1, len(classes), len(labels))) % len(classes)
+    draw = np.random.default_rng(0)
+    donor = (labels + draw.integers(1, len(classes), len(labels))) % len(classes)
     exchanged = said(with_spectrum(sounds, labels, donor))
     found = said(sounds)
-    rows = [
-        ("test split: the same voices, new words", accuracy(found, labels)),
-        ("other voices (KTuberling)", accuracy(said(other[0]), other[1])),
-        ("test split, 50 ms pieces in random order", accuracy(said(shuffled(sounds, round(PIECE * rate))), labels)),
-        ("test split, 20 % faster: a higher voice", accuracy(said(played(sounds, 1.2)), labels)),
-        ("test split, 20 % slower: a deeper voice", accuracy(said(played(sounds, 1 / 1.2)), labels)),
-        ("test split, quiet parts silenced", accuracy(said(silenced(sounds, round(0.02 * rate))), labels)),
-        ("test split with the mean spectrum of another language: still the own", accuracy(exchanged, labels)),
-        ("... and the language whose spectrum it is", accuracy(exchanged, donor)),
-        ("chance", 1 / len(classes)),
-    ]
-    lines = ["| top-1 | |", "|---|---|", *(f"| {what} | {value:.3f} |" for what, value in rows)]
+    scores = {
+        "test split: the same voices, new words": accuracy(found, labels),
+        "other voices (KTuberling)": accuracy(said(other[0]), other[1]),
+        "test split, 50 ms pieces in random order": accuracy(said(shuffled(sounds, round(PIECE * rate))), labels),
+        "test split, 20 % faster: a higher voice": accuracy(said(played(sounds, 1.2)), labels),
+        "test split, 20 % slower: a deeper voice": accuracy(said(played(sounds, 1 / 1.2)), labels),
+        "test split, quiet parts silenced": accuracy(said(silenced(sounds, round(0.02 * rate))), labels),
+        "test split with the mean spectrum of another language: still the own": accuracy(exchanged, labels),
+        "... and the language whose spectrum it is": accuracy(exchanged, donor),
+        "chance": 1 / len(classes),
+    }
     chosen = np.linspace(0, len(labels) - 1, ATTRIBUTED).round().astype(int)
-    attributed, present = by_octave(predictor, sounds[chosen], found[chosen], rate)
-    lines += ["", "| Hz | of the attribution | of the sound |", "|---|---|---|"]
-    for low, high, a, b in zip(EDGES[:-1], EDGES[1:], attributed, present, strict=True):
-        lines.append(f"| {low} to {high} | {a:.3f} | {b:.3f} |")
-    folder = written(WORKDIR.value)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "shortcut.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    mine = units(sounds)
+    explained = {
+        "test split: the same voices": eta_squared(mine, labels),
+        "other voices": eta_squared(units(other[0]), other[1]),
+        "test split, languages in random order: chance": eta_squared(mine, draw.permutation(labels)),
+    }
+    return Measured(scores, *by_octave(predictor, sounds[chosen], found[chosen], rate), explained)
+
+
+def eta_squared(values: NDArray[np.float64], labels: NDArray[Any]) -> float:
+    """The share of the variance of values [N, U] that lies between the classes, in the mean over units that vary."""
+    centred = values - values.mean(0)
+    between = sum((labels == k).sum() * centred[labels == k].mean(0) ** 2 for k in np.unique(labels))
+    whole = (centred**2).sum(0)
+    return float((between[whole > 0] / whole[whole > 0]).mean())
 
 
 def clips(source: Any) -> tuple[Sounds, NDArray[np.int32]]:
@@ -133,9 +187,7 @@ def with_spectrum(sounds: Sounds, labels: NDArray[Any], donor: NDArray[Any]) -> 
     return changed / np.maximum(np.abs(changed).max(1, keepdims=True), 1e-12) * np.abs(sounds).max(1, keepdims=True)
 
 
-def by_octave(
-    predictor: Any, sounds: Sounds, labels: NDArray[Any], rate: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def by_octave(predictor: Any, sounds: Sounds, labels: NDArray[Any], rate: int) -> tuple[Shares, Shares]:
     """The shares of the size of input x gradient, and of the power of the sounds, between EDGES."""
     import jax
     import jax.numpy as jnp
