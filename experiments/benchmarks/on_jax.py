@@ -66,14 +66,15 @@ class MnistCNN(nn.Module):
     """The project's small network, whose pooling is not an argument, with the pooling of flax.linen."""
 
     classes: int
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         del train
         for width in (32, 64):
-            x = nn.avg_pool(nn.relu(nn.Conv(width, (3, 3))(x)), (2, 2), (2, 2))
-        x = nn.relu(nn.Dense(256)(x.reshape(len(x), -1)))
-        return nn.Dense(self.classes)(x), {}
+            x = nn.avg_pool(nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x)), (2, 2), (2, 2))
+        x = nn.relu(nn.Dense(256, dtype=self.dtype)(x.reshape(len(x), -1)))
+        return nn.Dense(self.classes, dtype=self.dtype)(x), {}
 
 
 def stride_1_stem(conv: layers.Layer) -> layers.Layer:
@@ -115,7 +116,9 @@ NETS = {
 
 def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Modes]:
     devices = mesh.choose_devices(0, job["batch"])
-    net: nn.Module = getattr(NETS[job["workload"]], job["variant"])(classes=job["classes"])
+    net: nn.Module = getattr(NETS[job["workload"]], job["variant"])(
+        classes=job["classes"], dtype=jnp.dtype(job["precision"])
+    )
     shape = tuple(job["shape"])
     places = trace(net, shape).outputs["logits"].shape[1:-1]  # those that have a class: one, or all pixels
     facts = {
@@ -171,7 +174,7 @@ def _task(net: nn.Module, shape: tuple[int, ...]) -> Task:
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any, Any]:
         state = [name for name in variables if name != "params"]
         (logits, _), new = net.apply(variables, batch["image"], train=train, rngs={"dropout": key}, mutable=state)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), batch["label"])
         return losses.mean(), new, {"loss": (losses.sum(), jnp.float32(losses.size))}
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:

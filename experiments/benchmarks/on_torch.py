@@ -173,20 +173,24 @@ def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Modes]:
     with torch.inference_mode():
         label_shape = net(x[:1]).shape[2:]
     y = torch.randint(job["classes"], (batch, *label_shape))
+    autocast = partial(torch.autocast, "cpu", torch.bfloat16, enabled=job["precision"] == "bfloat16")
     optimizer = torch.optim.SGD(net.parameters(), lr=job["lr"], momentum=0.9)
 
     def train(steps: int) -> None:
         net.train()
         for _ in range(steps):
             optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
+            with autocast():
+                loss = F.cross_entropy(net(x), y)
+            loss.backward()
             optimizer.step()
 
     @torch.inference_mode()
     def forward(steps: int) -> None:
         net.eval()
-        for _ in range(steps):
-            net(x)
+        with autocast():
+            for _ in range(steps):
+                net(x)
 
     return facts, {"train": train, "forward": forward, "product": partial(product, job["product"])}
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from cnn_jax.report.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save
 
-COLOURS = {"project": BLUE, "flax": GREY, "flax_1_device": "#BBBBBB", "torch": ORANGE, "channels_last": GREEN}
+COLOURS = {
+    "project": BLUE, "project_bf16": "#8FB8DE", "flax": GREY, "flax_1_device": "#BBBBBB",
+    "torch": ORANGE, "torch_bf16": "#F2C79B", "channels_last": GREEN, "channels_last_bf16": "#A9D3A5",
+}  # fmt: skip
 HEADINGS = {"train": "Train step", "forward": "Forward pass"}
 FLAX, TORCH = ("flax",), ("torch", "channels_last")
 

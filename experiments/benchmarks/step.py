@@ -14,6 +14,8 @@ stays where it is; a forward pass is prediction. The variants of a network have 
   flax_1_device   the same on one device that uses all cores, which is what happens without XLA_FLAGS; not by default
   torch           PyTorch eager, arrays [B, C, H, W] in memory, as many threads as cores; without PyTorch left out
   channels_last   PyTorch eager, arrays [B, H, W, C] in memory; images only
+  project_bf16, torch_bf16, channels_last_bf16
+                  the same with activations of bfloat16 and parameters of float32, PyTorch by autocast; not by default
 
 All of them ask Linux for huge pages, as the command line does: XLA's step gains up to a third by it, PyTorch's less.
 
@@ -92,10 +94,11 @@ class Child:
 
     def __init__(self, name: str, work: Workload, variant: str, cores: int) -> None:
         self.label = f"{name}, {variant}"
-        file = "on_torch.py" if variant in TORCH else "on_jax.py"
+        plain = variant.removesuffix("_bf16").removesuffix("_1_device")
+        file = "on_torch.py" if plain in TORCH else "on_jax.py"
         devices = 1 if variant == "flax_1_device" else cores
         options = [os.environ.get("XLA_FLAGS", ""), f"{COUNT}={devices}"]
-        if variant == "project":
+        if plain == "project":
             options.append(f"{SCHEDULER}={LEAST_MEMORY}")
         if QUICK.value:
             options += ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
@@ -115,8 +118,9 @@ class Child:
             text=True,
             env=environment,
         )
-        job = work._asdict() | {"product": _product(), "threads": cores, "lr": LEARNING_RATE}
-        self._tell(workload=name, variant=variant.removesuffix("_1_device"), **job)
+        precision = "bfloat16" if variant.endswith("_bf16") else "float32"
+        job = work._asdict() | {"product": _product(), "threads": cores, "lr": LEARNING_RATE, "precision": precision}
+        self._tell(workload=name, variant=plain, **job)
 
     def _tell(self, **words: Any) -> None:
         assert self.process.stdin
@@ -178,7 +182,7 @@ def main() -> None:
             raise cli.UsageError(f"no {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     variants = VARIANTS.value
     if importlib.util.find_spec("torch") is None:
-        variants = [v for v in variants if v not in TORCH]
+        variants = [v for v in variants if not v.startswith(TORCH)]
         print("PyTorch is not installed: its columns are left out")
     if not variants:
         raise ValueError("nothing to time: --variants=project needs no PyTorch")
@@ -195,7 +199,7 @@ def main() -> None:
     }
     for name in ONLY.value:
         work = WORKLOADS[name].tiny() if QUICK.value else WORKLOADS[name]
-        chosen = [v for v in variants if v != "channels_last" or len(work.shape) == 3]
+        chosen = [v for v in variants if not v.startswith("channels_last") or len(work.shape) == 3]
         if not chosen:
             continue
         results = measure(name, work, chosen, cores)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +39,7 @@ def object_masks(
 
 def _nearest(boxes: np.ndarray, own: np.ndarray, found: np.ndarray) -> NDArray[np.bool_]:
     """Which of the boxes [B, N, 4] that are `own` [B, N] overlaps `found` [B, 4] most; none where all are apart."""
-    overlap = np.where(own, np.asarray(iou(boxes, found[:, None])), 0.0)
+    overlap = np.where(own, np.asarray(iou(jnp.asarray(boxes), jnp.asarray(found[:, None]))), 0.0)
     most = np.arange(boxes.shape[1]) == overlap.argmax(1)[:, None]
     return most & (overlap > 0)
 
