@@ -6,6 +6,7 @@ convolution, nn.BatchNorm, nn.ConvTranspose, nn.max_pool, nn.avg_pool) and the u
 the batch over all devices by jit and NamedSharding, with parameters on each of them, donated.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -132,12 +133,19 @@ def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Modes]:
         "image": draw.normal(size=(job["batch"], *shape)).astype(np.float32),
         "label": draw.integers(job["classes"], size=(job["batch"], *places), dtype=np.int32),
     }
-    modes = (project if job["variant"] == "project" else stock)(net, batch, job["lr"], devices)
+    if job["variant"] == "project":
+        modes = project(net, batch, job["lr"], devices, partitioned=job["partitioned"])
+    else:
+        modes = stock(net, batch, job["lr"], devices)
     return facts, modes | {"product": partial(product, job["product"])}
 
 
-def project(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devices: list[jax.Device]) -> Modes:
+def project(
+    net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, devices: list[jax.Device], *, partitioned: bool
+) -> Modes:
     """The project's step and prediction."""
+    if partitioned:  # as fsdp is compiled, with no array so large that it would be sharded
+        mesh.SMALLEST_SHARDED = sys.maxsize
     targets = {1: "label", 3: "class_map"}
     fields: Fields = {
         "image": Field(
@@ -149,7 +157,9 @@ def project(net: nn.Module, host_batch: Mapping[str, np.ndarray], lr: float, dev
     optimizer = optax.sgd(lr, MOMENTUM)
     state = state_of.create(jax.jit(task.init)(jax.random.key(0)), optimizer, ema=False, loss_scale=False)
     step = partial(train_step, task=task, optimizer=optimizer, augment=identity, settings=Settings())
-    engine = mesh.build(step, state, jax.random.key(1), fields, parallel="jit", devices=devices)
+    engine = mesh.build(
+        step, state, jax.random.key(1), fields, parallel="fsdp" if partitioned else "jit", devices=devices
+    )
     predict = mesh.forward(task.predict, fields, devices)
     host_batch = {**host_batch, VALID: np.ones(len(host_batch["label"]), np.float32)}
     state, batch = engine.place(state), engine.place_batch(host_batch)

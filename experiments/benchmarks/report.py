@@ -8,7 +8,8 @@ from typing import Any
 from cnn_jax.report.figures import BLUE, GREEN, GREY, ORANGE, new_figure, save
 
 COLOURS = {
-    "project": BLUE, "project_bf16": "#8FB8DE", "flax": GREY, "flax_1_device": "#BBBBBB",
+    "project": BLUE, "project_partitioned": "#5A7FA6", "project_bf16": "#8FB8DE",
+    "flax": GREY, "flax_1_device": "#BBBBBB",
     "torch": ORANGE, "torch_bf16": "#F2C79B", "channels_last": GREEN, "channels_last_bf16": "#A9D3A5",
 }  # fmt: skip
 HEADINGS = {"train": "Train step", "forward": "Forward pass"}

@@ -14,6 +14,9 @@ stays where it is; a forward pass is prediction. The variants of a network have 
   flax_1_device   the same on one device that uses all cores, which is what happens without XLA_FLAGS; not by default
   torch           PyTorch eager, arrays [B, C, H, W] in memory, as many threads as cores; without PyTorch left out
   channels_last   PyTorch eager, arrays [B, H, W, C] in memory; images only
+  project_partitioned
+                  this project with one program over all devices that XLA's partitioner cuts up, where by default each
+                  device has its own (shard_map): what that alone gives; not by default
   project_bf16, torch_bf16, channels_last_bf16
                   the same with activations of bfloat16 and parameters of float32, PyTorch by autocast; not by default
 
@@ -35,6 +38,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -94,7 +98,7 @@ class Child:
 
     def __init__(self, name: str, work: Workload, variant: str, cores: int) -> None:
         self.label = f"{name}, {variant}"
-        plain = variant.removesuffix("_bf16").removesuffix("_1_device")
+        plain = re.sub("_(bf16|1_device|partitioned)$", "", variant)
         file = "on_torch.py" if plain in TORCH else "on_jax.py"
         devices = 1 if variant == "flax_1_device" else cores
         options = [os.environ.get("XLA_FLAGS", ""), f"{COUNT}={devices}"]
@@ -120,6 +124,7 @@ class Child:
         )
         precision = "bfloat16" if variant.endswith("_bf16") else "float32"
         job = work._asdict() | {"product": _product(), "threads": cores, "lr": LEARNING_RATE, "precision": precision}
+        job["partitioned"] = variant.endswith("_partitioned")
         self._tell(workload=name, variant=plain, **job)
 
     def _tell(self, **words: Any) -> None:
