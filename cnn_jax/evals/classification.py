@@ -165,8 +165,10 @@ def _finished(totals: Totals, classes: int) -> Scores:
 
 def _counted(pairs: Ints) -> Ints:
     """Rows (true, predicted, count) with the counts of equal pairs added up, in order."""
-    unique, place = np.unique(pairs[:, :2], axis=0, return_inverse=True)
-    return np.column_stack([unique, _whole_sums(pairs[:, 2], place.ravel(), len(unique))])
+    # As one whole number each: rows would be compared as bytes, which takes eight times as long.
+    unique, place = np.unique(pairs[:, 0] << 32 | pairs[:, 1], return_inverse=True)
+    counts = _whole_sums(pairs[:, 2], place, len(unique))
+    return np.column_stack([unique >> 32, unique & (1 << 32) - 1, counts])
 
 
 def _whole_sums(values: NDArray[Any], group: NDArray[Any], groups: int) -> Ints:

@@ -24,10 +24,11 @@ def add(totals: Totals, values: NDArray[np.float64]) -> Totals:
     """Totals with the terms values [N, columns], which must be finite; the old totals are used up."""
     part, power = np.frexp(values)
     whole = np.ldexp(part, 53).astype(np.int64)
-    column = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    place = power + 1074  # a subnormal has power -1073 at least
-    for half, bits in enumerate((whole & ((1 << HALF) - 1), whole >> HALF)):
-        np.add.at(totals[..., half], (column, place), bits)
+    place = 2 * (POWERS * np.arange(values.shape[1]) + power + 1074)  # a subnormal has power -1073 at least
+    totals = np.ascontiguousarray(totals)
+    flat = totals.reshape(-1)  # along one axis NumPy adds several times as fast
+    np.add.at(flat, place.ravel(), (whole & ((1 << HALF) - 1)).ravel())
+    np.add.at(flat, place.ravel() + 1, (whole >> HALF).ravel())
     return totals
 
 

@@ -22,8 +22,8 @@ def run(main: Callable[..., None], *, words: bool = False, keep_programs: bool =
     """Parses the flags, calls main(), or main(words) with what is left on the command line, and exits.
 
     Every expected error is one line on stderr. Libraries log no more than errors, unless --verbosity asks: jax reports
-    each platform that it misses, and Orbax its housekeeping. Compiled programs are kept for the next start, unless compilation is what the
-    script measures.
+    each platform that it misses, and Orbax its housekeeping. Compiled programs are kept for the next start, unless
+    compilation is what the script measures.
     """
     logging.set_verbosity(logging.ERROR)
 

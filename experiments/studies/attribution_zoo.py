@@ -2,14 +2,15 @@
 
 Command: python experiments/studies/attribution_zoo.py --out=attribution_zoo.md
          python experiments/studies/attribution_zoo.py --names=resnet,convnext_atto    variants with that in their names
-Time: about a minute a large variant on one core, nearly all of it compiling
+Time: about a minute a large network on one core, nearly all of it compiling
 Expected: DeepLIFT's gap at most 1e-4, relative to the change of the score; guided backpropagation finite
 
-Each variant is as published, with one block a stage where a field says how deep it is, on unit noise of the smallest
-size it takes, with random variables: kernels of unit gain, norms and biases that do something, as after training.
-DeepLIFT compares with another noise. The sum of LRP (epsilon) over the score is given twice: with biases, which take
-their part of the relevance, and without any, where it should be 1. The score is the largest logit. Ends with 1 where a
-gap is too large.
+Each variant is as published, with one block a stage where a field says how deep it is; those that are then the same
+network, as ResNet-50 and 101, are computed once. They read unit noise of the smallest size they take; those of texts
+random tokens, at whose vectors they are cut. Variables are random: kernels of unit gain, norms and biases that do
+something, as after training. DeepLIFT compares with another noise. The sum of LRP (epsilon) over the score is given
+twice: with biases, which take their part of the relevance, and without any, where it should be 1. The score is the
+largest logit. Ends with 1 where a gap is too large.
 """
 
 import time
@@ -22,8 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from cnn_jax.data.text import FIRST
 from cnn_jax.devices import set_xla_flags
 from cnn_jax.explain.gradients import deep_lift, guided_backprop
+from cnn_jax.explain.program import entered
 from cnn_jax.explain.relevance import lrp
 from cnn_jax.inspect.anatomy import count_params
 from cnn_jax.inspect.models import published
@@ -35,27 +38,35 @@ from cnn_jax.weights.published import QUICK
 NAMES = flags.DEFINE_list("names", None, "parts of the names of variants, all by default")
 OUT = flags.DEFINE_string("out", None, "a Markdown file for the table")
 MOST = 1e-4
+KINDS = 16  # of tokens in a text, none of which is padding or unknown
 BIASES = ("bias", "mean")
 
 
 def main() -> None:
     rows, bad = [], []
-    for name, variant in published().items():
-        if variant.task != "classify" or (NAMES.value and not any(part in name for part in NAMES.value)):
-            continue
+    for (module, shape), names in networks().items():
         began = time.perf_counter()
-        module, shape = shallow(variant())
         gap, ratio, plain, finite = values(module, smallest(module, shape))
-        rows.append((name, f"{gap:.1e}", f"{ratio:.4g}", f"{plain:.5f}", f"{time.perf_counter() - began:.0f}"))
+        seconds = time.perf_counter() - began
+        rows.append((", ".join(names), f"{gap:.1e}", f"{ratio:.4g}", f"{plain:.5f}", f"{seconds:.0f}"))
         print(*rows[-1], flush=True)
         if not (gap <= MOST and finite):
-            bad.append(name)
-    text = table(("variant", "DeepLIFT gap", "LRP sum / score", "without biases", "seconds"), rows)
+            bad.append(names[0])
+    text = table(("variants", "DeepLIFT gap", "LRP sum / score", "without biases", "seconds"), rows)
     print(text)
     if OUT.value:
         written(OUT.value).write_text(text + "\n", encoding="utf-8")
     if bad:
-        raise script.Failed(f"{len(bad)} of {len(rows)} variants do not add up, as {bad[0]}")
+        raise script.Failed(f"{len(bad)} of {len(rows)} networks do not add up, as {bad[0]}")
+
+
+def networks() -> dict[tuple[Any, tuple[int, ...]], list[str]]:
+    """{(network, shape of an example): the variants that are it}, of those asked for."""
+    found: dict[tuple[Any, tuple[int, ...]], list[str]] = {}
+    for name, variant in published().items():
+        if variant.task in ("classify", "tag") and (not NAMES.value or any(part in name for part in NAMES.value)):
+            found.setdefault(shallow(variant()), []).append(name)
+    return found
 
 
 def shallow(module: Any) -> tuple[Any, tuple[int, ...]]:
@@ -88,8 +99,10 @@ def smallest(module: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 def values(module: Any, shape: tuple[int, ...]) -> tuple[float, float, float, bool]:
     """DeepLIFT's relative gap; LRP's sum / score with biases and without; whether guided gradients are finite."""
     draw = np.random.default_rng(0)
-    x, other = (jnp.asarray(draw.normal(size=(1, *shape)), jnp.float32) for _ in range(2))
-    axes = tuple(range(1, x.ndim))
+    if len(shape) == 1:
+        x, other = (jnp.asarray(draw.integers(FIRST, FIRST + KINDS, size=(1, *shape)), jnp.int32) for _ in range(2))
+    else:
+        x, other = (jnp.asarray(draw.normal(size=(1, *shape)), jnp.float32) for _ in range(2))
 
     def leaf(path: Any, value: Any) -> np.ndarray:
         if path[-1].key == "kernel":
@@ -103,7 +116,10 @@ def values(module: Any, shape: tuple[int, ...]) -> tuple[float, float, float, bo
     plain = jax.tree.map_with_path(lambda path, a: a * (path[-1].key not in BIASES), variables)
 
     def run(variables: Any, x: jax.Array, other: jax.Array) -> tuple[jax.Array, ...]:
-        f = lambda x: module.apply(variables, x, train=False)[0].max(-1)  # noqa: E731
+        model = lambda x: module.apply(variables, x, train=False)  # noqa: E731
+        if cuts := [entered(model, each) for each in (x, other)] if len(shape) == 1 else []:
+            (x, model), (other, _) = cuts
+        f, axes = (lambda x: model(x)[0].max(-1)), tuple(range(1, x.ndim))
         y, change = f(x), f(x) - f(other)
         gap = jnp.abs(deep_lift(f, x, reference=other).sum(axes) - change) / jnp.abs(change)
         return gap, lrp(f, x).sum(axes) / y, jnp.isfinite(guided_backprop(f, x)).all(keepdims=True)

@@ -221,12 +221,22 @@ def test_double_precision_goes_by_the_rules(name: str) -> None:
         assert jax.jit(ours(c)).trace(*arrays[:2]).jaxpr.eqns[-1].primitive.name != "conv_general_dilated"
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_stock(dtype: str) -> None:
+def test_float16_is_stock() -> None:
     c = CASES["winograd"]
-    arrays = [a.astype(dtype) for a in normal(4, c["x"], c["kernel"], geometry(c).out_shape)]
+    arrays = [a.astype("float16") for a in normal(4, c["x"], c["kernel"], geometry(c).out_shape)]
     a, b = both(c, first_order, *arrays)
-    assert a[0].dtype == dtype and worst(a, b) == 0
+    assert a[0].dtype == "float16" and worst(a, b) == 0
+
+
+@pytest.mark.parametrize("name", ["winograd", "depthwise"])
+def test_bfloat16_is_computed_in_float32_and_rounded(name: str) -> None:
+    c = CASES[name]
+    arrays = [a.astype("bfloat16") for a in normal(4, c["x"], c["kernel"], geometry(c).out_shape)]
+    found = jax.jit(functools.partial(first_order, ours(c)))(*arrays)
+    whole = jax.jit(functools.partial(first_order, ours(c)))(*(a.astype("float32") for a in arrays))
+    for a, b in zip(found, whole, strict=True):
+        assert a.dtype == "bfloat16" and b.dtype == "float32"
+        np.testing.assert_array_equal(a, b.astype("bfloat16"))
 
 
 def test_setting_and_precision_choose_the_lowering() -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from cnn_jax.batch import Batch
 from cnn_jax.config import Experiment
@@ -98,6 +99,18 @@ def test_a_batch_is_scored_while_the_next_one_is_under_way() -> None:
     turns = computed_in_turn(forward, ({"n": np.array([n])} for n in range(3)))
     assert [(batch["n"][0], said[0], len(begun)) for batch, said in turns] == [(0, 0, 2), (1, 10, 3), (2, 20, 3)]
     assert not list(computed_in_turn(forward, []))
+
+
+def test_numpy_computes_in_one_thread_while_the_model_does(config: Experiment, source: ArraySource) -> None:
+    """Its own threads would take the cores that the next batch is computed on."""
+
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if "numpy" in library["filepath"]]
+
+    before, within = threads(), list[list[int]]()
+    evaluate(made(config, source, "jit", 1), source, 40, lambda *_: within.append(threads()))
+    assert all(count == 1 for counts in within for count in counts) and len(within) == 2
+    assert threads() == before
 
 
 def test_loss_and_predictions_take_one_forward_pass(config: Experiment, source: ArraySource) -> None:
