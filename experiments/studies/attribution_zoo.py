@@ -9,8 +9,8 @@ Each variant is as published, with one block a stage where a field says how deep
 network, as ResNet-50 and 101, are computed once. They read unit noise of the smallest size they take, those of texts
 in place of the vectors of words. Variables are random: kernels of unit gain, norms and biases that do something, as
 after training. DeepLIFT compares with another noise. The sum of LRP (epsilon) over the score is given twice: with
-biases, which take their part of the relevance, and without any, where it should be 1. The score is the largest logit.
-Ends with 1 where a gap is too large.
+biases, which take their part of the relevance, and without any, where it should be 1. The score is the logit
+that changes most, as a change near 0 is all rounding. Ends with 1 where a gap is too large.
 """
 
 import time
@@ -111,7 +111,9 @@ def values(module: Any, shape: tuple[int, ...]) -> tuple[float, float, float, bo
     plain = jax.tree.map_with_path(lambda path, a: a * (path[-1].key not in BIASES), variables)
 
     def run(variables: Any, x: jax.Array, other: jax.Array) -> tuple[jax.Array, ...]:
-        f = lambda x: module.apply(variables, x, train=False)[0].max(-1)  # noqa: E731
+        logits = lambda x: module.apply(variables, x, train=False)[0]  # noqa: E731
+        most = (logits(x) - logits(other)).argmax()
+        f = lambda x: logits(x)[:, most]  # noqa: E731
         y, change = f(x), f(x) - f(other)
         gap = jnp.abs(deep_lift(f, x, reference=other).sum(axes) - change) / jnp.abs(change)
         return gap, lrp(f, x).sum(axes) / y, jnp.isfinite(guided_backprop(f, x)).all(keepdims=True)
