@@ -165,7 +165,7 @@ METHODS: Mapping[str, Method] = {
     "lime": Method(_surrogate(lime), "linear model of segments", "hidden", "scikit-learn's ridge"),
 }  # fmt: skip
 # Their maps are slopes: a sign says in which direction to change a number, and not whether it counts.
-SLOPES = frozenset("gradient smooth_grad guided_backprop deconvnet".split())
+SLOPES = frozenset("gradient smooth_grad guided_backprop guided_grad_cam deconvnet".split())
 DEFAULT = ("integrated_gradients", "deep_lift", "lrp_epsilon_plus_flat", "grad_cam", "layer_cam")
 OF_WORDS = ("integrated_gradients", "deep_lift", "lrp_epsilon", "occlusion")  # the default where words are read
 

@@ -7,6 +7,7 @@ import pytest
 from cnn_jax.explain import cams, lrp_rules
 from cnn_jax.explain.attribution import gradient
 from cnn_jax.explain.gradients import deconvnet, deep_lift, guided_backprop
+from cnn_jax.explain.methods import METHODS, SLOPES, Asked
 from cnn_jax.explain.perturbation import occlusion
 from cnn_jax.explain.relevance import COMPOSITES, Composite, lrp
 from cnn_jax.explain.sampled import input_x_gradient, integrated_gradients
@@ -96,3 +97,16 @@ def test_the_maps_of_pytorch_grad_cam(small, jit):
                 continue
             atol = 0.02 if name == "score_cam" else 2e-5  # its masks are enlarged by the corners of the maps
             np.testing.assert_allclose(ours[k], theirs[k], atol=atol, err_msg=f"{name} {k}")
+
+
+def test_guided_grad_cam_is_guided_backpropagation_by_the_map(small, jit):
+    """And a slope, as that is: how much a number counts is its size."""
+    x, nothing = small.x, np.zeros(())
+
+    def both(x):
+        asked = Asked(small.f, small.f, small.g, "c", 0 * x, x, nothing, 1, jax.random.key(0))
+        return METHODS["guided_grad_cam"].run(asked, x), cams.cam(small.g, x, "c", cams.grad_cam)
+
+    found, map_ = jax.device_get(jit(both)(x))
+    assert (found < 0).any() and {"guided_grad_cam", "guided_backprop"} <= SLOPES
+    np.testing.assert_allclose(found, small.stored["captum_guided_backprop"] * map_[..., None], atol=1e-9)
