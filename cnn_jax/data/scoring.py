@@ -55,7 +55,7 @@ def together(splits: Splits) -> Source:
 
 
 def aligned(source: Source, spec: Spec) -> Source:
-    """The source with the classes of `spec`, which must be its own but for their order; boxes may be of some only.
+    """The source with the classes of `spec`, which must be its own but for their order; or some of them, of labels and boxes.
 
     Raises ValueError, in one line, for other classes or fields.
     """
@@ -66,15 +66,19 @@ def aligned(source: Source, spec: Spec) -> Source:
     if absent:
         first = printable(absent[0])
         counted = f"{len(absent)} of {len(spec.classes)} classes of the model are not in the data, as '{first}'"
-        say([f"{source.spec.name}: {counted}: what is found of them is not scored"])
+        boxes = any(field.role == "boxes" for field in source.spec.targets.values())
+        what = "what is found of them is not scored" if boxes else "an answer that names one of them is a mistake"
+        say([f"{source.spec.name}: {counted}: {what}"])
     else:
         say([f"{source.spec.name}: its classes are in another order than the run's and are taken by their names"])
     return Renumbered(source, spec.classes)
 
 
 def _check_alike(found: Spec, spec: Spec) -> None:
-    # A detector may know more than a set has boxes of: classes without objects have no part in any mean.
-    some = any(field.role == "boxes" for field in spec.targets.values()) and set(found.classes) <= set(spec.classes)
+    # A model may know more than a set has examples or boxes of, as those of ImageNet: classes without any have no part in
+    # a mean over classes.
+    named = any(field.role in ("boxes", "label") for field in spec.targets.values())
+    some = named and set(found.classes) <= set(spec.classes)
     if not some and sorted(found.classes) != sorted(spec.classes):
         raise ValueError(
             f"'{found.name}' has other classes than the run was trained on "
