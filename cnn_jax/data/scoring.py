@@ -55,7 +55,8 @@ def together(splits: Splits) -> Source:
 
 
 def aligned(source: Source, spec: Spec) -> Source:
-    """The source with the classes of `spec`, which must be its own but for their order; or some of them, of labels and boxes.
+    """The source with the classes of `spec`, which must be its own but for their order; of labels and boxes it may have
+    some only.
 
     Raises ValueError, in one line, for other classes or fields.
     """
@@ -75,7 +76,7 @@ def aligned(source: Source, spec: Spec) -> Source:
 
 
 def _check_alike(found: Spec, spec: Spec) -> None:
-    # A model may know more than a set has examples or boxes of, as those of ImageNet: classes without any have no part in
+    # A model may know more than a set has examples or boxes of, as one of ImageNet: classes without any have no part in
     # a mean over classes.
     named = any(field.role in ("boxes", "label") for field in spec.targets.values())
     some = named and set(found.classes) <= set(spec.classes)
