@@ -111,6 +111,16 @@ def by_rules(f: Score, rules: Rules) -> Score:
     return lambda x: evaluate(jax.make_jaxpr(f)(x), rules, Tracked(x, raw=True))
 
 
+def live(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """The program without the equations that its results do not depend on."""
+    needed, kept = {id(atom) for atom in closed.jaxpr.outvars}, list[JaxprEqn]()
+    for eqn in reversed(closed.jaxpr.eqns):
+        if needed.intersection(map(id, eqn.outvars)):
+            needed.update(map(id, eqn.invars))
+            kept.append(eqn)
+    return closed.replace(jaxpr=closed.jaxpr.replace(eqns=kept[::-1]))
+
+
 def run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value], rules: Rules, where: str = "") -> list[Value]:
     """The results of `jaxpr`, by `rules`. Raises ValueError for a loop that goes on as long as the input says."""
     env: dict[Any, Value] = dict(zip(jaxpr.constvars, consts, strict=True))

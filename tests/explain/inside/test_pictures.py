@@ -52,6 +52,18 @@ def test_a_unit_that_is_off_is_reached() -> None:
     np.testing.assert_array_equal(*slopes(x + 7))
 
 
+def test_only_the_activation_of_the_unit_itself_is_opened() -> None:
+    """Neither one before it, or the gradient has no direction, nor one of a later layer, which it does not reach."""
+
+    def g(x):
+        maps = jax.nn.relu(jax.nn.relu(x) - 5)
+        return jax.nn.relu(maps.sum((1, 2, 3)) - 9), {"maps": maps, "later": jax.nn.relu(maps - 3)}
+
+    x = jnp.asarray([1.0, -1.0, 7.0]).reshape(1, 3, 1, 1)
+    slopes = jax.jit(jax.grad(lambda x: opened(units(g, "maps", [0]))(x).sum()))(x)
+    np.testing.assert_allclose(slopes.ravel(), [1 / 3, 0, 1 / 3], rtol=1e-6)
+
+
 def test_movements_are_small_and_random() -> None:
     x = jnp.zeros((1, 40, 40, 1)).at[:, 15:25, 15:25].set(1.0)
     both = jnp.concatenate([x, jnp.ones_like(x)])
