@@ -67,6 +67,8 @@ def _make_primitive(name: str, rule: Rule, stock: Lowering, shape: Callable[[Geo
     batching.primitive_batchers[primitive] = partial(_batch, primitive, stock)
 
     def local(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:
+        if a.dtype == jnp.bfloat16:
+            return rule(geometry)(a.astype(jnp.float32), b.astype(jnp.float32), geometry).astype(a.dtype)
         return rule(geometry)(a, b, geometry)
 
     def elsewhere(a: jax.Array, b: jax.Array, *, geometry: Geometry) -> jax.Array:

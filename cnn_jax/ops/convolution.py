@@ -109,9 +109,8 @@ def conv_general_dilated(
             preferred_element_type,
             out_sharding=out_sharding,
         )
-    x, kernel = (a.astype("float32") if a.dtype == "bfloat16" else a for a in (lhs, rhs))
     if len(geometry.strides) > 1:
-        return conv_primitives.forward(x, kernel, geometry).astype(lhs.dtype)
+        return conv_primitives.forward(lhs, rhs, geometry)
     # One spatial dimension is two with a height of 1, for which XLA has a fast path.
     geometry = geometry._replace(
         x_shape=(geometry.batch, 1, *geometry.x_shape[1:]),
@@ -120,7 +119,7 @@ def conv_general_dilated(
         padding=((0, 0), *geometry.padding),
         dilation=(1, *geometry.dilation),
     )
-    return conv_primitives.forward(x[:, None], kernel[None], geometry)[:, 0].astype(lhs.dtype)
+    return conv_primitives.forward(lhs[:, None], rhs[None], geometry)[:, 0]
 
 
 def per_dimension(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
