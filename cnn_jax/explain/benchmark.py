@@ -87,11 +87,13 @@ def benchmark(
     layer: str = "",
     seed: int = 0,
     batch_size: int = BATCH,
+    done: Callable[[str], None] = lambda name: None,
 ) -> Benchmark:
     """Every method and CONTROLS on examples {input: [N, ...]}, of what the model is surest of in each.
 
     masks: where what counts is known to lie; without them nothing is said of localisation.
     layer: of the class activation maps, by default the last feature map with extent.
+    done: is told each method that has been measured on a batch.
     """
     count = len(next(iter(inputs.values())))
     every = {**methods, **CONTROLS}
@@ -114,6 +116,7 @@ def benchmark(
                 found["sensitivity_max"] = sensitivity_of(*given)
             for measured, numbers in found.items():
                 values[place, list(MEASURES).index(measured), rows] = np.asarray(numbers)[: len(rows)]
+            done(name)
     return Benchmark(list(every), values, np.arange(count) if index is None else np.asarray(index), words)
 
 

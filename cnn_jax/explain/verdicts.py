@@ -1,6 +1,6 @@
 """The sanity of each method on a model: do its maps depend on the weights, and on the class that is asked for?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,11 +38,13 @@ def verdicts(
     layer: str = "",
     seed: int = 0,
     batch_size: int = BATCH,
+    done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Sanity]:
     """Whether the maps of each method depend on what the model learnt, and on the class that is asked for.
 
     other: the variables of the same network, trained alike from another seed: see `similarity.verdict`.
     memorised: those of the same network that learned random labels (Adebayo et al. 2018, section 5), if there are.
+    done: is told each method whose maps of a batch have been compared.
     """
     own, classes = predictor.variables, len(predictor.spec.classes)
     every = [path for paths in sanity.blocks(predictor.model, predictor.spec.input.shape).values() for path in paths]
@@ -68,6 +70,7 @@ def verdicts(
                 row["labels"] = spearman(base, _maps(program, by_heart, subject.chosen))
             for what, values in row.items():
                 found.setdefault(name, {}).setdefault(what, []).append(np.asarray(values)[: len(rows)])
+            done(name)
     return {name: _judged({what: np.concatenate(parts) for what, parts in row.items()}) for name, row in found.items()}
 
 

@@ -1,7 +1,9 @@
 """What `explain RUN` says of a run as a whole: its benchmark of methods, their sanity, and its timeline."""
 
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
 
 from cnn_jax.data.scoring import aligned
 from cnn_jax.data.source import Source, evenly, in_memory, opened, split_of
@@ -16,6 +20,7 @@ from cnn_jax.explain import benchmark as benchmarks
 from cnn_jax.explain import verdicts as sanity
 from cnn_jax.explain.inside.timeline import timeline
 from cnn_jax.explain.methods import Method, chosen
+from cnn_jax.explain.subjects import BATCH
 from cnn_jax.explain.truth.masks import object_masks
 from cnn_jax.explain.words import over as words_over
 from cnn_jax.inspect.table import table
@@ -70,7 +75,9 @@ def compare(
         own = {name: array[places] for name, array in batch.items()}
         return object_masks(spec.targets, own, spec.input.shape[:-1], of["class"], of.get("box"))
 
-    scored = benchmarks.benchmark(found.predictor, inputs, methods, masks=masks, index=rows, layer=layer, seed=seed)
+    how: dict[str, Any] = {"layer": layer, "seed": seed}
+    with _progress("truth tests", len(rows), len(methods) + len(benchmarks.CONTROLS)) as done:
+        scored = benchmarks.benchmark(found.predictor, inputs, methods, masks=masks, index=rows, done=done, **how)
     ranked = benchmarks.table(scored)
     print(f"{len(rows)} of {len(source)} {spec.units}, {split} split of {source.spec.name}, step {found.step}")
     print(table(*benchmarks.lines(ranked)))
@@ -79,7 +86,8 @@ def compare(
     )
     verdicts = {}
     if other is not None:
-        verdicts = sanity.verdicts(found.predictor, other, inputs, methods, memorised=memorised, layer=layer, seed=seed)
+        with _progress("sanity", len(rows), len(methods)) as done:
+            verdicts = sanity.verdicts(found.predictor, other, inputs, methods, memorised=memorised, done=done, **how)
         width = max(map(len, verdicts))
         print("\n".join(f"{name:{width}}  {sanity.words(verdict)}" for name, verdict in verdicts.items()))
     else:
@@ -95,6 +103,14 @@ def compare(
         said = {name: sanity.words(verdict) for name, verdict in verdicts.items()}
         run_folder.write_json(out / VERDICTS, {"step": found.step, "verdicts": said})
     print(f"written to {out}/{NAME}.png, .csv and .npz")
+
+
+@contextmanager
+def _progress(what: str, examples: int, methods: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr, if that is a terminal, that goes on when it is told a method that a batch is done by."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=-(-examples // BATCH) * methods)
+        yield lambda name: bar.update(task, advance=1, description=f"{what}: {name}")
 
 
 def verdicts_of(folder: Path, step: int) -> dict[str, str]:

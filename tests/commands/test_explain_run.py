@@ -22,7 +22,7 @@ def quick(monkeypatch) -> None:
     """What is measured is tested in tests/explain: here are numbers in its place."""
     draw = np.random.default_rng(0)
 
-    def benchmark(predictor, inputs, methods, *, masks, index, layer, seed):
+    def benchmark(predictor, inputs, methods, *, masks, index, layer, seed, done):
         names = [*methods, *benchmarks.CONTROLS]
         assert (
             masks(np.arange(4), {"class": np.zeros(4, int)}) is None
@@ -31,7 +31,7 @@ def quick(monkeypatch) -> None:
         )
         return benchmarks.Benchmark(names, draw.random((len(names), len(benchmarks.MEASURES), 4)), index, ["one"] * 4)
 
-    def verdicts(predictor, other, inputs, methods, *, memorised, layer, seed):
+    def verdicts(predictor, other, inputs, methods, *, memorised, layer, seed, done):
         labels = None if memorised is None else verdict(draw.random(4), draw.random(4))
         return {name: sanity.Sanity(verdict(draw.random(4), draw.random(4)), None, labels) for name in methods}
 
