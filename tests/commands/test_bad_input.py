@@ -235,7 +235,11 @@ RUN_FOLDERS = {
             | {f"{s}_labels": np.arange(20) % 10 for s in ("train", "test")}
         ),
     ),
-    "a class without a folder": Bad("eval RUN --data=folder:x", ("other classes", "missing: 9"), folders(*NINE)),
+    "a folder without a class": Bad(
+        "eval RUN --data=folder:x",
+        ("other classes", "missing: 9; unknown: ten"),
+        folders(*NINE, "x/train/ten", "x/test/ten"),
+    ),
     "no such split": Bad(
         "eval RUN --data=folder:x --split=test",
         ("no test split, but train, validation",),
