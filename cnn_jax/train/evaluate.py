@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,23 @@ def evaluate(predictor: Predictor, source: Source, batch_size: int, keep: Keep |
     return evaluate_also(predictor, evaluation, batch_size, keep)
 
 
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within it NumPy's matrix products run in their own thread alone.
+
+    They score a batch while XLA computes the next one on all cores. The threads that a product starts there are waited
+    for by spinning, which made the evaluation of a small network twice as long.
+    """
+    with _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@_one_thread()
 def evaluate_also(
     predictor: Predictor,
     evaluation: Evaluation,
@@ -49,17 +66,6 @@ def evaluate_also(
     padding dropped; so is an example that could not be decoded. Of several processes each takes its part of every
     batch; all get the numbers, process 0 alone the tables and what `keep` is handed.
     """
-    with _one_thread():
-        return _evaluated(predictor, evaluation, batch_size, keep, waiting)
-
-
-def _evaluated(
-    predictor: Predictor,
-    evaluation: Evaluation,
-    batch_size: int,
-    keep: Keep | None,
-    waiting: Callable[[], Any],
-) -> Scores:
     source, evaluator = evaluation.source, evaluation.evaluator
     batch_size = predictor.devices * -(-min(batch_size, len(source)) // predictor.devices)
     forward = partial(predictor.compiled(evaluation.predict or scored(predictor.task)), predictor.variables)
@@ -77,20 +83,6 @@ def _evaluated(
             for of_process in processes.gathered((mine, theirs)):
                 keep(*of_process)
     return _finished(evaluation, processes.gathered((totals, sums)))
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """Within it NumPy's matrix products run in their own thread alone.
-
-    They score a batch while XLA computes the next one on all cores. The threads that a product starts there are waited
-    for by spinning, which made the evaluation of a small network twice as long.
-    """
-    return _libraries().limit(limits=1, user_api="blas")
-
-
-@functools.cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _real(outputs: Arrays, batch: Arrays) -> tuple[Example, Example]:

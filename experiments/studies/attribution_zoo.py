@@ -62,20 +62,19 @@ def networks() -> dict[tuple[Any, tuple[int, ...]], list[str]]:
     found: dict[tuple[Any, tuple[int, ...]], list[str]] = {}
     for name, variant in published().items():
         if variant.task in ("classify", "tag") and (not NAMES.value or any(part in name for part in NAMES.value)):
-            found.setdefault(shallow(variant()), []).append(name)
+            found.setdefault((shallow(variant()), variant.input_shape), []).append(name)
     return found
 
 
-def shallow(module: Any) -> tuple[Any, tuple[int, ...]]:
-    """One block a stage, and the shape of an example."""
-    shape = next(v.input_shape for v in published().values() if v.build.func is type(module))
+def shallow(module: Any) -> Any:
+    """The same with one block a stage."""
     if hasattr(module, "hidden"):
         module = module.clone(hidden=16)
     if hasattr(module, "blocks"):
-        return module.clone(blocks=(1,) * len(module.blocks)), shape
+        return module.clone(blocks=(1,) * len(module.blocks))
     if hasattr(module, "stages"):
-        return module.clone(stages=tuple(stage[:1] for stage in module.stages)), shape
-    return (module.clone(depth=10) if hasattr(module, "depth") else module), shape
+        return module.clone(stages=tuple(stage[:1] for stage in module.stages))
+    return module.clone(depth=10) if hasattr(module, "depth") else module
 
 
 def smallest(module: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

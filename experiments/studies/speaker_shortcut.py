@@ -37,7 +37,6 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/speaker_shortcut", "folder of the
 PIECE = 0.05  # seconds
 EDGES = (0, 250, 500, 1000, 2000, 4000, 8000)  # Hz
 ATTRIBUTED = 64  # clips of which the attribution is taken
-
 LAYER = "stage3"  # the last feature map
 
 Sounds = NDArray[np.floating]  # [N, L]

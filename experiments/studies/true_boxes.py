@@ -1,8 +1,7 @@
 """How much of a detector's loss is the class: true boxes of composed scenes, named by a classifier of their crops.
 
 Command: python experiments/studies/true_boxes.py --runs=runs/scenes/seed0,runs/scenes/seed1,runs/scenes/seed2
-Time: 10 min on two CPU cores for each seed; about 5 min for three on an H200
-    that others use, too
+Time: 10 min on two CPU cores for each seed; about 5 min for three on an H200 that others use, too
 Needs: apt-get install dataset-fashion-mnist
 
 The boxes of the scenes are cut out, brought to 28 x 28, and named by the network and recipe of
