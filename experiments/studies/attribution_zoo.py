@@ -41,7 +41,7 @@ BIASES = ("bias", "mean")
 
 def main() -> None:
     rows, bad = [], []
-    for (module, shape), names in networks().items():
+    for module, (shape, names) in networks().items():
         began = time.perf_counter()
         gap, ratio, plain, finite = values(module, smallest(module, shape))
         seconds = time.perf_counter() - began
@@ -57,12 +57,12 @@ def main() -> None:
         raise script.Failed(f"{len(bad)} of {len(rows)} networks do not add up, as {bad[0]}")
 
 
-def networks() -> dict[tuple[Any, tuple[int, ...]], list[str]]:
-    """{(network, shape of an example): the variants that are it}, of those asked for."""
-    found: dict[tuple[Any, tuple[int, ...]], list[str]] = {}
+def networks() -> dict[Any, tuple[tuple[int, ...], list[str]]]:
+    """{network: (shape of an example, the variants that are it)}, of those asked for."""
+    found: dict[Any, tuple[tuple[int, ...], list[str]]] = {}
     for name, variant in published().items():
         if variant.task in ("classify", "tag") and (not NAMES.value or any(part in name for part in NAMES.value)):
-            found.setdefault((shallow(variant()), variant.input_shape), []).append(name)
+            found.setdefault(shallow(variant()), (variant.input_shape, []))[1].append(name)
     return found
 
 
